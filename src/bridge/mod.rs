@@ -1,0 +1,28 @@
+//! The edge: sockets, media threads, worker processes, HTTP clients and timers. Drives the sessions; decides nothing.
+
+use crate::media::StreamEvent;
+use crate::pbx::Observed;
+use crate::speech::{Outcome, SpeechEvent};
+
+/// Everything that reaches the hub, from any driver, on one bounded channel.
+#[derive(Debug)]
+pub enum Input {
+    /// From a PBX driver.
+    Observed(Observed),
+    /// From a media thread (by way of the listener).
+    Stream(StreamEvent),
+    /// From the listener.
+    Speech(SpeechEvent),
+    /// From the worker pool.
+    Recognized(Outcome),
+}
+
+/// Reads both clocks.
+pub fn now() -> crate::time::Now {
+    use std::sync::OnceLock;
+    use std::time::{Instant, SystemTime, UNIX_EPOCH};
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    let mono = ORIGIN.get_or_init(Instant::now).elapsed().as_nanos() as u64;
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64);
+    crate::time::Now { mono: crate::time::Mono(mono), wall: crate::time::Wall(wall) }
+}

@@ -1,0 +1,34 @@
+//! Accepted events, on disk before they are sent, until every endpoint has them.
+//!
+//! In: a [`Batch`] per change of a contact. Out: committed events to the feed and deliveries to the endpoints. Refuses: a batch while the queue
+//! is full (the caller waits) and a store written by a newer version.
+
+use crate::call::ContactId;
+use crate::events::Event;
+use crate::pbx::{CallKey, ExternalKey};
+
+/// What is committed together: the state of one contact and the record events that led to it.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The contact's state.
+    pub contact: ContactRow,
+    /// Keys that lead to it; a key that is known already is left as it is.
+    pub keys: Vec<ExternalKey>,
+    /// Record events in order of `sequence`.
+    pub events: Vec<Event>,
+}
+
+/// The stored state of a contact.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContactRow {
+    /// Which.
+    pub id: ContactId,
+    /// Its site.
+    pub site: String,
+    /// The call at its exchange.
+    pub call: CallKey,
+    /// `true` until its document has been written.
+    pub open: bool,
+    /// The state as JSON, owned by `session`.
+    pub state: String,
+}

@@ -1,0 +1,174 @@
+//! Utterances in, hypotheses out.
+//!
+//! In: PCM of one stream, cut into utterances by `vad` and `endpoint`. Out: a [`Hypothesis`] or a [`Failure`] per job; nothing is lost in
+//! between. The work is done in worker processes that speak `worker`'s protocol; `whisper` is the only recogniser of this version.
+
+use serde::{Deserialize, Serialize};
+
+use crate::pbx::StreamId;
+use crate::time::{MediaTime, Mono, Now};
+
+/// What a session learns of the speech on a stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpeechEvent {
+    /// The stream.
+    pub stream: StreamId,
+    /// When it was noticed.
+    pub at: Now,
+    /// What happened.
+    pub kind: SpeechEventKind,
+}
+
+/// The kinds of [`SpeechEvent`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum SpeechEventKind {
+    /// Somebody began to speak.
+    Started {
+        /// Number of the utterance within its stream, from 0.
+        utterance: u32,
+        /// Where the speech begins.
+        start: MediaTime,
+    },
+    /// An utterance is complete and can be recognised.
+    Ended(Utterance),
+}
+
+/// One stretch of speech between pauses, ready to be recognised.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Utterance {
+    /// Number within its stream, from 0, in order of time.
+    pub number: u32,
+    /// Start, pre-roll included.
+    pub start: MediaTime,
+    /// End, hangover trimmed.
+    pub end: MediaTime,
+    /// Samples of speech were cut because the utterance reached its greatest length.
+    pub forced: bool,
+    /// Sample rate of `pcm` in Hz.
+    pub rate: u32,
+    /// The sound, native rate, full scale ±32768.
+    pub pcm: std::sync::Arc<[i16]>,
+}
+
+/// What a job is for; lower sorts first in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    /// The text of a finished utterance of a running call.
+    LiveFinal,
+    /// Audio that was not recognised while it was live, read back from disk.
+    CatchUp,
+}
+
+/// One utterance to recognise.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Unique in this process; an [`Outcome`] carries it back.
+    pub id: u64,
+    /// What it is for.
+    pub kind: JobKind,
+    /// Sample rate of `pcm` in Hz (8000 or 16000).
+    pub rate: u32,
+    /// The sound, full scale ±32768.
+    pub pcm: std::sync::Arc<[i16]>,
+    /// When the outcome is no longer of use; `None` for finals.
+    pub deadline: Option<Mono>,
+}
+
+/// What became of a job.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The job's id.
+    pub id: u64,
+    /// Text, or why there is none.
+    pub result: Result<Hypothesis, Failure>,
+}
+
+/// What the recogniser heard.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Hypothesis {
+    /// The text; empty when nothing was said.
+    pub text: String,
+    /// The tokens of the text in order.
+    pub tokens: Vec<Token>,
+    /// Mean probability of the tokens from scores without bias, 0–1.
+    pub confidence: f32,
+    /// The model's probability that there was no speech, 0–1.
+    pub no_speech: f32,
+    /// Bonuses that the bias gave while decoding; 0 means the text equals the text without a dictionary.
+    pub bonuses: u32,
+    /// Version of the dictionary that biased it, empty without one.
+    pub dictionary: String,
+    /// Name of the model.
+    pub model: String,
+    /// Time spent decoding, in milliseconds.
+    pub decode_ms: u32,
+}
+
+/// One token of a hypothesis.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Token {
+    /// Bytes of the token (may end inside a character).
+    pub bytes: Vec<u8>,
+    /// Probability without bias, 0–1.
+    pub p: f32,
+}
+
+/// Why a job gave no text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Failure {
+    /// The worker crashed or hung on it twice; the audio is kept.
+    #[error("the recogniser failed twice on this utterance: {0}")]
+    Failed(String),
+    /// It was taken back before it was decoded.
+    #[error("the job was withdrawn")]
+    Withdrawn,
+}
+
+/// Turns sound into text. One value per worker; `&mut` because a model state is not shared.
+pub trait Recognizer: Send {
+    /// Recognises `pcm` (16 kHz, mono, ±1.0), with `bias` when there is one.
+    ///
+    /// # Errors
+    /// [`Failure::Failed`] when the engine reports an error; the caller keeps the audio.
+    fn recognize(&mut self, pcm: &[f32], bias: Option<&dyn Bias>) -> Result<Hypothesis, Failure>;
+}
+
+/// Prefers the words of a dictionary while the recogniser decodes. Implemented by `dictionary::bias`.
+///
+/// Called from several decoder threads at once: immutable, no locks, no panics.
+pub trait Bias: Send + Sync {
+    /// Version of the dictionary.
+    fn version(&self) -> &str;
+    /// Adds bonuses to `logits` (one per token of `vocabulary`, special tokens included) given the bytes decoded so far in this
+    /// window. Returns how many tokens got a bonus.
+    fn adjust(&self, vocabulary: &Vocabulary, so_far: &[u8], logits: &mut [f32]) -> u32;
+}
+
+/// The text tokens of a model: id → bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Vocabulary {
+    tokens: Vec<Vec<u8>>,
+}
+
+impl Vocabulary {
+    /// `tokens[id]` is the bytes of text token `id`; special tokens are left out (ids at and above `len()`).
+    pub fn new(tokens: Vec<Vec<u8>>) -> Self {
+        Self { tokens }
+    }
+
+    /// Number of text tokens.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether there is no token at all.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// Bytes of token `id`; empty for special tokens.
+    pub fn bytes(&self, id: usize) -> &[u8] {
+        self.tokens.get(id).map_or(&[], Vec::as_slice)
+    }
+}
