@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub mod contact;
+pub mod directory;
 pub mod line;
+pub mod number;
 
 /// One citizen's contact, from first sight to hang-up; the id is published and never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
