@@ -1,0 +1,77 @@
+#!/bin/sh
+# Sets up the laboratory: Asterisk 22 and whisper.cpp's own program in a chroot below .lab/, and the host-side peers
+# (SIPp, baresip, Chromium). Safe to run again: what is there is kept.
+#
+#   tests/lab/setup.sh             everything
+#   tests/lab/setup.sh --root      only the chroot (enough for whisper_cli.sh)
+#
+# LAB_DIR        where the laboratory lives (default: .lab in the repository)
+# LAB_MIRROR     a Debian mirror (default: the first Debian archive that this machine's apt is configured for)
+# LAB_SUITE      the suite (default: forky, Debian testing)
+# ASTERISK_ROOT  an existing root that holds usr/sbin/asterisk (`/` for the machine's own); nothing is bootstrapped then
+set -eu
+. "$(dirname "$0")/common.sh"
+
+suite=${LAB_SUITE:-forky}
+packages="asterisk asterisk-modules asterisk-config whisper.cpp"
+
+mirror() {
+    if [ -n "${LAB_MIRROR:-}" ]; then echo "$LAB_MIRROR"; return; fi
+    apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 2>/dev/null | sed 's#/*$##' | grep '/debian$' | head -n 1
+}
+
+in_root() {
+    chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "$@"
+}
+
+bootstrap() {
+    [ "$(id -u)" = 0 ] || fail "making the chroot needs root: run 'sudo tests/lab/setup.sh', or set ASTERISK_ROOT to an existing Asterisk 22"
+    need debootstrap debootstrap
+    mirror=$(mirror)
+    [ -n "$mirror" ] || fail "no Debian archive in this machine's apt sources: set LAB_MIRROR to a Debian mirror (…/debian)"
+    if [ ! -e "$root/.bootstrapped" ]; then
+        say "bootstrapping Debian $suite into $root"
+        rm -rf "$root"
+        mkdir -p "$root"
+        # the script of unstable serves every newer suite, also one that this debootstrap does not know by name
+        debootstrap --variant=minbase --include=ca-certificates "$suite" "$root" "$mirror" /usr/share/debootstrap/scripts/sid \
+            >"$lab/debootstrap.log" 2>&1 || fail "debootstrap failed: see $lab/debootstrap.log and $root/debootstrap/debootstrap.log"
+        # testing moves: the mirror's Release file may be past its date
+        echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/90lab"
+        printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
+        chmod +x "$root/usr/sbin/policy-rc.d"
+        touch "$root/.bootstrapped"
+    fi
+    if [ ! -e "$root/.packages-done" ] || [ "$(cat "$root/.packages-done")" != "$packages" ]; then
+        say "installing $packages in the chroot"
+        {
+            in_root apt-get -q update
+            # shellcheck disable=SC2086 # a list of names
+            in_root apt-get -q -y --no-install-recommends install $packages
+        } >"$lab/packages.log" 2>&1 || fail "installing packages in the chroot failed: see $lab/packages.log"
+        in_root apt-get clean
+        echo "$packages" >"$root/.packages-done"
+    fi
+}
+
+host_peers() {
+    missing=
+    for peer in sipp:sip-tester baresip:baresip chromium:chromium python3:python3; do
+        command -v "${peer%%:*}" >/dev/null 2>&1 || missing="$missing ${peer#*:}"
+    done
+    [ -n "$missing" ] || return 0
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        say "installing$missing"
+        # shellcheck disable=SC2086 # a list of names
+        { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install $missing; } \
+            >"$lab/host.log" 2>&1 || fail "apt-get install$missing failed: see $lab/host.log"
+    else
+        fail "not installed:$missing. Run: sudo apt-get install$missing"
+    fi
+}
+
+mkdir -p "$lab"
+if [ -z "${ASTERISK_ROOT:-}" ]; then bootstrap; fi
+[ -x "$root/usr/sbin/asterisk" ] || fail "no usr/sbin/asterisk below $root: unset ASTERISK_ROOT, or point it at a root that has Asterisk 22"
+if [ "${1:-}" != --root ]; then host_peers; fi
+versions
