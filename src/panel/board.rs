@@ -1,0 +1,301 @@
+//! The running contacts as a late joiner needs them: per contact the events that still matter, bounded, and who may follow them.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::feed::Limits;
+use crate::call::{ContactId, LegId};
+use crate::events::{Agent, CallEnded, Data, Event, WithdrawReason};
+
+/// Events other than turns kept of one contact.
+const OTHER_EVENTS: usize = 256;
+/// Bytes kept of one contact.
+const CONTACT_BYTES: usize = 512 * 1024;
+/// Agents of one contact who see its text.
+const MEMBERS: usize = 64;
+
+/// Which contacts a client wants: those of one agent or extension, else all. A view, not a right: the token opens everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The extension that rings.
+    pub extension: Option<String>,
+    /// Directory id of the agent.
+    pub agent: Option<String>,
+}
+
+impl Filter {
+    /// Whether everything is wanted.
+    pub fn is_open(&self) -> bool {
+        self.extension.is_none() && self.agent.is_none()
+    }
+
+    fn is_for(&self, who: &Who) -> bool {
+        self.is_open()
+            || self.extension.as_deref().is_some_and(|extension| extension == who.extension)
+            || (self.agent.is_some() && self.agent == who.id)
+    }
+}
+
+/// An agent as a filter names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Who {
+    extension: String,
+    id: Option<String>,
+}
+
+impl Who {
+    fn of(agent: &Agent) -> Self {
+        Self { extension: agent.extension.clone(), id: agent.id.clone() }
+    }
+}
+
+/// Whom one event concerns.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Audience {
+    agents: Vec<Who>,
+    /// Whoever sees this contact from now on and has not before: they need what was there before, too.
+    joined: Option<Who>,
+}
+
+impl Audience {
+    pub(super) fn includes(&self, filter: &Filter) -> bool {
+        filter.is_open() || self.agents.iter().any(|who| filter.is_for(who))
+    }
+
+    pub(super) fn joins(&self, filter: &Filter) -> bool {
+        !filter.is_open() && self.joined.as_ref().is_some_and(|who| filter.is_for(who))
+    }
+}
+
+/// What of a contact a late joiner gets.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) events: Vec<Arc<str>>,
+    pub(super) omitted_turns: u64,
+    pub(super) omitted_events: u64,
+}
+
+/// All running contacts and the last few that ended.
+#[derive(Debug)]
+pub(super) struct Board {
+    limits: Limits,
+    contacts: HashMap<ContactId, Row>,
+}
+
+#[derive(Debug, Default)]
+struct Row {
+    touched: u64,
+    ended: bool,
+    members: Vec<Who>,
+    events: VecDeque<Item>,
+    turns: usize,
+    bytes: usize,
+    omitted_turns: u64,
+    omitted_events: u64,
+}
+
+#[derive(Debug)]
+struct Item {
+    what: What,
+    /// Whose pop or telephone it is.
+    own: Option<Who>,
+    body: Arc<str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Queued,
+    Pop(Uuid),
+    Hold(LegId),
+    Turn,
+    Delayed,
+    Document,
+    Other,
+}
+
+impl Board {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, contacts: HashMap::new() }
+    }
+
+    /// Takes event `number` of the feed in and says whom it concerns.
+    pub(super) fn apply(&mut self, number: u64, event: &Event, body: &Arc<str>) -> Audience {
+        if !self.contacts.contains_key(&event.contact) {
+            self.make_room();
+        }
+        let row = self.contacts.entry(event.contact).or_default();
+        row.touched = number;
+        let audience = row.audience(event);
+        row.keep(event, body, self.limits.turns);
+        if row.ended {
+            self.forget_ended();
+        }
+        audience
+    }
+
+    /// The contacts that `filter` shows, the longest quiet first.
+    pub(super) fn visible(&self, filter: &Filter) -> Vec<ContactId> {
+        let mut found: Vec<(u64, ContactId)> = self
+            .contacts
+            .iter()
+            .filter(|(_, row)| filter.is_open() || row.items(filter).next().is_some())
+            .map(|(id, row)| (row.touched, *id))
+            .collect();
+        found.sort_unstable();
+        found.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// What `filter` shows of `contact`; `None` when that is nothing.
+    pub(super) fn kept(&self, contact: ContactId, filter: &Filter) -> Option<Kept> {
+        let row = self.contacts.get(&contact)?;
+        let events: Vec<Arc<str>> = row.items(filter).map(|item| Arc::clone(&item.body)).collect();
+        if events.is_empty() {
+            return None;
+        }
+        Some(Kept { events, omitted_turns: row.omitted_turns, omitted_events: row.omitted_events })
+    }
+
+    /// Makes room for one contact: an ended one goes first, else the one that was quiet longest.
+    fn make_room(&mut self) {
+        while self.contacts.len() >= self.limits.contacts.max(1) {
+            let oldest = self.contacts.iter().min_by_key(|(_, row)| (!row.ended, row.touched)).map(|(id, _)| *id);
+            let Some(oldest) = oldest else { return };
+            self.contacts.remove(&oldest);
+        }
+    }
+
+    fn forget_ended(&mut self) {
+        let mut ended: Vec<(u64, ContactId)> =
+            self.contacts.iter().filter(|(_, row)| row.ended).map(|(id, row)| (row.touched, *id)).collect();
+        let surplus = ended.len().saturating_sub(self.limits.ended);
+        ended.sort_unstable();
+        for (_, id) in ended.into_iter().take(surplus) {
+            self.contacts.remove(&id);
+        }
+    }
+}
+
+impl Row {
+    fn audience(&mut self, event: &Event) -> Audience {
+        let own = own(event).map(Who::of);
+        let mut joined = None;
+        match &event.data {
+            Data::ScreenPop(pop) if !self.has(What::Pop(pop.popid)) => joined = own.clone(),
+            Data::CallAnswered(_) => {
+                if let Some(who) = own.clone().filter(|who| !self.members.contains(who) && self.members.len() < MEMBERS)
+                {
+                    self.members.push(who.clone());
+                    joined = Some(who);
+                }
+            }
+            _ => {}
+        }
+        let personal = matches!(event.data, Data::ScreenPop(_) | Data::ScreenPopWithdrawn(_));
+        let mut agents = if personal { Vec::new() } else { self.members.clone() };
+        agents.extend(own);
+        Audience { agents, joined }
+    }
+
+    /// What `filter` shows: everything to those who answered (but nobody else's pop), else the own pop, telephone and the queue.
+    fn items(&self, filter: &Filter) -> impl Iterator<Item = &Item> {
+        let member = filter.is_open() || self.members.iter().any(|who| filter.is_for(who));
+        let popped = self
+            .events
+            .iter()
+            .any(|item| matches!((item.what, &item.own), (What::Pop(_), Some(who)) if filter.is_for(who)));
+        self.events.iter().filter(move |item| match (&item.own, item.what) {
+            (Some(who), What::Pop(_)) => filter.is_for(who),
+            (Some(who), _) => member || (popped && filter.is_for(who)),
+            (None, What::Queued) => member || popped,
+            (None, _) => member,
+        })
+    }
+
+    fn has(&self, what: What) -> bool {
+        self.events.iter().any(|item| item.what == what)
+    }
+
+    fn keep(&mut self, event: &Event, body: &Arc<str>, turns: usize) {
+        let data = &event.data;
+        let what = match data {
+            Data::CallQueued(_) => What::Queued,
+            Data::ScreenPop(pop) => What::Pop(pop.popid),
+            Data::ScreenPopWithdrawn(gone) => What::Pop(gone.popid),
+            Data::CallHeld(leg) | Data::CallResumed(leg) => What::Hold(leg.leg),
+            Data::TranscriptFinal(_) => What::Turn,
+            Data::TranscriptDelayed(_) => What::Delayed,
+            Data::TranscriptDocument(_) => What::Document,
+            _ => What::Other,
+        };
+        let over = match data {
+            Data::CallEnded(_) | Data::CallAbandoned(_) => event.leg.is_none(),
+            // after a restart, or after the contact was left out: its call is long over
+            Data::TranscriptDocument(_) => self.events.is_empty(),
+            _ => false,
+        };
+        self.ended |= over;
+        let replaces = !matches!(what, What::Turn | What::Other | What::Queued);
+        // a pop that went with its call stays behind it: it says who called
+        let stays = matches!(data, Data::ScreenPopWithdrawn(gone) if gone.reason == WithdrawReason::Ended);
+        if replaces && !stays {
+            self.remove(what);
+        }
+        let gone = matches!(data, Data::ScreenPopWithdrawn(_)) && !stays;
+        if !gone {
+            self.push(Item { what, own: own(event).map(Who::of), body: Arc::clone(body) }, turns);
+        }
+    }
+
+    fn push(&mut self, item: Item, turns: usize) {
+        self.turns += usize::from(item.what == What::Turn);
+        self.bytes += item.body.len();
+        self.events.push_back(item);
+        while self.turns > turns || (self.bytes > CONTACT_BYTES && self.turns > 0) {
+            self.drop_oldest(|what| what == What::Turn);
+        }
+        // the first event says who called: it stays
+        while self.events.len() - self.turns > OTHER_EVENTS || (self.bytes > CONTACT_BYTES && self.events.len() > 2) {
+            self.drop_oldest(|what| what != What::Turn);
+        }
+    }
+
+    fn drop_oldest(&mut self, of: impl Fn(What) -> bool) {
+        let skip = usize::from(!of(What::Turn));
+        let Some(at) = self.events.iter().skip(skip).position(|item| of(item.what)) else { return };
+        let Some(item) = self.events.remove(at + skip) else { return };
+        self.bytes = self.bytes.saturating_sub(item.body.len());
+        if item.what == What::Turn {
+            self.turns -= 1;
+            self.omitted_turns += 1;
+        } else {
+            self.omitted_events += 1;
+        }
+    }
+
+    fn remove(&mut self, what: What) {
+        let bytes = &mut self.bytes;
+        self.events.retain(|item| {
+            if item.what == what {
+                *bytes = bytes.saturating_sub(item.body.len());
+            }
+            item.what != what
+        });
+    }
+}
+
+/// The agent whose telephone or pop an event is about.
+fn own(event: &Event) -> Option<&Agent> {
+    match &event.data {
+        Data::CallOffered(leg)
+        | Data::CallRinging(leg)
+        | Data::CallAnswered(leg)
+        | Data::CallHeld(leg)
+        | Data::CallResumed(leg) => Some(&leg.agent),
+        Data::ScreenPop(pop) => Some(&pop.agent),
+        Data::ScreenPopWithdrawn(gone) => Some(&gone.agent),
+        Data::CallEnded(CallEnded { legs, .. }) if event.leg.is_some() => legs.first().map(|leg| &leg.agent),
+        _ => None,
+    }
+}

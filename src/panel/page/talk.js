@@ -1,0 +1,138 @@
+// The conversation of one contact on two sides. Every text goes in as text, never as markup.
+
+import { SPEAKER, clockText, lengthText, plain } from "./words.js";
+
+/** Makes an element; `text` is set as text content. */
+export function el(tag, options = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(options)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (key === "text") node.textContent = value;
+    else if (key === "class") node.className = value;
+    else node.setAttribute(key, value === true ? "" : value);
+  }
+  node.append(...children.filter(Boolean));
+  return node;
+}
+
+/** Text from outside in a box of its own direction, so that it cannot turn its neighbours round. */
+export const outside = (text, most) => el("bdi", { text: plain(text, most) });
+
+/** The scrolling text of one contact: new turns at the bottom, followed unless the reader has scrolled up. */
+export class Talk {
+  constructor() {
+    this.log = el("ol", { class: "talk", role: "log", "aria-live": "polite", "aria-relevant": "additions", "aria-label": "通話の内容" });
+    this.box = el("div", { class: "talk-box", tabindex: "0", role: "region", "aria-label": "通話の内容（スクロールできます）" }, this.log);
+    this.more = el("button", { class: "more", type: "button", hidden: true });
+    this.empty = el("p", { class: "quiet talk-empty", text: "発話を待っています…" });
+    this.root = el("div", { class: "talk-frame" }, this.box, this.more);
+    this.box.append(this.empty);
+    this.follows = true;
+    this.unseen = 0;
+    this.shown = new Map();
+    this.contact = null;
+    this.box.addEventListener("scroll", () => this.#scrolled());
+    this.more.addEventListener("click", () => this.follow());
+  }
+
+  /** Shows `contact`; only what is new is added, so that focus, selection and place stay. */
+  show(contact, force) {
+    const other = this.contact !== contact.id || force;
+    if (other) this.#restart(contact);
+    this.#mark("omitted", contact.omittedTurns > 0, () =>
+      el("li", { class: "mark", text: `これより前の${contact.omittedTurns}件の発話は省略しています（記録には残っています）` }));
+    let added = 0;
+    contact.turns.forEach((turn, index) => {
+      if (this.shown.has(turn.key)) return;
+      const node = turnNode(turn);
+      const next = contact.turns.slice(index + 1).find((later) => this.shown.has(later.key));
+      this.log.insertBefore(node, next ? this.shown.get(next.key) : null);
+      this.shown.set(turn.key, node);
+      added += 1;
+    });
+    this.empty.hidden = contact.turns.length > 0 || contact.omittedTurns > 0;
+    this.empty.textContent = contact.ended ? "文字になった発話はありません。" : "発話を待っています…";
+    if (other) requestAnimationFrame(() => this.log.setAttribute("aria-busy", "false"));
+    if (this.follows) this.follow();
+    else if (added && !other) this.#unseen(this.unseen + added);
+  }
+
+  /** Goes to the newest turn and stays there. */
+  follow() {
+    this.follows = true;
+    this.#unseen(0);
+    this.box.scrollTop = this.box.scrollHeight;
+  }
+
+  #restart(contact) {
+    this.contact = contact.id;
+    // a whole conversation at once is not news to be read out
+    this.log.setAttribute("aria-busy", "true");
+    this.log.replaceChildren();
+    this.shown.clear();
+    this.follows = true;
+    this.#unseen(0);
+  }
+
+  #mark(key, wanted, make) {
+    if (!wanted || this.shown.has(key)) return;
+    const node = make();
+    this.log.prepend(node);
+    this.shown.set(key, node);
+  }
+
+  #scrolled() {
+    this.follows = this.box.scrollHeight - this.box.scrollTop - this.box.clientHeight < 24;
+    if (this.follows) this.#unseen(0);
+    else this.more.hidden = false;
+  }
+
+  #unseen(count) {
+    this.unseen = count;
+    this.more.hidden = this.follows;
+    this.more.textContent = count ? `↓ 新しい発話 ${count}件` : "↓ 最新へ";
+  }
+}
+
+function turnNode(turn) {
+  const side = turn.speaker === "caller" ? "caller" : "agent";
+  const meta = el("div", { class: "turn-meta" },
+    el("span", { class: "turn-who", text: SPEAKER[side] }),
+    el("time", { class: "turn-time", datetime: isoText(turn.start), text: clockText(turn.start) }),
+    turn.caughtUp && el("span", { class: "tag", text: "後から認識" }),
+    !turn.failed && turn.confidence < 0.4 && el("span", { class: "tag", text: "確度 低", title: `認識の確からしさ ${Math.round(turn.confidence * 100)}%` }));
+  const text = turn.failed
+    ? el("p", { class: "turn-text failed" }, el("span", { text: "（認識できませんでした。音声は保存されています）" }))
+    : el("p", { class: "turn-text", dir: "auto" }, ...corrected(turn));
+  const lost = turn.gaps.reduce((sum, [from, to]) => sum + Math.max(0, to - from), 0);
+  const gap = lost > 0 && el("p", { class: "gap" }, el("span", { class: "gap-mark", "aria-hidden": "true", text: "⌇" }),
+    el("span", { text: `音声欠落 ${lengthText(lost)}${turn.gaps.length > 1 ? `（${turn.gaps.length}か所）` : ""}：この発話の一部が届いていません` }));
+  return el("li", { class: `turn ${side}` }, meta, el("div", { class: "bubble" }, text, gap));
+}
+
+const isoText = (ms) => (Number.isFinite(ms) ? new Date(ms).toISOString() : undefined);
+
+let tips = 0;
+
+/** The text with the dictionary's words underlined; what the recogniser wrote is shown on hover and focus. */
+function corrected(turn) {
+  const signs = Array.from(turn.text);
+  const parts = [];
+  let at = 0;
+  const ordered = [...turn.corrections].sort((left, right) => left.start - right.start);
+  for (const one of ordered) {
+    if (!(one.start >= at && one.end > one.start && one.end <= signs.length)) continue;
+    parts.push(document.createTextNode(plain(signs.slice(at, one.start).join(""), 4000)));
+    const id = `tip-${(tips += 1)}`;
+    const tip = el("span", { class: "tip", role: "tooltip", id },
+      el("span", { class: "tip-line" }, el("b", { text: "認識した語" }), outside(one.from, 80)),
+      el("span", { class: "tip-line" }, el("b", { text: "辞書の語" }), outside(one.to, 80)),
+      el("span", { class: "tip-line" }, el("b", { text: "読み" }), outside(one.reading, 80)));
+    const word = el("span", { class: "fix", tabindex: "0", "aria-describedby": id, text: plain(signs.slice(one.start, one.end).join(""), 200) });
+    word.addEventListener("keydown", (event) => event.key === "Escape" && word.blur());
+    parts.push(el("span", { class: "fix-box" }, word, tip));
+    at = one.end;
+  }
+  parts.push(document.createTextNode(plain(signs.slice(at).join(""), 4000)));
+  return parts;
+}

@@ -1,0 +1,246 @@
+//! The feed by itself: resume, reset, slow clients, bounds, who sees what.
+
+use kakehashi::events::{EndReason, LookUp, WithdrawReason};
+use kakehashi::panel::feed::{Feed, Filter, Limits, Message, Subscriber, render};
+use kakehashi::pbx::Speaker;
+
+use crate::events::{Call, START, agent, number};
+
+const LIMITS: Limits = Limits { events: 64, bytes: 1 << 20, contacts: 8, turns: 10, ended: 2 };
+
+fn call(n: u128) -> Call {
+    Call::new(n, START, number("+819012345678"))
+}
+
+fn publish(feed: &mut Feed, event: &kakehashi::events::Event) {
+    feed.publish(event, render(event));
+}
+
+fn extension(text: &str) -> Filter {
+    Filter { extension: Some(text.into()), agent: None }
+}
+
+/// Everything the client gets now, one word each.
+fn read(feed: &Feed, client: &mut Subscriber) -> Vec<String> {
+    std::iter::from_fn(|| feed.next(client)).map(|message| word(&message)).collect()
+}
+
+fn word(message: &Message) -> String {
+    match message {
+        Message::Reset { reason, contacts } => format!("reset {reason:?} {contacts}"),
+        Message::Contact { view, .. } => format!("contact {}", view.events.len()),
+        Message::Synced { .. } => "synced".into(),
+        Message::Event { body, .. } => {
+            let json: serde_json::Value = serde_json::from_str(body).unwrap();
+            json["type"].as_str().unwrap().trim_start_matches("kakehashi.").to_owned()
+        }
+    }
+}
+
+fn last_id(messages: &[Message]) -> String {
+    let mut ids = messages.iter().filter_map(|message| match message {
+        Message::Event { id, .. } | Message::Synced { id } => Some(id.to_string()),
+        Message::Contact { id, .. } => id.map(|id| id.to_string()),
+        Message::Reset { .. } => None,
+    });
+    ids.next_back().unwrap()
+}
+
+#[test]
+fn a_late_joiner_gets_the_pop_the_legs_and_the_text_so_far() {
+    let mut feed = Feed::new(7, LIMITS);
+    let (call, sato) = (call(1), agent("201", "佐藤"));
+    publish(&mut feed, &call.queued(0));
+    publish(&mut feed, &call.ringing(900, 1, &sato));
+    publish(&mut feed, &call.pop(900, 1, &sato, LookUp::Pending, vec![]));
+    publish(&mut feed, &call.pop(1_100, 1, &sato, LookUp::Done, vec![]));
+    publish(&mut feed, &call.answered(4_000, 1, &sato));
+    publish(&mut feed, &call.turn(5_000, Speaker::Agent, 0, "お電話ありがとうございます"));
+    let mut client = feed.subscribe(Filter::default(), None);
+    // the first revision of the pop is replaced by the second
+    assert_eq!(read(&feed, &mut client), ["reset Start 1", "contact 5", "synced"]);
+    publish(&mut feed, &call.turn(8_000, Speaker::Caller, 0, "すみません"));
+    assert_eq!(read(&feed, &mut client), ["transcript.final.v1"]);
+}
+
+#[test]
+fn a_client_resumes_where_it_was() {
+    let mut feed = Feed::new(7, LIMITS);
+    let call = call(1);
+    publish(&mut feed, &call.queued(0));
+    let mut client = feed.subscribe(Filter::default(), None);
+    let seen: Vec<Message> = std::iter::from_fn(|| feed.next(&mut client)).collect();
+    publish(&mut feed, &call.turn(1_000, Speaker::Agent, 0, "一"));
+    publish(&mut feed, &call.turn(2_000, Speaker::Agent, 1, "二"));
+    let mut again = feed.subscribe(Filter::default(), Some(&last_id(&seen)));
+    assert_eq!(read(&feed, &mut again), ["transcript.final.v1", "transcript.final.v1"]);
+    assert!(feed.next(&mut again).is_none());
+}
+
+#[test]
+fn an_id_that_is_too_old_or_from_another_run_is_answered_by_a_reset() {
+    let mut feed = Feed::new(7, LIMITS);
+    let call = call(1);
+    for n in 0..100 {
+        publish(&mut feed, &call.turn(1_000, Speaker::Agent, n, "はい"));
+    }
+    let reset = |last: &str| {
+        let mut client = feed.subscribe(Filter::default(), Some(last));
+        word(&feed.next(&mut client).unwrap())
+    };
+    assert_eq!(reset("00000007-3"), "reset TooOld 1");
+    assert_eq!(reset("00000008-99"), "reset Unknown 1", "the bridge was restarted");
+    assert_eq!(reset("00000007-101"), "reset Unknown 1", "an id that was never given");
+    assert_eq!(reset("nonsense"), "reset Unknown 1");
+    assert_eq!(reset("00000007-18446744073709551615"), "reset Unknown 1");
+    assert_eq!(reset("00000007-99"), "transcript.final.v1");
+}
+
+#[test]
+fn a_slow_client_is_told_to_resync_and_costs_the_others_nothing() {
+    let mut feed = Feed::new(7, LIMITS);
+    let call = call(1);
+    publish(&mut feed, &call.queued(0));
+    let mut slow = feed.subscribe(Filter::default(), None);
+    let mut quick = feed.subscribe(Filter::default(), None);
+    read(&feed, &mut slow);
+    read(&feed, &mut quick);
+    let mut taken = 0;
+    for n in 0..500 {
+        publish(&mut feed, &call.turn(1_000, Speaker::Agent, n, "はい"));
+        taken += read(&feed, &mut quick).len();
+    }
+    assert_eq!(taken, 500);
+    // queued + the last ten turns
+    assert_eq!(read(&feed, &mut slow), ["reset Behind 1", "contact 11", "synced"]);
+}
+
+#[test]
+fn a_client_that_stops_in_the_middle_of_a_reset_starts_over() {
+    let mut feed = Feed::new(7, LIMITS);
+    for n in 0..5 {
+        publish(&mut feed, &call(n).queued(0));
+    }
+    let mut client = feed.subscribe(Filter::default(), None);
+    assert_eq!(word(&feed.next(&mut client).unwrap()), "reset Start 5");
+    assert_eq!(word(&feed.next(&mut client).unwrap()), "contact 1");
+    for n in 0..100 {
+        publish(&mut feed, &call(0).turn(1_000, Speaker::Agent, n, "はい"));
+    }
+    let rest = read(&feed, &mut client);
+    assert_eq!(rest.iter().filter(|word| word.starts_with("reset Behind")).count(), 1, "{rest:?}");
+    assert_eq!(rest.last().unwrap(), "synced");
+}
+
+#[test]
+fn older_turns_are_left_out_and_said_to_be() {
+    let mut feed = Feed::new(7, LIMITS);
+    let call = call(1);
+    publish(&mut feed, &call.queued(0));
+    for n in 0..25 {
+        publish(&mut feed, &call.turn(u64::from(n) * 1_000, Speaker::Caller, n, "はい"));
+    }
+    let views = feed.snapshot(&Filter::default());
+    assert_eq!((views[0].omitted_turns, views[0].events.len()), (15, 11));
+    let json: serde_json::Value = serde_json::from_str(&views[0].json()).unwrap();
+    assert_eq!(json["omitted_turns"], 15);
+    assert_eq!(json["events"][0]["type"], "kakehashi.call.queued.v1", "the event that says who calls stays");
+}
+
+#[test]
+fn memory_is_bounded_whatever_comes() {
+    let limits = Limits { bytes: 256 * 1024, ..LIMITS };
+    let mut feed = Feed::new(7, limits);
+    let long = "長".repeat(10_000);
+    for n in 0..200 {
+        let call = call(n);
+        for turn in 0..5 {
+            publish(&mut feed, &call.turn(1_000, Speaker::Caller, turn, &long));
+        }
+        for leg in 0..300 {
+            publish(&mut feed, &call.ringing(1_000, leg, &agent("201", "佐藤")));
+        }
+    }
+    let views = feed.snapshot(&Filter::default());
+    assert_eq!(views.len(), LIMITS.contacts);
+    let bytes: usize = views.iter().map(|view| view.json().len()).sum();
+    assert!(bytes < LIMITS.contacts * 640 * 1024, "{bytes}");
+    assert!(views.iter().all(|view| view.omitted_events > 0));
+    // the ring holds no more than its bytes: a client that missed them all is reset
+    let mut client = feed.subscribe(Filter::default(), Some("00000007-1"));
+    assert!(word(&feed.next(&mut client).unwrap()).starts_with("reset TooOld"));
+}
+
+#[test]
+fn ended_contacts_leave_the_snapshot_but_the_last_ones() {
+    let mut feed = Feed::new(7, LIMITS);
+    for n in 0..6 {
+        publish(&mut feed, &call(n).queued(0));
+        publish(&mut feed, &call(n).ended(9_000, EndReason::CallerHangup));
+    }
+    publish(&mut feed, &call(10).queued(0));
+    assert_eq!(feed.snapshot(&Filter::default()).len(), 2 + 1);
+}
+
+#[test]
+fn running_contacts_are_left_out_last() {
+    let mut feed = Feed::new(7, LIMITS);
+    publish(&mut feed, &call(0).queued(0));
+    publish(&mut feed, &call(99).queued(0));
+    publish(&mut feed, &call(99).ended(9_000, EndReason::CallerHangup));
+    for n in 1..8 {
+        publish(&mut feed, &call(n).queued(0));
+    }
+    let contacts: Vec<_> = feed.snapshot(&Filter::default()).into_iter().map(|view| view.contact).collect();
+    assert_eq!(contacts.len(), 8);
+    assert!(contacts.contains(&call(0).contact) && !contacts.contains(&call(99).contact));
+}
+
+#[test]
+fn an_operator_sees_the_own_pop_and_the_text_only_after_answering() {
+    let mut feed = Feed::new(7, LIMITS);
+    let (call, sato, suzuki) = (call(1), agent("201", "佐藤"), agent("202", "鈴木"));
+    let mut of_sato = feed.subscribe(extension("201"), None);
+    let mut of_suzuki = feed.subscribe(Filter { extension: None, agent: Some("agent-202".into()) }, None);
+    read(&feed, &mut of_sato);
+    read(&feed, &mut of_suzuki);
+    publish(&mut feed, &call.queued(0));
+    publish(&mut feed, &call.pop(900, 1, &sato, LookUp::Pending, vec![]));
+    publish(&mut feed, &call.pop(900, 2, &suzuki, LookUp::Pending, vec![]));
+    // the pop comes with what was there before: the queue
+    assert_eq!(read(&feed, &mut of_sato), ["contact 2"]);
+    assert_eq!(read(&feed, &mut of_suzuki), ["contact 2"]);
+    publish(&mut feed, &call.answered(4_000, 1, &sato));
+    publish(&mut feed, &call.withdrawn(4_000, 2, &suzuki, WithdrawReason::AnsweredElsewhere));
+    publish(&mut feed, &call.turn(5_000, Speaker::Agent, 0, "お電話ありがとうございます"));
+    assert_eq!(read(&feed, &mut of_sato), ["contact 4", "transcript.final.v1"]);
+    assert_eq!(read(&feed, &mut of_suzuki), ["screenpop.withdrawn.v1"]);
+    assert_eq!(feed.snapshot(&extension("202")).len(), 0);
+    assert_eq!(feed.snapshot(&extension("201"))[0].events.len(), 4);
+}
+
+#[test]
+fn whoever_takes_a_transferred_call_gets_everything_said_so_far() {
+    let mut feed = Feed::new(7, LIMITS);
+    let (call, sato, yamada) = (call(1), agent("201", "佐藤"), agent("305", "山田"));
+    let mut client = feed.subscribe(extension("305"), None);
+    read(&feed, &mut client);
+    publish(&mut feed, &call.answered(0, 1, &sato));
+    for n in 0..3 {
+        publish(&mut feed, &call.turn(1_000, Speaker::Caller, n, "転入の手続きです"));
+    }
+    assert!(read(&feed, &mut client).is_empty());
+    publish(&mut feed, &call.pop(9_000, 2, &yamada, LookUp::Pending, vec![]));
+    assert_eq!(read(&feed, &mut client), ["contact 1"], "the pop alone, before answering");
+    publish(&mut feed, &call.answered(9_500, 2, &yamada));
+    assert_eq!(read(&feed, &mut client), ["contact 6"], "two legs, three turns, the pop");
+}
+
+#[test]
+fn an_event_beyond_the_size_is_shortened_and_says_so() {
+    let mut feed = Feed::new(7, LIMITS);
+    let call = call(1);
+    publish(&mut feed, &call.turn(0, Speaker::Caller, 0, &"あ".repeat(40_000)));
+    let mut client = feed.subscribe(Filter::default(), Some("00000007-0"));
+    assert_eq!(read(&feed, &mut client), ["panel.oversize.v1"]);
+}
