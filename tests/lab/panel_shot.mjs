@@ -38,7 +38,8 @@ const profile = mkdtempSync(join(tmpdir(), "panel-shot-"));
 const flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync", "--disable-default-apps", "--disable-extensions", "--hide-scrollbars", "--lang=ja",
   "--no-proxy-server", "--remote-debugging-pipe", `--user-data-dir=${profile}`, `--window-size=${wish.width},${wish.height}`, "about:blank"];
-const chromium = spawn(browser, flags, { stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"] });
+// a process group of its own: the browser's helpers go with it
+const chromium = spawn(browser, flags, { stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"], detached: true });
 const limit = setTimeout(() => finish(1, "the browser did not answer"), Number(wish.timeout) + 15000);
 
 // --- DevTools protocol: JSON messages that end with NUL ---
@@ -71,13 +72,20 @@ function finish(code, problem) {
   done = true;
   clearTimeout(limit);
   if (problem) console.error(`panel_shot.mjs: ${problem}`);
-  chromium.kill("SIGKILL");
-  chromium.once("exit", () => leave(code));
-  if (chromium.exitCode !== null || chromium.signalCode !== null) leave(code);
+  try {
+    process.kill(-chromium.pid, "SIGKILL");
+  } catch {
+    // it is gone already
+  }
+  setTimeout(() => leave(code), 100);
 }
 
 function leave(code) {
-  rmSync(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+  try {
+    rmSync(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+  } catch (error) {
+    console.error(`panel_shot.mjs: ${profile} is left behind: ${error.code}`);
+  }
   process.exit(code);
 }
 

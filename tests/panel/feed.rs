@@ -244,3 +244,28 @@ fn an_event_beyond_the_size_is_shortened_and_says_so() {
     let mut client = feed.subscribe(Filter::default(), Some("00000007-0"));
     assert_eq!(read(&feed, &mut client), ["panel.oversize.v1"]);
 }
+
+#[test]
+#[ignore = "prints a measurement: cargo test --test panel cost -- --ignored --nocapture"]
+fn cost_of_publishing_with_many_calls_running() {
+    let limits = kakehashi::panel::Settings::default().limits();
+    let handle = kakehashi::panel::FeedHandle::new(limits).unwrap();
+    let calls: Vec<Call> = (0..150).map(call).collect();
+    let mut events = Vec::new();
+    for n in 0..200 {
+        for call in &calls {
+            events.push(call.turn(
+                n * 1_000,
+                Speaker::Caller,
+                n as u32,
+                "国民健康保険の資格喪失届も、そこで出せますか。",
+            ));
+        }
+    }
+    let started = std::time::Instant::now();
+    for event in &events {
+        handle.publish(event);
+    }
+    let each = started.elapsed().as_nanos() as f64 / events.len() as f64 / 1_000.0;
+    println!("{} finals of {} calls: {each:.2} µs each", events.len(), calls.len());
+}

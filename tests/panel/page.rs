@@ -1,1 +1,348 @@
-//! The page in a browser.
+//! The page in a browser: what an operator reads while it rings, in the call and at its end. Each test leaves a picture to look at
+//! below `target/panel/`. They need Chromium: `tests/lab/chromium.sh`, then `cargo test --test panel page -- --ignored`.
+
+use std::path::PathBuf;
+
+use kakehashi::events::*;
+use kakehashi::panel::settings::Token;
+use kakehashi::panel::{FeedHandle, PanelHandle, Settings, spawn};
+use kakehashi::pbx::{Speaker, Withheld};
+use kakehashi::time::Wall;
+
+use crate::events::{Call, agent, correct, number};
+
+async fn start(settings: Settings) -> (PanelHandle, FeedHandle) {
+    let settings = Settings { listen: ([127, 0, 0, 1], 0).into(), ..settings };
+    let feed = FeedHandle::new(settings.limits()).unwrap();
+    (spawn(settings, feed.clone()).await.unwrap(), feed)
+}
+
+/// Seconds ago, so that the counters on the picture are what they would be.
+fn ago(seconds: i64) -> Wall {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    Wall(now.as_micros() as i64 - seconds * 1_000_000)
+}
+
+/// Opens the page, waits for `wait`, takes the picture `name`, and gives what can be read on it.
+async fn shot(panel: &PanelHandle, query: &str, name: &str, wait: &[&str], more: &[&str]) -> String {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("panel");
+    std::fs::create_dir_all(&folder).unwrap();
+    let text = folder.join(format!("{name}.txt"));
+    let mut command = tokio::process::Command::new("node");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/panel_shot.mjs"));
+    command.arg("--url").arg(format!("http://{}/{query}", panel.local_addr));
+    command.arg("--out").arg(folder.join(format!("{name}.png"))).arg("--text").arg(&text);
+    for word in wait {
+        command.arg("--wait").arg(word);
+    }
+    let output = command.args(more).kill_on_drop(true).output().await.expect("node is installed");
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    std::fs::read_to_string(text).unwrap()
+}
+
+fn matches(count: usize) -> Vec<Match> {
+    let people = [
+        ("橋本 由紀子", "住吉区御幣島3丁目・国民健康保険 相談中（7月12日）"),
+        ("橋本 健一", "住吉区御幣島3丁目・世帯主"),
+        ("橋本 さくら", "西淀川区・児童手当"),
+    ];
+    let person = |(at, (name, note)): (usize, &(&str, &str))| Match {
+        id: format!("c-{at}"),
+        name: (*name).into(),
+        note: Some((*note).into()),
+        url: Some(format!("https://crm.example.jp/contacts/{at}")),
+    };
+    people.iter().enumerate().take(count).map(person).collect()
+}
+
+/// A conversation as the demo plays it, `upto` turns of it.
+fn talk(call: &Call, feed: &FeedHandle, upto: usize) {
+    let lines = [
+        (Speaker::Agent, "お電話ありがとうございます。大阪市総合コールセンター、担当の加藤でございます。"),
+        (Speaker::Caller, "すみません、地域活動協議会について教えてください。"),
+        (Speaker::Agent, "地域活動協議会についてのお問い合わせですね。お住まいの区を教えていただけますか。"),
+        (Speaker::Caller, "はい、そうです。住吉区のみてじまに住んでいる橋本と申します。"),
+        (Speaker::Agent, "勝山の区民センターでもお手続きいただけます。"),
+        (Speaker::Caller, "だいこくちょうの老人福祉センターは何時まで開いていますか。"),
+        (Speaker::Agent, "受付時間は午前9時から午後5時30分までです。"),
+        (
+            Speaker::Caller,
+            "国民健康保険の脱退届も、そこで出せますか。子どもの分も一緒に持っていきたいのですが、印鑑は要りますか。",
+        ),
+        (
+            Speaker::Agent,
+            "はい、お子様の分も一緒にお手続きいただけます。印鑑は不要ですが、ご本人を確認できるものをお持ちください。",
+        ),
+        (Speaker::Caller, "わかりました。ありがとうございます。"),
+    ];
+    for (number, (speaker, text)) in lines.into_iter().enumerate().take(upto) {
+        let mut said = call.said(12_000 + number as u64 * 7_000, speaker, number as u32, text);
+        match number {
+            3 => correct(&mut said, "みてじま", "御幣島", "ミテジマ"),
+            5 => {
+                correct(&mut said, "だいこくちょう", "大国町", "ダイコクチョウ");
+                said.gaps = vec![(said.start_ms + 300, said.start_ms + 1_540)];
+            }
+            7 => correct(&mut said, "脱退届", "資格喪失届", "シカクソウシツトドケ"),
+            8 => said.confidence = 0.31,
+            _ => {}
+        }
+        feed.publish(&call.event_of(said));
+    }
+}
+
+fn in_call(feed: &FeedHandle, seconds: i64, turns: usize) -> (Call, Agent) {
+    let (call, kato) = (Call::new(1, ago(seconds), number("+819012345678")), agent("201", "加藤 花子"));
+    feed.publish(&call.queued(0));
+    feed.publish(&call.ringing(3_000, 1, &kato));
+    feed.publish(&call.pop(3_010, 1, &kato, LookUp::Done, matches(1)));
+    feed.publish(&call.answered(10_000, 1, &kato));
+    talk(&call, feed, turns);
+    (call, kato)
+}
+
+fn document(call: &Call, complete: bool) -> Event {
+    let coverage = |speaker, transcribed, silent, lost, failed| LegCoverage {
+        leg: call.leg(1),
+        speaker,
+        coverage: Coverage {
+            duration: transcribed + silent + lost + failed,
+            transcribed,
+            silent,
+            lost,
+            failed,
+            ..Coverage::default()
+        },
+    };
+    let failed = Turn {
+        utterance: "Caller/99".into(),
+        leg: call.leg(1),
+        speaker: Speaker::Caller,
+        start: call.at(75_000),
+        end: call.at(78_000),
+        text: None,
+        corrections: vec![],
+    };
+    let turns = if complete { vec![] } else { vec![failed] };
+    let lost = if complete { 0 } else { 1_240 };
+    let failed = if complete { 0 } else { 3_100 };
+    let rows = vec![
+        coverage(Speaker::Caller, 31_200, 52_460 - lost - failed, lost, failed),
+        coverage(Speaker::Agent, 38_900, 44_760, 0, 0),
+    ];
+    let data = TranscriptDocument { revision: 1, turns, coverage: rows, complete };
+    call.event(96_000, None, Data::TranscriptDocument(data))
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: tests/lab/chromium.sh"]
+async fn while_it_rings_the_look_up_is_pending_and_then_there() {
+    let (panel, feed) = start(Settings::default()).await;
+    let (call, kato) = (Call::new(1, ago(14), number("+819012345678")), agent("201", "加藤 花子"));
+    feed.publish(&call.queued(0));
+    feed.publish(&call.ringing(8_000, 1, &kato));
+    feed.publish(&call.pop(8_010, 1, &kato, LookUp::Pending, vec![]));
+    let text = shot(&panel, "?extension=201", "ringing-pending", &["着信中", "照会しています"], &[]).await;
+    assert!(text.contains("090-1234-5678") && text.contains("携帯電話"), "{text}");
+    feed.publish(&call.pop(8_300, 1, &kato, LookUp::Done, matches(1)));
+    let text = shot(&panel, "?extension=201", "ringing-one", &["橋本 由紀子"], &[]).await;
+    assert!(text.contains("総合案内") && text.contains("06-4301-7285") && text.contains("加藤 花子"), "{text}");
+    feed.publish(&call.withdrawn(9_000, 1, &kato, WithdrawReason::AnsweredElsewhere));
+    let text = shot(&panel, "?extension=201", "ringing-withdrawn", &["着信を待っています"], &[]).await;
+    assert!(!text.contains("090-1234-5678"), "{text}");
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: tests/lab/chromium.sh"]
+async fn several_candidates_and_no_number_are_normal_states() {
+    let (panel, feed) = start(Settings::default()).await;
+    let (call, kato) = (Call::new(1, ago(9), number("+81662088181")), agent("201", "加藤 花子"));
+    feed.publish(&call.ringing(4_000, 1, &kato));
+    feed.publish(&call.pop(4_000, 1, &kato, LookUp::Done, matches(3)));
+    for (n, withheld) in [Withheld::Refused, Withheld::Payphone, Withheld::Unavailable, Withheld::ServiceConflict]
+        .into_iter()
+        .enumerate()
+    {
+        let caller = Caller { withheld: Some(withheld), ..Caller::default() };
+        let (call, other) = (Call::new(2 + n as u128, ago(6 - n as i64), caller), agent("202", "鈴木 一郎"));
+        feed.publish(&call.ringing(0, 1, &other));
+        feed.publish(&call.pop(0, 1, &other, LookUp::Skipped, vec![]));
+    }
+    let wait = ["06-6208-8181", "3件の登録", "非通知", "公衆電話", "表示圏外", "サービス競合"];
+    shot(&panel, "", "ringing-many", &wait, &["--height", "900"]).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: tests/lab/chromium.sh"]
+async fn in_the_call_both_parties_are_read_on_their_sides() {
+    let (panel, feed) = start(Settings::default()).await;
+    let (call, _) = in_call(&feed, 85, 9);
+    let text = shot(&panel, "?extension=201", "call", &["通話中", "印鑑は不要"], &["--focus", ".fix"]).await;
+    assert!(text.contains("音声欠落 1.2秒") && text.contains("資格喪失届") && text.contains("発信者"), "{text}");
+    let behind = TranscriptDelayed { waiting: 3, behind_ms: 8_200 };
+    feed.publish(&call.event(84_000, None, Data::TranscriptDelayed(behind)));
+    let up = ["--scroll-up", ".talk-box", "--focus", ".fix", "--height", "640"];
+    let text = shot(&panel, "?extension=201", "call-behind", &["3件が認識待ち"], &up).await;
+    assert!(text.contains("最新へ"), "{text}");
+    let zoomed = ["--zoom", "2", "--full"];
+    shot(&panel, "?extension=201", "call-zoom", &["印鑑は不要"], &zoomed).await;
+    // another telephone of the same operator rings meanwhile
+    let second = Call::new(2, ago(4), number("+815012345678"));
+    feed.publish(&second.ringing(0, 1, &agent("201", "加藤 花子")));
+    feed.publish(&second.pop(0, 1, &agent("201", "加藤 花子"), LookUp::Done, vec![]));
+    let text = shot(&panel, "?extension=201", "call-and-ring", &["着信中", "登録なし"], &[]).await;
+    assert!(text.contains("印鑑は不要"), "the call stays on the screen: {text}");
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: tests/lab/chromium.sh"]
+async fn the_end_says_why_and_what_was_documented() {
+    let (panel, feed) = start(Settings::default()).await;
+    let (call, _) = in_call(&feed, 120, 10);
+    feed.publish(&call.ended(94_000, EndReason::CallerHangup));
+    shot(&panel, "?extension=201", "ended-writing", &["発信者が切断", "記録を作成しています"], &[]).await;
+    feed.publish(&document(&call, false));
+    let text = shot(&panel, "?extension=201", "ended-incomplete", &["未認識の部分", "認識できませんでした"], &[]).await;
+    assert!(text.contains("認識失敗 3.1秒") && text.contains("音声欠落 1.2秒"), "{text}");
+    let Data::TranscriptDocument(mut whole) = document(&call, true).data else { unreachable!() };
+    whole.revision = 2;
+    feed.publish(&call.event(97_000, None, Data::TranscriptDocument(whole)));
+    shot(&panel, "?extension=201", "ended", &["第2版"], &[]).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: tests/lab/chromium.sh"]
+async fn a_supervisor_sees_all_contacts() {
+    let (panel, feed) = start(Settings::default()).await;
+    let (call, kato) = in_call(&feed, 200, 6);
+    feed.publish(&call.held(70_000, 1, &kato));
+    let yamada = agent("305", "山田 太郎");
+    feed.publish(&call.ringing(190_000, 2, &yamada));
+    feed.publish(&call.pop(190_000, 2, &yamada, LookUp::Done, matches(1)));
+    for n in 20..22 {
+        let (new, suzuki) = (Call::new(n, ago(24 - n as i64), number("+81721621234")), agent("202", "鈴木 一郎"));
+        feed.publish(&new.ringing(0, 1, &suzuki));
+        feed.publish(&new.pop(0, 1, &suzuki, LookUp::Pending, vec![]));
+    }
+    for n in 2..14_u128 {
+        let other = Call::new(n, ago(30 + n as i64 * 17), number(&format!("+8190{:08}", 12_345_670 + n)));
+        let someone = agent(&format!("{}", 200 + n), "担当者");
+        feed.publish(&other.queued(0));
+        if n % 3 > 0 {
+            feed.publish(&other.ringing(5_000, 1, &someone));
+            feed.publish(&other.answered(9_000, 1, &someone));
+            feed.publish(&other.turn(12_000, Speaker::Caller, 0, "粗大ごみの申し込みをお願いします。"));
+        }
+        if n % 5 == 0 {
+            feed.publish(&other.ended(25_000, EndReason::AgentHangup));
+        }
+    }
+    shot(&panel, "", "supervisor", &["待ち呼", "保留中", "終了", "呼出 2"], &["--click", "[data-contact$='c00001']"])
+        .await;
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: tests/lab/chromium.sh"]
+async fn hostile_text_is_shown_as_text() {
+    let (panel, feed) = start(Settings::default()).await;
+    let evil = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>";
+    let caller = Caller {
+        number: None,
+        raw: Some("\u{202e}8765-4321\u{0}<b>0120</b>".into()),
+        display: Some(format!("{evil}\u{202e}\u{0}{}", "名".repeat(10_000))),
+        withheld: None,
+    };
+    let (call, kato) = (Call::new(1, ago(20), caller), Agent { name: Some(evil.into()), ..agent("201", "") });
+    let hostile = Match {
+        id: "1".into(),
+        name: evil.into(),
+        note: Some("\u{2067}=cmd|' /C calc'!A0".into()),
+        url: Some("javascript:alert(1)".into()),
+    };
+    feed.publish(&call.queued(0));
+    feed.publish(&call.ringing(1_000, 1, &kato));
+    feed.publish(&call.pop(1_000, 1, &kato, LookUp::Done, vec![hostile]));
+    let text = shot(&panel, "", "hostile-ringing", &["着信中"], &["--height", "900"]).await;
+    assert!(
+        text.contains("<script>document.title") && text.contains("以下省略") && !text.contains('\u{202e}'),
+        "{text}"
+    );
+    assert!(!text.contains("CRMで開く"), "a script address must not become a link");
+    feed.publish(&call.answered(2_000, 1, &kato));
+    let mut said =
+        call.said(5_000, Speaker::Caller, 0, &format!("{evil} \u{202e}右から左\u{0} {}", "長".repeat(3_000)));
+    correct(&mut said, "右から左", "<u>左</u>", "<i>ヒダリ</i>");
+    said.corrections.push(Correction {
+        start: 9_999_999,
+        end: 3,
+        from: evil.into(),
+        to: evil.into(),
+        reading: evil.into(),
+        distance: f32::NAN,
+    });
+    feed.publish(&call.event_of(said));
+    let script = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("hostile.js");
+    std::fs::write(&script, "document.querySelectorAll('.talk img, .talk script, .talk u, .talk i, a[href^=javascript]').length + document.title").unwrap();
+    let text = shot(&panel, "", "hostile-call", &["通話中", "<u>左</u>"], &["--eval", script.to_str().unwrap()]).await;
+    assert!(text.contains("<img src=x") && !text.contains('\u{202e}') && !text.contains('\0'), "{text}");
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: tests/lab/chromium.sh"]
+async fn an_operator_signs_in_with_the_token() {
+    let (panel, feed) =
+        start(Settings { token: Token::new("correct-horse-battery-staple"), ..Settings::default() }).await;
+    in_call(&feed, 60, 4);
+    let text = shot(&panel, "?extension=201", "sign-in", &["トークン"], &[]).await;
+    assert!(!text.contains("090"), "{text}");
+    let typed = ["--type", "#token=correct-horse-battery-staple", "--click", "#sign-in-form button", "--after", "1500"];
+    let text = shot(&panel, "?extension=201", "signed-in", &["トークン"], &typed).await;
+    assert!(text.contains("090-1234-5678") && text.contains("サインアウト"), "{text}");
+    let wrong = ["--type", "#token=wrong", "--click", "#sign-in-form button", "--after", "1000"];
+    let text = shot(&panel, "?extension=201", "sign-in-wrong", &["トークン"], &wrong).await;
+    assert!(text.contains("トークンが違います"), "{text}");
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: tests/lab/chromium.sh"]
+async fn a_cut_connection_is_said_and_resumed_by_itself() {
+    let (panel, feed) = start(Settings::default()).await;
+    let (call, _) = in_call(&feed, 60, 4);
+    let address = panel.local_addr;
+    let query = format!("http://{address}/?extension=201");
+    let meanwhile = async {
+        // the same page stays open over the restart of the panel
+        tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+        panel.close().await;
+        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+        call.turn(50_000, Speaker::Caller, 50, "切れている間の発話です。");
+        let settings = Settings { listen: address, ..Settings::default() };
+        let feed = FeedHandle::new(settings.limits()).unwrap();
+        let panel = spawn(settings, feed.clone()).await.unwrap();
+        let (call, _) = in_call(&feed, 60, 4);
+        feed.publish(&call.turn(50_000, Speaker::Caller, 50, "切れている間の発話です。"));
+        tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+        drop(panel);
+    };
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("panel");
+    std::fs::create_dir_all(&folder).unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/panel_shot.mjs");
+    let mut command = tokio::process::Command::new("node");
+    command.args([
+        script,
+        "--url",
+        &query,
+        "--wait",
+        "切れている間の発話です。",
+        "--wait",
+        "接続中",
+        "--gone",
+        "接続が切れました",
+    ]);
+    let output = command.arg("--out").arg(folder.join("resumed.png")).kill_on_drop(true).output();
+    let output = tokio::select! {
+        output = output => output.unwrap(),
+        () = meanwhile => panic!("the page did not resume"),
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -5,8 +5,9 @@ import { Card, FAREWELL, listRow, openPops, popNode, popWords, stateOf, tick } f
 import { callerText, clockText, dayText } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
-/** Ended contacts kept on a screen that stays open all day. */
+/** Contacts kept on a screen that stays open all day: ended ones, and all together. */
 const ENDED = 20;
+const ALL = 600;
 /** The feed says something at least every 10 s; silence of this length means that it is dead. */
 const SILENCE = 25000;
 const ORDER = { ringing: 0, talking: 1, held: 1, queued: 2, ended: 3 };
@@ -183,17 +184,28 @@ function attend(contact) {
   if ((state === "talking" || state === "held") && (free || (mine && chosen !== contact.id && stateOf(other) !== "talking"))) chosen = contact.id;
 }
 
+/** Who has waited or talked longest comes first; of the ended, the last one. */
+const age = (contact) => (contact.ended ? -contact.ended.at : contact.since);
+
 function paint() {
-  contacts.trim(ENDED, chosen);
+  contacts.trim(ENDED, ALL, chosen);
   const all = [...contacts.map.values()].filter((contact) => contact.caller || contact.legs.size);
-  all.sort((left, right) => ORDER[stateOf(left)] - ORDER[stateOf(right)] || (right.ended?.at ?? right.since) - (left.ended?.at ?? left.since));
+  all.sort((left, right) => ORDER[stateOf(left)] - ORDER[stateOf(right)] || age(left) - age(right));
   if (!contacts.map.has(chosen)) chosen = null;
   chosen ??= all.find((contact) => currentLeg(contact))?.id ?? null;
   paintList(all);
   const ringing = paintPops(all);
   const contact = contacts.map.get(chosen) ?? null;
   card.show(contact, snapshot);
-  $("idle").hidden = Boolean(contact) || ringing > 0;
+  const busy = contact && ["talking", "held"].includes(stateOf(contact));
+  const wide = !filter.extension && !filter.agent && ringing > 1;
+  $("pops").classList.toggle("compact", Boolean(busy) || wide);
+  $("pops").classList.toggle("wide", wide);
+  $("pops").classList.toggle("alone", !contact);
+  $("idle").hidden = Boolean(contact);
+  $("idle").classList.toggle("low", ringing > 0);
+  $("idle-title").textContent = ringing ? "電話に出ると、会話の文字がここに表示されます" : "着信を待っています";
+  $("idle-note").hidden = ringing > 0;
   tick(now());
 }
 
@@ -280,11 +292,14 @@ $("list").addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-setInterval(() => {
+function everySecond() {
   const at = now();
   $("clock").textContent = `${dayText(at)} ${clockText(at)}`;
   tick(at);
   if ([...contacts.map.values()].some((contact) => [...contact.pops.values()].some((pop) => pop.withdrawn))) draw();
-}, 1000);
+}
+
+setInterval(everySecond, 1000);
+everySecond();
 
 (await mustSignIn()) ? showSignIn() : connect();

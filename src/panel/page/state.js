@@ -32,18 +32,20 @@ export class Contacts {
     return contact;
   }
 
-  /** Keeps the last `most` ended contacts; a screen stays open all day. */
-  trim(most, except) {
+  /** Keeps the last `most` ended contacts and `all` together; a screen stays open all day. */
+  trim(most, all, except) {
     const ended = [...this.map.values()].filter((contact) => contact.ended && contact.id !== except);
     ended.sort((left, right) => left.ended.at - right.ended.at);
     for (const contact of ended.slice(0, Math.max(0, ended.length - most))) this.map.delete(contact.id);
+    const oldest = this.map.size > all ? [...this.map.values()].sort((left, right) => left.since - right.since) : [];
+    for (const contact of oldest.slice(0, oldest.length - all)) if (contact.id !== except) this.map.delete(contact.id);
   }
 }
 
 function blank(id) {
   return {
     id, asof: 0, caller: null, called: "", line: "", queue: "", since: 0, queued: 0,
-    legs: new Map(), pops: new Map(), turns: [], known: new Set(),
+    legs: new Map(), pops: new Map(), turns: [], known: new Map(),
     omittedTurns: 0, omittedEvents: 0, delayed: null, ended: null, document: null,
   };
 }
@@ -147,10 +149,14 @@ function endLeg(contact, record, reason, at) {
   });
 }
 
-/** Turns are in order of time, whatever order they come in; a final never changes. */
+/** Turns are in order of time, whatever order they come in; a final never changes, only a failure may get its text later. */
 function turn(contact, one) {
-  if (contact.known.has(one.key)) return;
-  contact.known.add(one.key);
+  const before = contact.known.get(one.key);
+  if (before) {
+    if (before.failed && !one.failed) Object.assign(before, one);
+    return;
+  }
+  contact.known.set(one.key, one);
   let at = contact.turns.length;
   while (at > 0 && contact.turns[at - 1].start > one.start) at -= 1;
   contact.turns.splice(at, 0, one);
@@ -158,8 +164,8 @@ function turn(contact, one) {
 
 /** ringing, talking, held, queued or ended. */
 export function stateOf(contact) {
-  if (contact.ended) return "ended";
   const legs = [...contact.legs.values()];
+  if (contact.ended) return "ended";
   if (legs.some((one) => one.state === "answered")) return "talking";
   if (legs.some((one) => one.state === "held")) return "held";
   if (openPops(contact).length || legs.some((one) => one.state === "ringing" || one.state === "offered")) return "ringing";

@@ -43,8 +43,14 @@ export class Talk {
       el("li", { class: "mark", text: `これより前の${contact.omittedTurns}件の発話は省略しています（記録には残っています）` }));
     let added = 0;
     contact.turns.forEach((turn, index) => {
-      if (this.shown.has(turn.key)) return;
+      const before = this.shown.get(turn.key);
+      if (before && before.dataset.failed === String(turn.failed)) return;
       const node = turnNode(turn);
+      if (before) {
+        before.replaceWith(node);
+        this.shown.set(turn.key, node);
+        return;
+      }
       const next = contact.turns.slice(index + 1).find((later) => this.shown.has(later.key));
       this.log.insertBefore(node, next ? this.shown.get(next.key) : null);
       this.shown.set(turn.key, node);
@@ -82,6 +88,7 @@ export class Talk {
   }
 
   #scrolled() {
+    for (const box of this.log.querySelectorAll(".fix-box.open")) box.classList.remove("open");
     this.follows = this.box.scrollHeight - this.box.scrollTop - this.box.clientHeight < 24;
     if (this.follows) this.#unseen(0);
     else this.more.hidden = false;
@@ -107,12 +114,22 @@ function turnNode(turn) {
   const lost = turn.gaps.reduce((sum, [from, to]) => sum + Math.max(0, to - from), 0);
   const gap = lost > 0 && el("p", { class: "gap" }, el("span", { class: "gap-mark", "aria-hidden": "true", text: "⌇" }),
     el("span", { text: `音声欠落 ${lengthText(lost)}${turn.gaps.length > 1 ? `（${turn.gaps.length}か所）` : ""}：この発話の一部が届いていません` }));
-  return el("li", { class: `turn ${side}` }, meta, el("div", { class: "bubble" }, text, gap));
+  return el("li", { class: `turn ${side}`, "data-failed": String(turn.failed) }, meta, el("div", { class: "bubble" }, text, gap));
 }
 
 const isoText = (ms) => (Number.isFinite(ms) ? new Date(ms).toISOString() : undefined);
 
 let tips = 0;
+
+/** Puts the tip above its word, or below where there is no room; free of the scrolling box, so that nothing cuts it off. */
+function openTip(box, tip) {
+  box.classList.add("open");
+  const word = box.getBoundingClientRect();
+  const { width, height } = tip.getBoundingClientRect();
+  const left = Math.min(word.left, document.documentElement.clientWidth - width - 8);
+  tip.style.left = `${Math.max(8, left)}px`;
+  tip.style.top = `${word.top > height + 12 ? word.top - height - 6 : word.bottom + 6}px`;
+}
 
 /** The text with the dictionary's words underlined; what the recogniser wrote is shown on hover and focus. */
 function corrected(turn) {
@@ -129,8 +146,11 @@ function corrected(turn) {
       el("span", { class: "tip-line" }, el("b", { text: "辞書の語" }), outside(one.to, 80)),
       el("span", { class: "tip-line" }, el("b", { text: "読み" }), outside(one.reading, 80)));
     const word = el("span", { class: "fix", tabindex: "0", "aria-describedby": id, text: plain(signs.slice(one.start, one.end).join(""), 200) });
-    word.addEventListener("keydown", (event) => event.key === "Escape" && word.blur());
-    parts.push(el("span", { class: "fix-box" }, word, tip));
+    const box = el("span", { class: "fix-box" }, word, tip);
+    for (const name of ["mouseenter", "focusin"]) box.addEventListener(name, () => openTip(box, tip));
+    for (const name of ["mouseleave", "focusout"]) box.addEventListener(name, () => box.classList.remove("open"));
+    word.addEventListener("keydown", (event) => event.key === "Escape" && box.classList.remove("open"));
+    parts.push(box);
     at = one.end;
   }
   parts.push(document.createTextNode(plain(signs.slice(at).join(""), 4000)));

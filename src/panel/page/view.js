@@ -5,7 +5,7 @@ import { Talk, el, outside } from "./talk.js";
 import { COVERAGE, END, SPEAKER, TIER, WITHDRAWN, agentText, callerText, clockText, lengthText, numberText, plain, spanText } from "./words.js";
 
 const STATE = {
-  queued: ["待", "待ち呼"], ringing: ["鳴", "呼出中"], talking: ["話", "通話中"], held: ["留", "保留中"], ended: ["了", "終了"],
+  queued: ["待", "待ち呼"], ringing: ["着", "呼出中"], talking: ["話", "通話中"], held: ["保", "保留中"], ended: ["終", "終了"],
 };
 
 /** How long a withdrawn pop says why it went, in milliseconds. */
@@ -33,7 +33,7 @@ export function listRow(contact, chosen, choose) {
   const name = pop?.matches?.length === 1 ? pop.matches[0].name : pop?.matches?.length > 1 ? `候補${pop.matches.length}件` : caller.kind;
   const current = currentLeg(contact) ?? [...contact.legs.values()].at(-1);
   const since = state === "ended" ? null : (current?.answered ?? contact.queued) || contact.since;
-  const button = el("button", { type: "button", class: "row", "aria-current": chosen ? "true" : undefined, "data-contact": contact.id },
+  const button = el("button", { type: "button", class: `row row-${state}`, "aria-current": chosen ? "true" : undefined, "data-contact": contact.id },
     el("span", { class: "row-top" }, stateMark(state), since ? counter(since) : el("span", { class: "counter", text: clockText(contact.ended?.at ?? contact.since) })),
     el("span", { class: "row-number" }, outside(caller.main, 40)),
     el("span", { class: "row-name" }, outside(name, 60)),
@@ -80,14 +80,14 @@ function whoNode(pop) {
   const matches = pop.matches ?? [];
   const failed = pop.lookup === "failed";
   if (!matches.length) {
-    return el("p", { class: `lookup${failed ? " warn" : ""}`, text: failed ? "⚠ 照会できませんでした。お名前をお伺いください。" : "登録なし（新しい発信者の可能性があります）" });
+    return el("p", { class: `lookup${failed ? " warn" : ""}`, text: failed ? "【照会失敗】顧客情報を照会できませんでした。お名前をお伺いください。" : "登録なし（新しい発信者の可能性があります）" });
   }
   const many = matches.length > 1;
   const list = el("ul", { class: many ? "matches many" : "matches" }, ...matches.slice(0, 20).map(matchNode));
   return el("div", {},
     many && el("p", { class: "lookup", text: `この番号には${matches.length}件の登録があります。ご本人を確認してください。` }), list,
     matches.length > 20 && el("p", { class: "quiet", text: `ほか${matches.length - 20}件` }),
-    failed && el("p", { class: "lookup warn", text: "⚠ 照会が途中で終わりました。ほかの登録があるかもしれません。" }));
+    failed && el("p", { class: "lookup warn", text: "【照会失敗】照会が途中で終わりました。ほかの登録があるかもしれません。" }));
 }
 
 function matchNode(match) {
@@ -172,7 +172,7 @@ export class Card {
     const delayed = contact.ended ? null : contact.delayed;
     this.banner.hidden = !delayed;
     this.banner.textContent = delayed
-      ? `⏳ 認識が会話より遅れています：${delayed.waiting}件が認識待ち、約${lengthText(delayed.behind)}の遅れ。音声は失われていません。` : "";
+      ? `【遅延】認識が会話より遅れています：${delayed.waiting}件が認識待ち、約${lengthText(delayed.behind)}の遅れ。音声は失われていません。` : "";
   }
 
   #end(contact) {
@@ -221,9 +221,15 @@ function documentNode(contact) {
       el("dd", {}, bar, words));
   });
   return el("div", { class: "document" },
-    el("p", { class: made.complete ? "doc-state done" : "doc-state open", text: made.complete
-      ? `✓ 記録が完成しました（第${made.revision}版）` : `… 記録は作成途中です（第${made.revision}版）：認識待ちまたは認識失敗があります` }),
+    el("p", { class: made.complete ? "doc-state done" : "doc-state open", text: documentText(made) }),
     el("dl", { class: "covers" }, ...rows));
+}
+
+function documentText(made) {
+  if (made.complete) return `記録完成（第${made.revision}版）`;
+  const sum = (key) => made.coverage.reduce((total, row) => total + (row.coverage[key] ?? 0), 0);
+  if (sum("pending") > 0) return `記録作成中（第${made.revision}版）：認識待ち ${lengthText(sum("pending"))}。認識できしだい更新します。`;
+  return `記録に未認識の部分があります（第${made.revision}版）：認識失敗 ${lengthText(sum("failed"))}。音声は保存されています。`;
 }
 
 /** What is read out when a telephone rings. */
