@@ -1,0 +1,140 @@
+//! Who calls, as Asterisk tells it: number, name, presentation, and the Japanese reasons for a missing number.
+
+use crate::pbx::{EndCause, Identity, Withheld};
+
+use super::event::Channel;
+
+/// Whether the caller's number may be shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Presentation {
+    /// Not known yet; the number is kept back.
+    #[default]
+    Unknown,
+    /// May be shown.
+    Allowed,
+    /// The caller refused (184, Privacy).
+    Restricted,
+    /// The network had none.
+    Unavailable,
+}
+
+impl Presentation {
+    /// Of `CALLERID(num-pres)`.
+    pub(super) fn of_name(name: &str) -> Presentation {
+        match name.split('_').next() {
+            Some("allowed") => Presentation::Allowed,
+            Some("prohib") => Presentation::Restricted,
+            Some("unavailable") => Presentation::Unavailable,
+            _ => Presentation::Unknown,
+        }
+    }
+
+    /// Of the octet in `ChannelCallerId` (Q.951: bits 6 and 7).
+    pub(super) fn of_octet(octet: u8) -> Presentation {
+        match octet & 0x60 {
+            0x00 => Presentation::Allowed,
+            0x20 => Presentation::Restricted,
+            _ => Presentation::Unavailable,
+        }
+    }
+}
+
+/// The caller's identity; a number that may not be shown goes no further than here.
+pub(super) fn identity(channel: &Channel, presentation: Presentation) -> Identity {
+    let said = reason(&channel.display);
+    let anonymous = channel.number.is_empty() || reason(&channel.number).is_some();
+    let withheld = match presentation {
+        Presentation::Allowed | Presentation::Unknown if !anonymous => None,
+        Presentation::Unavailable => Some(said.unwrap_or(Withheld::Unavailable)),
+        Presentation::Restricted => Some(said.unwrap_or(Withheld::Refused)),
+        _ => said.or_else(|| reason(&channel.number)),
+    };
+    let shown = presentation == Presentation::Allowed && !anonymous;
+    let display = Some(channel.display.clone()).filter(|display| shown && !display.is_empty() && said.is_none());
+    Identity { number: shown.then(|| channel.number.clone()), display, withheld }
+}
+
+/// The four reasons that Japanese carriers send as display names (TTC JJ-90.30; TS 24.008 cause of no CLI), by prefix.
+fn reason(text: &str) -> Option<Withheld> {
+    let text = text.trim().to_ascii_lowercase();
+    if text.starts_with("anonymous") || text.starts_with("restricted") || text.starts_with("private") {
+        Some(Withheld::Refused)
+    } else if text.starts_with("coin line") || text.starts_with("payphone") {
+        Some(Withheld::Payphone)
+    } else if text.starts_with("interaction with other service") {
+        Some(Withheld::ServiceConflict)
+    } else if text.starts_with("unavailable") {
+        Some(Withheld::Unavailable)
+    } else {
+        None
+    }
+}
+
+/// The device or extension that a dialled channel stands for: the number dialled through a line (`06…@trunk`), else the endpoint.
+pub(super) fn address(channel: &Channel, dialstring: &str) -> String {
+    let dialled = dialstring.rsplit('/').next().unwrap_or_default();
+    if let Some((number, _)) = dialled.split_once('@')
+        && !number.is_empty()
+        && number.bytes().all(|b| b.is_ascii_digit() || b"+*#".contains(&b))
+    {
+        return number.into();
+    }
+    endpoint(channel).into()
+}
+
+/// `PJSIP/2001-0000001a` → `2001`.
+pub(super) fn endpoint(channel: &Channel) -> &str {
+    let device = channel.name.rsplit('/').next().unwrap_or_default();
+    device.rsplit_once('-').map_or(device, |(endpoint, _)| endpoint)
+}
+
+/// The cause of Q.850 §2.2.7, as far as it tells something.
+pub(super) fn cause(q850: u16) -> Option<EndCause> {
+    match q850 {
+        16 | 31 | 0 => None,
+        17 => Some(EndCause::Busy),
+        18..=20 => Some(EndCause::NoAnswer),
+        21 => Some(EndCause::Rejected),
+        26 => Some(EndCause::AnsweredElsewhere),
+        _ => Some(EndCause::Failed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel(number: &str, display: &str) -> Channel {
+        Channel { number: number.into(), display: display.into(), ..Channel::default() }
+    }
+
+    #[test]
+    fn a_restricted_number_is_not_passed_on() {
+        let of = identity(&channel("0663621234", "Anonymous"), Presentation::Restricted);
+        assert_eq!(of, Identity { number: None, display: None, withheld: Some(Withheld::Refused) });
+        assert_eq!(identity(&channel("0663621234", "橋本"), Presentation::Unknown), Identity::default());
+    }
+
+    #[test]
+    fn the_four_reasons_are_told_apart() {
+        let reason = |display| identity(&channel("anonymous", display), Presentation::Allowed).withheld;
+        assert_eq!(reason("Anonymous"), Some(Withheld::Refused));
+        assert_eq!(reason("Coin line/payphone"), Some(Withheld::Payphone));
+        assert_eq!(reason("Interaction with other service"), Some(Withheld::ServiceConflict));
+        assert_eq!(reason("Unavailable"), Some(Withheld::Unavailable));
+        let shown = identity(&channel("0663621234", "橋本"), Presentation::Allowed);
+        assert_eq!(
+            (shown.number.as_deref(), shown.display.as_deref(), shown.withheld),
+            (Some("0663621234"), Some("橋本"), None)
+        );
+    }
+
+    #[test]
+    fn the_address_is_the_device_or_the_number_dialled_through_a_line() {
+        let named = |name: &str| Channel { name: name.into(), ..Channel::default() };
+        assert_eq!(address(&named("PJSIP/2001-0000001a"), "PJSIP/2001"), "2001");
+        assert_eq!(address(&named("PJSIP/soudan-shitsu-0000001a"), "PJSIP/soudan-shitsu"), "soudan-shitsu");
+        assert_eq!(address(&named("PJSIP/2001-0000001a"), "PJSIP/2001/sip:2001@127.0.0.1:5060"), "2001");
+        assert_eq!(address(&named("PJSIP/hikari-0000001a"), "PJSIP/0663621234@hikari"), "0663621234");
+    }
+}

@@ -1,0 +1,196 @@
+//! What Asterisk has right now, as far as it was told: channels, bridges, and who hears whom.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::event::{Bridge, Channel};
+
+/// Most channels that are followed; more are not seen until others end.
+pub(super) const CHANNELS_MAX: usize = 20_000;
+
+/// Technologies that are never a person: our own channels and Asterisk's helpers.
+const MACHINERY: [&str; 13] = [
+    "Snoop",
+    "UnicastRTP",
+    "MulticastRTP",
+    "AudioSocket",
+    "WebSocket",
+    "Recorder",
+    "Announcer",
+    "CBAnn",
+    "CBRec",
+    "Surrogate",
+    "Message",
+    "Bridge",
+    "ConfBridgeRecorder",
+];
+
+/// What a channel is to us.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Role {
+    /// An outgoing channel that nothing is known about yet.
+    #[default]
+    Unplaced,
+    /// The caller of the call with this key.
+    Caller(String),
+    /// An end of the call with this key.
+    Leg(String),
+    /// Half of a Local channel on the way to an end of the call with this key.
+    Relay(String),
+    /// Snoop and external media, machinery, calls to the bridge itself.
+    Ignored,
+}
+
+/// One channel with what we made of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    pub(super) channel: Channel,
+    pub(super) role: Role,
+    /// The connection during which it was last heard of.
+    pub(super) epoch: u32,
+}
+
+/// All channels and bridges.
+#[derive(Clone, Debug, Default)]
+pub(super) struct World {
+    channels: HashMap<String, Seen>,
+    bridges: HashMap<String, BTreeSet<String>>,
+    /// Which bridge a channel is in.
+    place: HashMap<String, String>,
+    /// Channel ids of the halves of Local channels, by name without `;1` or `;2`.
+    halves: HashMap<String, BTreeSet<String>>,
+}
+
+impl World {
+    /// Notes a channel's present state; false when there are too many.
+    pub(super) fn note(&mut self, channel: &Channel, epoch: u32) -> bool {
+        if let Some(seen) = self.channels.get_mut(&channel.id) {
+            seen.channel = channel.clone();
+            seen.epoch = epoch;
+            return true;
+        }
+        if self.channels.len() >= CHANNELS_MAX {
+            return false;
+        }
+        let role = if MACHINERY.contains(&channel.technology()) { Role::Ignored } else { Role::Unplaced };
+        if let Some(pair) = pair(channel) {
+            self.halves.entry(pair).or_default().insert(channel.id.clone());
+        }
+        self.channels.insert(channel.id.clone(), Seen { channel: channel.clone(), role, epoch });
+        true
+    }
+
+    pub(super) fn set_role(&mut self, id: &str, role: Role) {
+        if let Some(seen) = self.channels.get_mut(id) {
+            seen.role = role;
+        }
+    }
+
+    /// Forgets a channel.
+    pub(super) fn remove(&mut self, id: &str) -> Option<Seen> {
+        self.leave(id);
+        let seen = self.channels.remove(id)?;
+        if let Some(pair) = pair(&seen.channel)
+            && let Some(halves) = self.halves.get_mut(&pair)
+        {
+            halves.remove(id);
+            if halves.is_empty() {
+                self.halves.remove(&pair);
+            }
+        }
+        Some(seen)
+    }
+
+    /// Puts a channel into a bridge (and out of any other).
+    pub(super) fn enter(&mut self, bridge: &str, id: &str) {
+        self.leave(id);
+        if self.place.len() < CHANNELS_MAX {
+            self.place.insert(id.into(), bridge.into());
+            self.bridges.entry(bridge.into()).or_default().insert(id.into());
+        }
+    }
+
+    /// Takes a channel out of its bridge.
+    pub(super) fn leave(&mut self, id: &str) {
+        if let Some(bridge) = self.place.remove(id)
+            && let Some(members) = self.bridges.get_mut(&bridge)
+        {
+            members.remove(id);
+            if members.is_empty() {
+                self.bridges.remove(&bridge);
+            }
+        }
+    }
+
+    /// Takes everybody out of a bridge.
+    pub(super) fn remove_bridge(&mut self, bridge: &str) {
+        for id in self.bridges.remove(bridge).unwrap_or_default() {
+            self.place.remove(&id);
+        }
+    }
+
+    /// Replaces all bridges by what a list says.
+    pub(super) fn set_bridges(&mut self, bridges: &[Bridge]) {
+        self.bridges.clear();
+        self.place.clear();
+        for bridge in bridges {
+            for id in &bridge.channels {
+                self.enter(&bridge.id, id);
+            }
+        }
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<&Seen> {
+        self.channels.get(id)
+    }
+
+    pub(super) fn role(&self, id: &str) -> Option<&Role> {
+        self.channels.get(id).map(|seen| &seen.role)
+    }
+
+    /// Channels not heard of since connection `epoch`, and not in `listed`.
+    pub(super) fn missing(&self, epoch: u32, listed: &BTreeSet<&str>) -> Vec<String> {
+        let missing = |(id, seen): &(&String, &Seen)| seen.epoch < epoch && !listed.contains(id.as_str());
+        let mut ids: Vec<String> = self.channels.iter().filter(missing).map(|(id, _)| id.clone()).collect();
+        ids.sort();
+        ids
+    }
+
+    /// Both halves of a Local channel (the given one included).
+    pub(super) fn halves(&self, channel: &Channel) -> Vec<String> {
+        let halves = pair(channel).and_then(|pair| self.halves.get(&pair));
+        halves.map(|halves| halves.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Everybody that a channel is connected with by bridges and Local channels, itself included.
+    pub(super) fn connected(&self, id: &str) -> BTreeSet<String> {
+        let mut found = BTreeSet::from([id.to_string()]);
+        let mut open = vec![id.to_string()];
+        while let Some(id) = open.pop() {
+            let members = self.place.get(&id).and_then(|bridge| self.bridges.get(bridge));
+            let halves = self.channels.get(&id).map(|seen| self.halves(&seen.channel)).unwrap_or_default();
+            for next in members.into_iter().flatten().chain(&halves) {
+                if found.insert(next.clone()) {
+                    open.push(next.clone());
+                }
+            }
+        }
+        found
+    }
+
+    /// Ids and names of all channels, for tests.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.channels.is_empty() && self.bridges.is_empty() && self.place.is_empty() && self.halves.is_empty()
+    }
+}
+
+/// Calls by key, in a stable order.
+pub(super) type ByKey<T> = BTreeMap<String, T>;
+
+/// `Local/2001@agents-00000000;2` → `Local/2001@agents-00000000`.
+fn pair(channel: &Channel) -> Option<String> {
+    if channel.technology() != "Local" {
+        return None;
+    }
+    channel.name.rsplit_once(';').map(|(name, _)| name.to_string())
+}
