@@ -4,6 +4,16 @@
 //! stretched), [`StreamEvent`]s for the session, segments for the record. Refuses: packets of a foreign source, of a payload type
 //! that was not negotiated, or that do not parse; each refusal is counted.
 
+pub mod codec;
+pub mod dtmf;
+pub mod jitter;
+pub mod ledger;
+pub mod resample;
+pub mod rtp;
+pub mod segment;
+pub mod settings;
+pub mod stream;
+
 use serde::{Deserialize, Serialize};
 
 use crate::pbx::StreamId;

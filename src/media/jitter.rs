@@ -1,0 +1,388 @@
+//! Packets in network order to PCM in true time: never stretched, holes filled with silence and told.
+//!
+//! Packets are put in order by sequence number and placed by timestamp. A hole in the sequence that is not filled within the reorder window is a
+//! gap (lost audio); a hole in the timestamps alone is silence that the sender did not send (DTX, comfort noise, a digit).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::time::Mono;
+
+/// Packets held back at most; more than that and the oldest hole is given up at once.
+const MOST_HELD: usize = 256;
+/// Sequence jump that is taken for a restart of the sender (RFC 3550 A.1, MAX_DROPOUT).
+const RESTART: i64 = 3_000;
+/// Difference between a packet's timestamp and its arrival that is taken for a new time base.
+const NEW_BASE: Duration = Duration::from_secs(3);
+
+/// One packet's audio, decoded, with its RTP numbers.
+#[derive(Clone, Debug)]
+pub struct Audio {
+    /// RTP sequence number.
+    pub sequence: u16,
+    /// RTP timestamp.
+    pub timestamp: u32,
+    /// PCM; empty for comfort noise and digits, which only move time.
+    pub samples: Vec<i16>,
+}
+
+/// A hole of lost audio, in samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// First missing sample.
+    pub from: u64,
+    /// First sample after the hole.
+    pub to: u64,
+}
+
+/// What the counters of a stream say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Packets that never came.
+    pub lost: u64,
+    /// Packets whose place had been passed on.
+    pub late: u64,
+    /// Packets that came twice.
+    pub duplicates: u64,
+    /// Samples of silence in place of lost audio.
+    pub gap_samples: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    position: u64,
+    arrived: Mono,
+    samples: Vec<i16>,
+}
+
+/// The jitter buffer of one stream.
+#[derive(Debug)]
+pub struct Jitter {
+    window: Duration,
+    clock: u32,
+    rate: u32,
+    source: Option<Source>,
+    held: BTreeMap<i64, Held>,
+    counts: Counts,
+    /// Where the next sample goes.
+    next: u64,
+}
+
+/// The sender as numbered by its SSRC.
+#[derive(Debug)]
+struct Source {
+    ssrc: u32,
+    /// Extended sequence number that comes next in the output.
+    expected: i64,
+    /// Highest extended sequence number seen.
+    highest: i64,
+    /// Timestamp, position and arrival of the newest packet: the time base.
+    timestamp: u32,
+    position: u64,
+    arrived: Mono,
+    /// After a jump: the sequence number that would prove a restart.
+    probation: Option<u16>,
+}
+
+impl Jitter {
+    /// `clock`: RTP clock in Hz; `rate`: PCM in Hz; `window`: how long a missing packet is waited for.
+    pub fn new(clock: u32, rate: u32, window: Duration) -> Self {
+        let (clock, rate) = (clock.max(1), rate.max(1));
+        Self { window, clock, rate, source: None, held: BTreeMap::new(), counts: Counts::default(), next: 0 }
+    }
+
+    /// Counters so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Position of the next sample: the length of the stream so far.
+    pub fn position(&self) -> u64 {
+        self.next
+    }
+
+    /// Takes a packet; appends what is in order now to `pcm` and tells gaps.
+    pub fn insert(&mut self, now: Mono, ssrc: u32, audio: Audio, pcm: &mut Vec<i16>, gaps: &mut Vec<Gap>) {
+        if self.source.as_ref().is_none_or(|source| source.ssrc != ssrc) {
+            self.change_source(now, ssrc, &audio, pcm, gaps);
+        }
+        let Some(sequence) = self.extend(now, &audio, pcm, gaps) else { return };
+        let position = self.place(now, sequence, audio.timestamp);
+        let Some(source) = &self.source else { return };
+        if sequence < source.expected {
+            self.counts.late += 1;
+            return;
+        }
+        if self.held.contains_key(&sequence) {
+            self.counts.duplicates += 1;
+            return;
+        }
+        self.held.insert(sequence, Held { position, arrived: now, samples: audio.samples });
+        self.release(now, pcm, gaps);
+    }
+
+    /// When [`Jitter::handle_timeout`] wants to be called.
+    pub fn due(&self) -> Option<Mono> {
+        self.held.values().next().map(|held| held.arrived + self.window)
+    }
+
+    /// Gives up holes that were waited for long enough.
+    pub fn handle_timeout(&mut self, now: Mono, pcm: &mut Vec<i16>, gaps: &mut Vec<Gap>) {
+        self.release(now, pcm, gaps);
+    }
+
+    /// Gives out everything that is held; nothing more will come.
+    pub fn flush(&mut self, pcm: &mut Vec<i16>, gaps: &mut Vec<Gap>) {
+        while self.take_first(pcm, gaps) {}
+    }
+
+    /// A new SSRC goes on where the old one stopped, moved by the time in between.
+    fn change_source(&mut self, now: Mono, ssrc: u32, audio: &Audio, pcm: &mut Vec<i16>, gaps: &mut Vec<Gap>) {
+        self.flush(pcm, gaps);
+        let position = match &self.source {
+            Some(old) => (old.position + self.samples_in(now.since(old.arrived))).max(self.next),
+            None => 0,
+        };
+        let sequence = i64::from(audio.sequence);
+        self.source = Some(Source {
+            ssrc,
+            expected: sequence,
+            highest: sequence,
+            timestamp: audio.timestamp,
+            position,
+            arrived: now,
+            probation: None,
+        });
+    }
+
+    /// The extended sequence number; `None` when the packet is on probation or a duplicate of one that was given out.
+    fn extend(&mut self, now: Mono, audio: &Audio, pcm: &mut Vec<i16>, gaps: &mut Vec<Gap>) -> Option<i64> {
+        let source = self.source.as_mut()?;
+        let step = i64::from(audio.sequence.wrapping_sub(source.highest as u16) as i16);
+        if step.abs() < RESTART {
+            source.probation = None;
+            let sequence = source.highest + step;
+            source.highest = source.highest.max(sequence);
+            return Some(sequence);
+        }
+        if source.probation != Some(audio.sequence) {
+            source.probation = Some(audio.sequence.wrapping_add(1));
+            self.counts.late += 1;
+            return None;
+        }
+        let ssrc = source.ssrc;
+        self.change_source(now, ssrc, audio, pcm, gaps);
+        Some(i64::from(audio.sequence))
+    }
+
+    /// Where a packet belongs in the stream; a timestamp that disagrees with its arrival by far gives a new base.
+    fn place(&mut self, now: Mono, sequence: i64, timestamp: u32) -> u64 {
+        let (clock, rate) = (i64::from(self.clock), i64::from(self.rate));
+        let tolerance = self.samples_in(NEW_BASE) as i64;
+        let next = self.next;
+        let Some(source) = self.source.as_mut() else { return next };
+        let step = i64::from(timestamp.wrapping_sub(source.timestamp) as i32) * rate / clock;
+        let elapsed = (now.since(source.arrived).as_nanos() * rate as u128 / 1_000_000_000) as i64;
+        let position = if (step - elapsed).abs() > tolerance {
+            source.position + elapsed.max(0) as u64
+        } else {
+            source.position.saturating_add_signed(step)
+        };
+        if sequence >= source.highest {
+            source.timestamp = timestamp;
+            source.position = position;
+            source.arrived = now;
+        }
+        position
+    }
+
+    /// Gives out what is in order, and what follows a hole that was waited for long enough.
+    fn release(&mut self, now: Mono, pcm: &mut Vec<i16>, gaps: &mut Vec<Gap>) {
+        loop {
+            let Some((sequence, held)) = self.held.first_key_value() else { return };
+            let in_order = self.source.as_ref().is_some_and(|source| *sequence <= source.expected);
+            let waited = held.arrived + self.window <= now || self.held.len() > MOST_HELD;
+            if !in_order && !waited {
+                return;
+            }
+            self.take_first(pcm, gaps);
+        }
+    }
+
+    fn take_first(&mut self, pcm: &mut Vec<i16>, gaps: &mut Vec<Gap>) -> bool {
+        let Some((sequence, held)) = self.held.pop_first() else { return false };
+        let missing = self.source.as_mut().map_or(0, |source| {
+            let missing = (sequence - source.expected).max(0);
+            source.expected = sequence + 1;
+            missing
+        });
+        self.counts.lost += missing as u64;
+        let hole = held.position.saturating_sub(self.next);
+        if hole > 0 {
+            if missing > 0 {
+                gaps.push(Gap { from: self.next, to: held.position });
+                self.counts.gap_samples += hole;
+            }
+            pcm.resize(pcm.len() + hole as usize, 0);
+            self.next = held.position;
+        }
+        // A packet that overlaps what was given out (a sender that repeats time) only adds what is new.
+        let skip = usize::try_from(self.next.saturating_sub(held.position)).unwrap_or(usize::MAX);
+        let fresh = held.samples.get(skip..).unwrap_or_default();
+        pcm.extend_from_slice(fresh);
+        self.next += fresh.len() as u64;
+        true
+    }
+
+    fn samples_in(&self, time: Duration) -> u64 {
+        (time.as_nanos() * u128::from(self.rate) / 1_000_000_000) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: usize = 160;
+
+    struct Line {
+        jitter: Jitter,
+        pcm: Vec<i16>,
+        gaps: Vec<Gap>,
+    }
+
+    impl Line {
+        fn new() -> Line {
+            let jitter = Jitter::new(8_000, 8_000, Duration::from_millis(200));
+            Line { jitter, pcm: Vec::new(), gaps: Vec::new() }
+        }
+
+        /// Packet `n` of a stream whose sample `i` is `i + 1`, arriving at `ms`.
+        fn packet(&mut self, ms: u64, n: u64, ssrc: u32, seq0: u16, ts0: u32) {
+            let samples = (0..FRAME as u64).map(|i| (n * FRAME as u64 + i + 1) as i16).collect();
+            let sequence = seq0.wrapping_add(n as u16);
+            let timestamp = ts0.wrapping_add((n * FRAME as u64) as u32);
+            let audio = Audio { sequence, timestamp, samples };
+            self.jitter.insert(Mono(ms * 1_000_000), ssrc, audio, &mut self.pcm, &mut self.gaps);
+        }
+
+        fn flush(&mut self) {
+            self.jitter.flush(&mut self.pcm, &mut self.gaps);
+        }
+    }
+
+    fn ramp(packets: usize) -> Vec<i16> {
+        (1..=(packets * FRAME) as i16).collect()
+    }
+
+    #[test]
+    fn in_order_with_both_counters_wrapping() {
+        let mut line = Line::new();
+        for n in 0..10 {
+            line.packet(n * 20, n, 7, 65_531, u32::MAX - 500);
+        }
+        assert_eq!(line.pcm, ramp(10));
+        assert!(line.gaps.is_empty());
+        assert_eq!(line.jitter.counts(), Counts::default());
+    }
+
+    #[test]
+    fn reordered_and_doubled_packets_come_out_once_in_order() {
+        let mut line = Line::new();
+        for (ms, n) in [(0, 0), (20, 2), (25, 1), (30, 2), (60, 3), (70, 0), (80, 5), (85, 4)] {
+            line.packet(ms, n, 7, 100, 0);
+        }
+        line.flush();
+        assert_eq!(line.pcm, ramp(6));
+        let counts = line.jitter.counts();
+        assert_eq!((counts.lost, counts.late + counts.duplicates), (0, 2));
+    }
+
+    #[test]
+    fn a_lost_packet_is_a_marked_gap_of_its_own_length() {
+        let mut line = Line::new();
+        for n in [0, 1, 3, 4] {
+            line.packet(n * 20, n, 7, 100, 0);
+        }
+        assert_eq!(line.pcm.len(), 2 * FRAME, "it is waited for");
+        line.jitter.handle_timeout(Mono(260_000_000), &mut line.pcm, &mut line.gaps);
+        assert_eq!(line.gaps, [Gap { from: 320, to: 480 }]);
+        assert_eq!(line.pcm.len(), 5 * FRAME);
+        assert!(line.pcm[320..480].iter().all(|sample| *sample == 0));
+        assert_eq!(line.pcm[480..640], ramp(4)[480..]);
+        assert_eq!((line.jitter.counts().lost, line.jitter.counts().gap_samples), (1, 160));
+    }
+
+    #[test]
+    fn a_packet_after_its_gap_was_given_up_is_late_and_changes_nothing() {
+        let mut line = Line::new();
+        for (ms, n) in [(0, 0), (40, 2), (260, 3), (270, 1)] {
+            line.packet(ms, n, 7, 100, 0);
+        }
+        assert_eq!(line.pcm.len(), 4 * FRAME);
+        assert_eq!(line.jitter.counts().late, 1);
+    }
+
+    #[test]
+    fn silence_that_was_not_sent_is_no_loss() {
+        let mut line = Line::new();
+        line.packet(0, 0, 7, 100, 0);
+        // The next packet in sequence, one second later in time: DTX.
+        let audio = Audio { sequence: 101, timestamp: 8_000, samples: vec![9; FRAME] };
+        line.jitter.insert(Mono(1_000_000_000), 7, audio, &mut line.pcm, &mut line.gaps);
+        assert_eq!(line.pcm.len(), 8_000 + FRAME);
+        assert!(line.gaps.is_empty());
+    }
+
+    #[test]
+    fn a_new_source_goes_on_by_arrival_time() {
+        let mut line = Line::new();
+        line.packet(0, 0, 7, 100, 0);
+        line.packet(20, 1, 7, 100, 0);
+        line.packet(100, 0, 8, 9_000, 77_777);
+        line.packet(120, 1, 8, 9_000, 77_777);
+        assert_eq!(line.pcm.len(), 7 * FRAME, "packet at 100 ms stands at 100 ms");
+        assert_eq!(line.pcm[5 * FRAME], 1);
+    }
+
+    #[test]
+    fn a_timestamp_that_jumps_an_hour_does_not_write_an_hour() {
+        let mut line = Line::new();
+        line.packet(0, 0, 7, 100, 0);
+        let audio = Audio { sequence: 101, timestamp: 8_000 * 3_600, samples: vec![9; FRAME] };
+        line.jitter.insert(Mono(20_000_000), 7, audio, &mut line.pcm, &mut line.gaps);
+        assert_eq!(line.pcm.len(), 2 * FRAME);
+    }
+
+    #[test]
+    fn one_wild_sequence_number_is_ignored_and_a_restart_is_followed() {
+        let mut line = Line::new();
+        for n in 0..3 {
+            line.packet(n * 20, n, 7, 100, 0);
+        }
+        line.packet(60, 0, 7, 40_000, 90_000);
+        line.packet(60, 3, 7, 100, 0);
+        assert_eq!(line.pcm, ramp(4));
+        line.packet(80, 0, 7, 20_000, 500_000);
+        line.packet(100, 1, 7, 20_000, 500_000);
+        line.packet(120, 2, 7, 20_000, 500_000);
+        assert_eq!(line.pcm.len(), 7 * FRAME, "the first packet of the restart was on probation");
+    }
+
+    #[test]
+    fn random_numbers_never_make_it_grow_without_bound() {
+        let mut line = Line::new();
+        let mut x = 1u64;
+        for n in 0..100_000u64 {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            let audio = Audio { sequence: x as u16, timestamp: (x >> 16) as u32, samples: vec![1; 160] };
+            line.jitter.insert(Mono(n * 20_000_000), (x >> 60) as u32 & 1, audio, &mut line.pcm, &mut line.gaps);
+            assert!(line.jitter.held.len() <= MOST_HELD + 1);
+            line.pcm.clear();
+            line.gaps.clear();
+        }
+        assert!(line.jitter.position() < 8_000 * 2_100 * 2, "time runs with the clock: {}", line.jitter.position());
+    }
+}
