@@ -1,1 +1,89 @@
-//! See DESIGN.
+//! From hypotheses to what is stored: the text of one utterance, and the document of a contact.
+//!
+//! `compose` is the one place where a hypothesis and its corrections become the text of record; numbers and masking belong between the two.
+
+pub mod document;
+
+use crate::call::LegId;
+use crate::dictionary::Corrected;
+use crate::events::TranscriptFinal;
+use crate::pbx::{Speaker, StreamId};
+use crate::speech::Hypothesis;
+use crate::time::{MediaTime, Wall};
+
+/// What is known of an utterance besides its text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spoken {
+    /// The leg during which it was said.
+    pub leg: LegId,
+    /// The stream it was heard on.
+    pub stream: StreamId,
+    /// Its number within the stream.
+    pub number: u32,
+    /// Who said it.
+    pub speaker: Speaker,
+    /// Wall time of the first sample of the stream.
+    pub origin: Wall,
+    /// Where it begins in the stream.
+    pub start: MediaTime,
+    /// Where it ends.
+    pub end: MediaTime,
+    /// Audio inside it that never came.
+    pub gaps: Vec<(MediaTime, MediaTime)>,
+    /// It was recognised from disk.
+    pub caught_up: bool,
+}
+
+/// The final of one utterance.
+pub fn compose(spoken: &Spoken, hypothesis: &Hypothesis, corrected: Corrected) -> TranscriptFinal {
+    TranscriptFinal {
+        leg: spoken.leg,
+        utterance: utterance_id(spoken.stream, spoken.number),
+        speaker: spoken.speaker,
+        start: spoken.origin + spoken.start.duration(),
+        end: spoken.origin + spoken.end.duration(),
+        start_ms: spoken.start.0 / 1_000,
+        end_ms: spoken.end.0 / 1_000,
+        text: corrected.text,
+        text_raw: hypothesis.text.clone(),
+        corrections: corrected.corrections,
+        confidence: hypothesis.confidence,
+        gaps: spoken.gaps.iter().map(|(from, to)| (from.0 / 1_000, to.0 / 1_000)).collect(),
+        model: hypothesis.model.clone(),
+        dictionary: hypothesis.dictionary.clone(),
+        caught_up: spoken.caught_up,
+    }
+}
+
+/// Names an utterance within its contact: `<stream>/<number>`.
+pub fn utterance_id(stream: StreamId, number: u32) -> String {
+    format!("{}/{number}", stream.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_given_on_both_clocks() {
+        let spoken = Spoken {
+            leg: LegId(uuid::Uuid::nil()),
+            stream: StreamId(uuid::Uuid::nil()),
+            number: 3,
+            speaker: Speaker::Caller,
+            origin: Wall(10_000_000),
+            start: MediaTime(2_500_000),
+            end: MediaTime(4_000_000),
+            gaps: vec![(MediaTime(3_000_000), MediaTime(3_020_000))],
+            caught_up: true,
+        };
+        let hypothesis = Hypothesis { text: "ミクニです".into(), ..Hypothesis::default() };
+        let corrected = Corrected { text: "三国です".into(), corrections: Vec::new() };
+        let composed = compose(&spoken, &hypothesis, corrected);
+        assert_eq!((composed.start, composed.end_ms), (Wall(12_500_000), 4_000));
+        assert_eq!((composed.text.as_str(), composed.text_raw.as_str()), ("三国です", "ミクニです"));
+        assert_eq!(composed.gaps, [(3_000, 3_020)]);
+        assert_eq!(composed.utterance, "00000000-0000-0000-0000-000000000000/3");
+        assert!(composed.caught_up);
+    }
+}
