@@ -184,18 +184,30 @@ impl Row {
         match &event.data {
             Data::ScreenPop(pop) if !self.has(What::Pop(pop.popid)) => joined = own.clone(),
             Data::CallAnswered(_) => {
-                if let Some(who) = own.clone().filter(|who| !self.members.contains(who) && self.members.len() < MEMBERS)
-                {
-                    self.members.push(who.clone());
-                    joined = Some(who);
-                }
+                joined = own.clone().filter(|who| !self.members.contains(who));
+                own.iter().for_each(|who| self.admit(who.clone()));
             }
             _ => {}
         }
+        if let (Data::CallEnded(end), None) = (&event.data, event.leg) {
+            // after a restart this may be the first that is known of the contact
+            end.legs.iter().filter(|leg| leg.answered.is_some()).for_each(|leg| self.admit(Who::of(&leg.agent)));
+        }
         let personal = matches!(event.data, Data::ScreenPop(_) | Data::ScreenPopWithdrawn(_));
         let mut agents = if personal { Vec::new() } else { self.members.clone() };
+        if matches!(event.data, Data::CallQueued(_)) {
+            // pops go out at once, record events after their commit: the queue may come second
+            let pops = self.events.iter().filter(|item| matches!(item.what, What::Pop(_)));
+            agents.extend(pops.filter_map(|item| item.own.clone()));
+        }
         agents.extend(own);
         Audience { agents, joined }
+    }
+
+    fn admit(&mut self, who: Who) {
+        if !self.members.contains(&who) && self.members.len() < MEMBERS {
+            self.members.push(who);
+        }
     }
 
     /// What `filter` shows: everything to those who answered (but nobody else's pop), else the own pop, telephone and the queue.

@@ -1,6 +1,7 @@
 //! The feed by itself: resume, reset, slow clients, bounds, who sees what.
 
-use kakehashi::events::{EndReason, LookUp, WithdrawReason};
+use kakehashi::call::Tier;
+use kakehashi::events::{Data, EndReason, LegRecord, LookUp, WithdrawReason};
 use kakehashi::panel::feed::{Feed, Filter, Limits, Message, Subscriber, render};
 use kakehashi::pbx::Speaker;
 
@@ -217,6 +218,45 @@ fn an_operator_sees_the_own_pop_and_the_text_only_after_answering() {
     assert_eq!(read(&feed, &mut of_suzuki), ["screenpop.withdrawn.v1"]);
     assert_eq!(feed.snapshot(&extension("202")).len(), 0);
     assert_eq!(feed.snapshot(&extension("201"))[0].events.len(), 4);
+}
+
+#[test]
+fn a_queue_that_is_committed_after_the_pop_still_reaches_the_agent() {
+    let mut feed = Feed::new(7, LIMITS);
+    let (call, sato) = (call(1), agent("201", "佐藤"));
+    publish(&mut feed, &call.pop(900, 1, &sato, LookUp::Pending, vec![]));
+    let mut client = feed.subscribe(extension("201"), None);
+    assert_eq!(read(&feed, &mut client), ["reset Start 1", "contact 1", "synced"]);
+    publish(&mut feed, &call.queued(0));
+    assert_eq!(read(&feed, &mut client), ["call.queued.v1"]);
+}
+
+#[test]
+fn after_a_restart_the_end_of_the_call_still_reaches_the_agent_who_had_it() {
+    let mut feed = Feed::new(8, LIMITS);
+    let (call, sato) = (call(1), agent("201", "佐藤"));
+    let mut client = feed.subscribe(extension("201"), Some("00000007-55"));
+    assert_eq!(read(&feed, &mut client), ["reset Unknown 0", "synced"]);
+    let leg = |n: u128, who: &str, answered| LegRecord {
+        leg: call.leg(n),
+        agent: agent(who, "担当"),
+        tier: Tier::Second,
+        queue: None,
+        previous_leg: None,
+        offered: call.start,
+        ringing: None,
+        answered,
+        ended: None,
+        reason: Some(EndReason::BridgeRestart),
+    };
+    let mut ended = call.ended(9_000, EndReason::BridgeRestart);
+    let Data::CallEnded(end) = &mut ended.data else { unreachable!() };
+    end.legs = vec![leg(1, &sato.extension, Some(call.start)), leg(2, "202", None)];
+    publish(&mut feed, &ended);
+    publish(&mut feed, &call.turn(5_000, Speaker::Caller, 0, "後から認識された発話"));
+    assert_eq!(read(&feed, &mut client), ["call.ended.v1", "transcript.final.v1"]);
+    let mut other = feed.subscribe(extension("202"), Some("00000008-0"));
+    assert!(read(&feed, &mut other).is_empty(), "the other telephone only rang");
 }
 
 #[test]

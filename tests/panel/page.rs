@@ -148,8 +148,52 @@ async fn while_it_rings_the_look_up_is_pending_and_then_there() {
     let text = shot(&panel, "?extension=201", "ringing-one", &["橋本 由紀子"], &[]).await;
     assert!(text.contains("総合案内") && text.contains("06-4301-7285") && text.contains("加藤 花子"), "{text}");
     feed.publish(&call.withdrawn(9_000, 1, &kato, WithdrawReason::AnsweredElsewhere));
+    let gone = CallEnded {
+        reason: EndReason::AnsweredElsewhere,
+        caller: call.caller.clone(),
+        called: "0643017285".into(),
+        started: call.start,
+        legs: vec![LegRecord {
+            leg: call.leg(1),
+            agent: kato.clone(),
+            tier: kakehashi::call::Tier::Second,
+            queue: None,
+            previous_leg: None,
+            offered: call.start,
+            ringing: Some(call.at(8_000)),
+            answered: None,
+            ended: Some(call.at(9_000)),
+            reason: Some(EndReason::AnsweredElsewhere),
+        }],
+        keys: vec![],
+    };
+    feed.publish(&call.event(9_000, Some(call.leg(1)), Data::CallEnded(gone)));
     let text = shot(&panel, "?extension=201", "ringing-withdrawn", &["着信を待っています"], &[]).await;
-    assert!(!text.contains("090-1234-5678"), "{text}");
+    assert!(!text.contains("090-1234-5678") && text.contains("表示する応対はありません"), "{text}");
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: tests/lab/chromium.sh"]
+async fn a_withdrawn_pop_says_why_before_it_goes() {
+    let (panel, feed) = start(Settings::default()).await;
+    let kato = agent("201", "加藤 花子");
+    // again and again, until the page has seen a pop come and go
+    let ring = async {
+        for n in 1.. {
+            let call = Call::new(n, ago(3), number("+819012345678"));
+            feed.publish(&call.ringing(0, 1, &kato));
+            feed.publish(&call.pop(0, 1, &kato, LookUp::Pending, vec![]));
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            feed.publish(&call.withdrawn(3_000, 1, &kato, WithdrawReason::AnsweredElsewhere));
+            feed.publish(&call.ended(3_000, EndReason::CallerHangup));
+            tokio::time::sleep(std::time::Duration::from_millis(3_000)).await;
+        }
+    };
+    let gone = ["--gone", "着信中"];
+    tokio::select! {
+        text = shot(&panel, "?extension=201", "withdrawn", &["ほかの担当者が応答しました"], &gone) => assert!(text.contains("着信終了") && !text.contains("呼出中"), "{text}"),
+        () = ring => {}
+    }
 }
 
 #[tokio::test]

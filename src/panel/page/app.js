@@ -1,6 +1,6 @@
 // The panel: keeps the connection to the feed, decides what is on the screen, draws it.
 
-import { Contacts, currentLeg } from "./state.js";
+import { Contacts, concerns, currentLeg } from "./state.js";
 import { Card, FAREWELL, listRow, openPops, popNode, popWords, stateOf, tick } from "./view.js";
 import { callerText, clockText, dayText } from "./words.js";
 
@@ -177,28 +177,30 @@ function draw(changed) {
 
 /** An operator's own call opens by itself when it is answered; a supervisor's choice is left alone. */
 function attend(contact) {
-  const mine = Boolean(filter.extension || filter.agent);
   const other = contacts.map.get(chosen);
   const free = !other || stateOf(other) === "ended";
   const state = stateOf(contact);
-  if ((state === "talking" || state === "held") && (free || (mine && chosen !== contact.id && stateOf(other) !== "talking"))) chosen = contact.id;
+  if ((state === "talking" || state === "held") && (free || (!everything() && chosen !== contact.id && stateOf(other) !== "talking"))) chosen = contact.id;
 }
+
+const everything = () => !filter.extension && !filter.agent;
+const mine = (agent) => (filter.extension && agent.extension === filter.extension) || (filter.agent && agent.id === filter.agent);
 
 /** Who has waited or talked longest comes first; of the ended, the last one. */
 const age = (contact) => (contact.ended ? -contact.ended.at : contact.since);
 
 function paint() {
   contacts.trim(ENDED, ALL, chosen);
-  const all = [...contacts.map.values()].filter((contact) => contact.caller || contact.legs.size);
+  const all = [...contacts.map.values()].filter((contact) => (everything() ? contact.caller || contact.legs.size : concerns(contact, mine)));
   all.sort((left, right) => ORDER[stateOf(left)] - ORDER[stateOf(right)] || age(left) - age(right));
-  if (!contacts.map.has(chosen)) chosen = null;
+  if (!all.some((contact) => contact.id === chosen)) chosen = null;
   chosen ??= all.find((contact) => currentLeg(contact))?.id ?? null;
   paintList(all);
-  const ringing = paintPops(all);
+  const ringing = paintPops([...contacts.map.values()].sort((left, right) => age(left) - age(right)));
   const contact = contacts.map.get(chosen) ?? null;
   card.show(contact, snapshot);
   const busy = contact && ["talking", "held"].includes(stateOf(contact));
-  const wide = !filter.extension && !filter.agent && ringing > 1;
+  const wide = everything() && ringing > 1;
   $("pops").classList.toggle("compact", Boolean(busy) || wide);
   $("pops").classList.toggle("wide", wide);
   $("pops").classList.toggle("alone", !contact);
@@ -252,6 +254,7 @@ function choose(id) {
 function paintPops(all) {
   const wanted = [];
   let first = null;
+  let ringing = 0;
   for (const contact of all) {
     const open = new Set(openPops(contact));
     for (const pop of contact.pops.values()) {
@@ -259,6 +262,7 @@ function paintPops(all) {
       if (!open.has(pop) && !farewell) continue;
       if (open.has(pop)) {
         first ??= callerText(pop.caller).main;
+        ringing += 1;
         announce(contact, pop);
       }
       const signature = JSON.stringify([pop, contact.queued, contact.queue, contact.legs.get(pop.leg)?.ringing]);
@@ -267,7 +271,7 @@ function paintPops(all) {
   }
   keyed($("pops"), drawnPops, wanted);
   document.title = first ? `【着信】${first}｜架け橋` : "応対パネル｜架け橋";
-  return wanted.length;
+  return ringing;
 }
 
 /** Each pop is read out once when it comes, and once more when the look-up has answered. */

@@ -118,6 +118,9 @@ const HANDLERS = {
   "screenpop.withdrawn": (contact, data, at) => {
     const pop = contact.pops.get(data.popid);
     if (pop) pop.withdrawn = { at, reason: data.reason };
+    // the end of the leg follows after its commit; the telephone is silent already
+    const rings = contact.legs.get(data.leg);
+    if (rings && !rings.answered && rings.state !== "ended") Object.assign(rings, { state: "ended", ended: at, reason: null });
   },
 };
 
@@ -151,6 +154,7 @@ function endLeg(contact, record, reason, at) {
 
 /** Turns are in order of time, whatever order they come in; a final never changes, only a failure may get its text later. */
 function turn(contact, one) {
+  if (!one.failed && !one.text.trim()) return;
   const before = contact.known.get(one.key);
   if (before) {
     if (before.failed && !one.failed) Object.assign(before, one);
@@ -179,6 +183,12 @@ export function openPops(contact) {
     const state = contact.legs.get(pop.leg)?.state;
     return !pop.withdrawn && state !== "answered" && state !== "held" && state !== "ended";
   });
+}
+
+/** Whether the contact concerns the telephones of `mine`: one of them rings, or answered it. */
+export function concerns(contact, mine) {
+  return openPops(contact).some((pop) => mine(pop.agent)) || [...contact.legs.values()].some((one) => one.agent && mine(one.agent)
+    && (one.answered || (one.state !== "ended" && !contact.ended)));
 }
 
 /** The leg that speaks with the caller, else the last one that did. */
