@@ -296,3 +296,43 @@ async fn the_panel_stops_with_its_feeds_open() {
     client.rest().await;
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints a measurement: cargo test --release --test panel latency -- --ignored --nocapture"]
+async fn latency_from_publish_to_the_bytes_at_a_client() {
+    for clients in [1, 16, 64] {
+        let mut taken = latency(clients).await;
+        taken.sort_unstable();
+        println!("{clients} clients: p50 {} µs, p99 {} µs", taken[500], taken[990]);
+    }
+}
+
+/// Microseconds of 1,000 events, one after the other, at one client among `clients` that all get everything.
+async fn latency(clients: usize) -> Vec<u128> {
+    let (panel, feed) = start(local()).await;
+    let mut others = Vec::new();
+    for _ in 1..clients {
+        let mut other = Connection::get(panel.local_addr, "/v1/feed", "").await;
+        other.until("event: synced\n").await;
+        others.push(tokio::spawn(async move {
+            for n in 0..1_000 {
+                other.until(&format!("Caller/{n}\"")).await;
+            }
+        }));
+    }
+    let mut client = Connection::get(panel.local_addr, "/v1/feed", "").await;
+    client.until("event: synced\n").await;
+    let call = call();
+    let mut taken = Vec::new();
+    for n in 0..1_000 {
+        let event = call.turn(u64::from(n), Speaker::Caller, n, "国民健康保険の資格喪失届も、そこで出せますか。");
+        let sent = std::time::Instant::now();
+        feed.publish(&event);
+        client.until(&format!("Caller/{n}\"")).await;
+        taken.push(sent.elapsed().as_micros());
+    }
+    for other in others {
+        other.await.unwrap();
+    }
+    taken
+}
