@@ -41,7 +41,7 @@ pub enum Class {
     Realtime,
 }
 
-/// Payloads, one variant per event type. The wire name of a variant is `Data::type_name`.
+/// Payloads, one variant per event type. The wire name of a variant is [`Data::type_name`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
 pub enum Data {
@@ -502,12 +502,158 @@ pub enum WithdrawReason {
     Ended,
 }
 
+impl Event {
+    /// The wire name of its type.
+    pub fn type_name(&self) -> &'static str {
+        self.data.type_name()
+    }
+
+    /// `contact/<contact>` or `contact/<contact>/leg/<leg>`.
+    pub fn subject(&self) -> String {
+        match self.leg {
+            Some(leg) => format!("contact/{}/leg/{leg}", self.contact),
+            None => format!("contact/{}", self.contact),
+        }
+    }
+
+    /// The event in CloudEvents 1.0 structured JSON.
+    pub fn to_json(&self) -> String {
+        let envelope = Envelope {
+            specversion: "1.0".into(),
+            id: self.id,
+            source: self.source.clone(),
+            subject: self.subject(),
+            time: self.time.rfc3339(),
+            datacontenttype: "application/json".into(),
+            partitionkey: self.contact,
+            sequence: self.sequence.map(|number| format!("{number:020}")),
+            expirytime: self.expires.map(Wall::rfc3339),
+            data: self.data.clone(),
+        };
+        serde_json::to_string(&envelope).unwrap_or_default()
+    }
+
+    /// Reads what [`Event::to_json`] wrote.
+    ///
+    /// # Errors
+    /// When it is not such an event; the text names the field.
+    pub fn from_json(text: &str) -> Result<Event, serde_json::Error> {
+        use serde::de::Error;
+        let envelope: Envelope = serde_json::from_str(text)?;
+        let leg = match envelope.subject.split_once("/leg/") {
+            Some((_, leg)) => Some(LegId(leg.parse().map_err(|_| Error::custom("subject: expected a leg's UUID"))?)),
+            None => None,
+        };
+        let wall = |text: &str| Wall::parse_rfc3339(text).ok_or_else(|| Error::custom("time: expected RFC 3339"));
+        let number = |text: String| text.parse().map_err(|_| Error::custom("sequence: expected digits"));
+        Ok(Event {
+            id: envelope.id,
+            source: envelope.source,
+            contact: envelope.partitionkey,
+            leg,
+            time: wall(&envelope.time)?,
+            sequence: envelope.sequence.map(number).transpose()?,
+            expires: envelope.expirytime.as_deref().map(wall).transpose()?,
+            data: envelope.data,
+        })
+    }
+
+    /// The id of the record event `sequence` of a contact: the same after a restart.
+    pub fn record_id(contact: ContactId, sequence: u64) -> Uuid {
+        Uuid::new_v5(&NAMESPACE, format!("record\0{contact}\0{sequence}").as_bytes())
+    }
+}
+
+/// CloudEvents 1.0 (§3, and the partitioning and sequence extensions) in JSON.
+#[derive(Serialize, Deserialize)]
+struct Envelope {
+    specversion: String,
+    id: Uuid,
+    source: String,
+    subject: String,
+    time: String,
+    datacontenttype: String,
+    partitionkey: ContactId,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    sequence: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    expirytime: Option<String>,
+    #[serde(flatten)]
+    data: Data,
+}
+
 impl Data {
+    /// The wire name of the type.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Data::CallQueued(_) => "kakehashi.call.queued.v1",
+            Data::CallOffered(_) => "kakehashi.call.offered.v1",
+            Data::CallRinging(_) => "kakehashi.call.ringing.v1",
+            Data::CallAnswered(_) => "kakehashi.call.answered.v1",
+            Data::CallHeld(_) => "kakehashi.call.held.v1",
+            Data::CallResumed(_) => "kakehashi.call.resumed.v1",
+            Data::CallAbandoned(_) => "kakehashi.call.abandoned.v1",
+            Data::CallEnded(_) => "kakehashi.call.ended.v1",
+            Data::TranscriptFinal(_) => "kakehashi.transcript.final.v1",
+            Data::TranscriptDelayed(_) => "kakehashi.transcript.delayed.v1",
+            Data::TranscriptDocument(_) => "kakehashi.transcript.document.v1",
+            Data::RecordingAvailable(_) => "kakehashi.recording.available.v1",
+            Data::ScreenPop(_) => "kakehashi.screenpop.v1",
+            Data::ScreenPopWithdrawn(_) => "kakehashi.screenpop.withdrawn.v1",
+        }
+    }
+
     /// Record or realtime.
     pub fn class(&self) -> Class {
         match self {
             Data::ScreenPop(_) | Data::ScreenPopWithdrawn(_) => Class::Realtime,
             _ => Class::Record,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> Event {
+        let contact = ContactId(Uuid::from_u128(1));
+        Event {
+            id: Event::record_id(contact, 3),
+            source: "/site/osaka/node/n1".into(),
+            contact,
+            leg: Some(LegId(Uuid::from_u128(2))),
+            time: Wall(1_795_420_800_123_456),
+            sequence: Some(3),
+            expires: None,
+            data: Data::CallQueued(CallQueued {
+                caller: Caller { number: Some("+81600001234".into()), ..Caller::default() },
+                called: "6001".into(),
+                queue: "madoguchi".into(),
+            }),
+        }
+    }
+
+    #[test]
+    fn the_wire_form_is_fixed() {
+        let golden = concat!(
+            r#"{"specversion":"1.0","id":"1567a9b2-742f-5eb9-85e4-380adf80cf29","source":"/site/osaka/node/n1","#,
+            r#""subject":"contact/00000000-0000-0000-0000-000000000001/leg/00000000-0000-0000-0000-000000000002","#,
+            r#""time":"2026-11-23T08:00:00.123456Z","datacontenttype":"application/json","#,
+            r#""partitionkey":"00000000-0000-0000-0000-000000000001","sequence":"00000000000000000003","#,
+            r#""type":"kakehashi.call.queued.v1","data":{"caller":{"number":"+81600001234"},"called":"6001","queue":"madoguchi"}}"#
+        );
+        assert_eq!(event().to_json(), golden);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        assert_eq!(Event::from_json(&event().to_json()).unwrap(), event());
+    }
+
+    #[test]
+    fn the_type_in_the_code_is_the_type_on_the_wire() {
+        let value: serde_json::Value = serde_json::from_str(&event().to_json()).unwrap();
+        assert_eq!(value["type"], event().type_name());
     }
 }

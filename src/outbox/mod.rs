@@ -3,6 +3,11 @@
 //! In: a [`Batch`] per change of a contact. Out: committed events to the feed and deliveries to the endpoints. Refuses: a batch while the queue
 //! is full (the caller waits) and a store written by a newer version.
 
+pub mod lane;
+pub mod retry;
+pub mod settings;
+pub mod store;
+
 use crate::call::ContactId;
 use crate::events::Event;
 use crate::pbx::{CallKey, ExternalKey};

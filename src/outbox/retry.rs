@@ -1,0 +1,120 @@
+//! What follows an attempt to deliver: done, again later, dead, or the endpoint itself is off. (Standard Webhooks 1.0.0; RFC 9110 §10.2.3)
+
+use std::time::Duration;
+
+use crate::time::Wall;
+
+/// The longest `Retry-After` that is honoured; a longer one counts as this.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3_600);
+
+/// What an endpoint answered to one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// An HTTP status, with `Retry-After` as received.
+    Status {
+        /// 100–599.
+        code: u16,
+        /// The header's value.
+        retry_after: Option<String>,
+    },
+    /// No answer: refused, reset, timed out, TLS failed. The text has no personal data.
+    Failed(String),
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has it.
+    Delivered,
+    /// Try again after this long.
+    Again(Duration),
+    /// It will never take it: dead letter, the lane goes on.
+    Dead(String),
+    /// It wants nothing any more (410): the endpoint is off until a person turns it on.
+    Off,
+}
+
+/// Judges the answer to attempt number `attempts` (1 for the first). `chance` is random, 0–1: full jitter between half and the whole wait.
+pub fn judge(answer: &Answer, attempts: u32, schedule: &[u64], now: Wall, chance: f64) -> Verdict {
+    match answer {
+        Answer::Status { code: 200..=299, .. } => Verdict::Delivered,
+        Answer::Status { code: 410, .. } => Verdict::Off,
+        Answer::Status { code: code @ (408 | 425 | 429 | 500..=599), retry_after } => {
+            let asked = retry_after.as_deref().and_then(|value| parse_retry_after(value, now));
+            again(attempts, schedule, chance, asked, &format!("status {code}"))
+        }
+        // 401 and 403 are usually a secret or an allow-list that a person mends: the event is worth keeping.
+        Answer::Status { code: code @ (401 | 403 | 404 | 300..=399), .. } => {
+            again(attempts, schedule, chance, None, &format!("status {code}"))
+        }
+        Answer::Status { code, .. } => Verdict::Dead(format!("status {code}: the receiver refuses this event")),
+        Answer::Failed(what) => again(attempts, schedule, chance, None, what),
+    }
+}
+
+fn again(attempts: u32, schedule: &[u64], chance: f64, asked: Option<Duration>, what: &str) -> Verdict {
+    let Some(planned) = schedule.get(attempts.saturating_sub(1) as usize) else {
+        return Verdict::Dead(format!("{what}; given up after {attempts} attempts"));
+    };
+    let planned = Duration::from_millis(*planned);
+    let jittered = planned.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0);
+    Verdict::Again(asked.map_or(jittered, |asked| asked.max(Duration::from_millis(1)).min(LONGEST_WAIT)))
+}
+
+/// `Retry-After`: seconds or an HTTP date.
+fn parse_retry_after(value: &str, now: Wall) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<u64>() {
+        return Some(Duration::from_secs(seconds.min(LONGEST_WAIT.as_secs())));
+    }
+    let date = jiff::fmt::rfc2822::parse(value).ok()?;
+    Some(Wall(date.timestamp().as_microsecond()).since(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCHEDULE: [u64; 3] = [5_000, 300_000, 1_800_000];
+
+    fn status(code: u16, retry_after: Option<&str>) -> Answer {
+        Answer::Status { code, retry_after: retry_after.map(str::to_string) }
+    }
+
+    fn ask(answer: &Answer, attempts: u32) -> Verdict {
+        judge(answer, attempts, &SCHEDULE, Wall(1_795_420_800_000_000), 1.0)
+    }
+
+    #[test]
+    fn classes_of_answers() {
+        assert_eq!(ask(&status(204, None), 1), Verdict::Delivered);
+        assert_eq!(ask(&status(410, None), 1), Verdict::Off);
+        assert!(matches!(ask(&status(422, None), 1), Verdict::Dead(_)));
+        assert!(matches!(ask(&status(400, None), 1), Verdict::Dead(_)));
+        for code in [301, 401, 403, 404, 408, 425, 429, 500, 502, 503, 504] {
+            assert_eq!(ask(&status(code, None), 1), Verdict::Again(Duration::from_secs(5)), "{code}");
+        }
+        assert_eq!(ask(&Answer::Failed("timeout".into()), 2), Verdict::Again(Duration::from_secs(300)));
+    }
+
+    #[test]
+    fn the_schedule_ends_in_a_dead_letter() {
+        assert!(matches!(ask(&status(503, None), 3), Verdict::Again(_)));
+        assert!(matches!(ask(&status(503, None), 4), Verdict::Dead(_)));
+    }
+
+    #[test]
+    fn retry_after_wins_in_both_forms_and_is_bounded() {
+        assert_eq!(ask(&status(429, Some("7")), 1), Verdict::Again(Duration::from_secs(7)));
+        let date = status(503, Some("Mon, 23 Nov 2026 08:01:00 GMT"));
+        assert_eq!(ask(&date, 1), Verdict::Again(Duration::from_secs(60)));
+        assert_eq!(ask(&status(429, Some("999999999")), 1), Verdict::Again(LONGEST_WAIT));
+        assert_eq!(ask(&status(429, Some("soon")), 1), Verdict::Again(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn jitter_stays_between_half_and_the_whole_wait() {
+        let low = judge(&status(500, None), 1, &SCHEDULE, Wall(0), 0.0);
+        assert_eq!(low, Verdict::Again(Duration::from_millis(2_500)));
+    }
+}

@@ -1,0 +1,577 @@
+//! The store: SQLite with one writer thread that commits groups, and a reader. The only place that touches the file.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot};
+
+use super::lane::DeliveryId;
+use super::settings::Settings;
+use super::{Batch, ContactRow};
+use crate::call::ContactId;
+use crate::events::Event;
+use crate::pbx::{CallKey, ExternalKey, PbxId};
+use crate::time::Wall;
+
+mod schema;
+
+/// Schema version that this program writes.
+pub const VERSION: i64 = 1;
+/// Committed groups that wait for the dispatcher; when it is full the writer waits.
+const COMMITTED: usize = 1_024;
+/// Pause before a group that could not be written is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Why the outbox cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// SQLite or the file system refused.
+    #[error("{path}: {source}; check free space and permissions of the data folder")]
+    Sqlite {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// The file is not a database or is damaged.
+    #[error("{path}: {problem}; move it away (its events will not be delivered) or restore it from a backup")]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What was found.
+        problem: String,
+    },
+    /// A newer program wrote it.
+    #[error("{path}: has version {found} and this program knows {VERSION}; start the newer kakehashi again")]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+    },
+    /// The folder cannot be made.
+    #[error("{path}: {source}; give node.data_dir a folder that this user may write")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The writer thread is gone.
+    #[error("the outbox has stopped; restart the bridge")]
+    Stopped,
+}
+
+/// A record event that is on disk, with its deliveries.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The event.
+    pub event: Event,
+    /// Endpoint index and delivery.
+    pub deliveries: Vec<(usize, DeliveryId)>,
+}
+
+/// What became of an attempt.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The endpoint has it.
+    Delivered,
+    /// Tried again at this time.
+    Again {
+        /// When.
+        at: Wall,
+        /// Why (no personal data).
+        error: String,
+    },
+    /// Never delivered; kept for a person.
+    Dead {
+        /// Why (no personal data).
+        error: String,
+    },
+}
+
+/// A delivery as it is sent.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Row.
+    pub id: DeliveryId,
+    /// Event id.
+    pub event: String,
+    /// CloudEvents JSON.
+    pub body: String,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Whether it still waits to be sent.
+    pub pending: bool,
+}
+
+/// A delivery as a person sees it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Listed {
+    /// Row: the number that `outbox replay` and `discard` take.
+    pub delivery: i64,
+    /// Event id.
+    pub event: String,
+    /// Event type.
+    pub kind: String,
+    /// Contact.
+    pub contact: String,
+    /// Sequence in the contact.
+    pub sequence: i64,
+    /// Endpoint.
+    pub endpoint: String,
+    /// `pending`, `delivered`, `dead`, `replay` or `discarded`.
+    pub status: String,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Next attempt, for pending ones.
+    pub next_at: Option<String>,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
+}
+
+enum Command {
+    Commit(Box<Batch>, Option<oneshot::Sender<()>>),
+    Outcome(DeliveryId, Outcome),
+}
+
+/// The outbox; cheap to clone.
+#[derive(Clone)]
+pub struct Outbox {
+    path: Arc<PathBuf>,
+    commands: SyncSender<Command>,
+    reader: Arc<Mutex<Connection>>,
+}
+
+impl Outbox {
+    /// Opens or makes the store below `data_dir` for the named endpoints; committed events come out of the receiver, in order.
+    ///
+    /// # Errors
+    /// When the folder or file cannot be used, is damaged or newer.
+    pub fn open(
+        data_dir: &Path,
+        settings: &Settings,
+        endpoints: &[String],
+    ) -> Result<(Outbox, mpsc::Receiver<Committed>), Error> {
+        std::fs::create_dir_all(data_dir).map_err(|source| Error::Folder { path: data_dir.into(), source })?;
+        let path = data_dir.join("outbox.db");
+        let connection = schema::open(&path)?;
+        let ids = schema::endpoints(&connection, endpoints).map_err(sqlite(&path))?;
+        let reader = schema::open(&path)?;
+        let (commands, inbox) = sync_channel(settings.queue_batches.max(1));
+        let (committed, out) = mpsc::channel(COMMITTED);
+        let writer =
+            Writer { connection, ids, committed, chains: HashMap::new(), group: settings.group_batches.max(1) };
+        std::thread::Builder::new()
+            .name("outbox".into())
+            .spawn(move || writer.run(&inbox))
+            .map_err(|source| Error::Folder { path: path.clone(), source })?;
+        Ok((Outbox { path: Arc::new(path), commands, reader: Arc::new(Mutex::new(reader)) }, out))
+    }
+
+    /// Accepts a batch; it is committed soon, in order. Waits while the queue is full.
+    ///
+    /// # Errors
+    /// When the writer is gone.
+    pub fn submit(&self, batch: Batch) -> Result<(), Error> {
+        self.commands.send(Command::Commit(Box::new(batch), None)).map_err(|_| Error::Stopped)
+    }
+
+    /// Accepts a batch and gives a receiver that resolves when it is on disk.
+    ///
+    /// # Errors
+    /// When the writer is gone.
+    pub fn commit(&self, batch: Batch) -> Result<oneshot::Receiver<()>, Error> {
+        let (done, wait) = oneshot::channel();
+        self.commands.send(Command::Commit(Box::new(batch), Some(done))).map_err(|_| Error::Stopped)?;
+        Ok(wait)
+    }
+
+    /// Records what became of an attempt.
+    pub fn record(&self, delivery: DeliveryId, outcome: Outcome) {
+        let _ = self.commands.send(Command::Outcome(delivery, outcome));
+    }
+
+    /// The contacts that were not complete.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn open_contacts(&self) -> Result<Vec<ContactRow>, Error> {
+        self.read(|reader| {
+            let mut query =
+                reader.prepare("SELECT id, site, pbx, call_key, open, state FROM contact WHERE open = 1")?;
+            let rows = query.query_map([], contact_row)?;
+            rows.collect()
+        })
+    }
+
+    /// One contact.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn contact(&self, id: ContactId) -> Result<Option<ContactRow>, Error> {
+        self.read(|reader| {
+            reader
+                .query_row(
+                    "SELECT id, site, pbx, call_key, open, state FROM contact WHERE id = ?1",
+                    [id.to_string()],
+                    contact_row,
+                )
+                .optional()
+        })
+    }
+
+    /// The record events of a contact in order.
+    ///
+    /// # Errors
+    /// When the store cannot be read. Events that do not parse are left out and logged.
+    pub fn events_of(&self, contact: ContactId) -> Result<Vec<Event>, Error> {
+        let bodies: Vec<String> = self.read(|reader| {
+            let mut query = reader.prepare_cached("SELECT body FROM event WHERE contact = ?1 ORDER BY sequence")?;
+            let rows = query.query_map([contact.to_string()], |row| row.get(0))?;
+            rows.collect()
+        })?;
+        let parsed = bodies.iter().filter_map(|body| {
+            Event::from_json(body)
+                .map_err(|error| tracing::error!(%contact, %error, "a stored event does not parse"))
+                .ok()
+        });
+        Ok(parsed.collect())
+    }
+
+    /// The body of one event.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn event(&self, id: &str) -> Result<Option<String>, Error> {
+        self.read(|reader| reader.query_row("SELECT body FROM event WHERE id = ?1", [id], |row| row.get(0)).optional())
+    }
+
+    /// The contact that an external key leads to.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn contact_by_key(&self, site: &str, key: &ExternalKey) -> Result<Option<ContactId>, Error> {
+        let kind = serde_json::to_string(&key.kind).unwrap_or_default();
+        self.read(|reader| {
+            let sql = "SELECT contact FROM contact_key WHERE site = ?1 AND kind = ?2 AND value = ?3";
+            let mut query = reader.prepare_cached(sql)?;
+            let id: Option<String> = query.query_row(params![site, kind, key.value], |row| row.get(0)).optional()?;
+            Ok(id.and_then(|id| id.parse().ok()).map(ContactId))
+        })
+    }
+
+    /// Everything that waits to be delivered to the named endpoints, in order: endpoint index, contact, delivery, next attempt.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn pending(&self, endpoints: &[String]) -> Result<Vec<(usize, ContactId, DeliveryId, Wall)>, Error> {
+        let sql = "SELECT d.id, p.name, d.contact, d.next_at FROM delivery d JOIN endpoint p ON p.id = d.endpoint \
+                   WHERE d.status IN ('pending', 'replay') ORDER BY d.id";
+        self.select_deliveries(sql, [], endpoints)
+    }
+
+    /// The next deliveries of one lane after `after`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn pending_of(&self, endpoint: &str, contact: ContactId) -> Result<Vec<DeliveryId>, Error> {
+        let sql = "SELECT d.id, p.name, d.contact, d.next_at FROM delivery d JOIN endpoint p ON p.id = d.endpoint \
+                   WHERE d.status = 'pending' AND p.name = ?1 AND d.contact = ?2 ORDER BY d.id LIMIT 65";
+        let rows = self.select_deliveries(sql, params![endpoint, contact.to_string()], &[endpoint.to_string()])?;
+        Ok(rows.into_iter().map(|row| row.2).collect())
+    }
+
+    /// Deliveries that a person asked to replay since the last call; they are pending from now on.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn take_replays(&self, endpoints: &[String]) -> Result<Vec<(usize, ContactId, DeliveryId, Wall)>, Error> {
+        let sql = "SELECT d.id, p.name, d.contact, d.next_at FROM delivery d JOIN endpoint p ON p.id = d.endpoint \
+                   WHERE d.status = 'replay' ORDER BY d.id";
+        let rows = self.select_deliveries(sql, [], endpoints)?;
+        if !rows.is_empty() {
+            self.read(|reader| reader.execute("UPDATE delivery SET status = 'pending' WHERE status = 'replay'", []))?;
+        }
+        Ok(rows)
+    }
+
+    /// A delivery with its body.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, Error> {
+        self.read(|reader| {
+            let sql = "SELECT e.id, e.body, d.attempts, d.status FROM delivery d JOIN event e ON e.row = d.event WHERE d.id = ?1";
+            let mut query = reader.prepare_cached(sql)?;
+            query
+                .query_row([id.0], |row| {
+                    let status: String = row.get(3)?;
+                    Ok(Delivery {
+                        id,
+                        event: row.get(0)?,
+                        body: row.get(1)?,
+                        attempts: row.get(2)?,
+                        pending: status == "pending" || status == "replay",
+                    })
+                })
+                .optional()
+        })
+    }
+
+    /// Deliveries in a state (`None`: all), newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn list(&self, status: Option<&str>, limit: u32) -> Result<Vec<Listed>, Error> {
+        self.read(|reader| {
+            let sql = "SELECT d.id, e.id, e.type, e.contact, e.sequence, p.name, d.status, d.attempts, d.next_at, d.error \
+                       FROM delivery d JOIN event e ON e.row = d.event JOIN endpoint p ON p.id = d.endpoint \
+                       WHERE ?1 IS NULL OR d.status = ?1 ORDER BY d.id DESC LIMIT ?2";
+            let mut query = reader.prepare(sql)?;
+            let rows = query.query_map(params![status, limit], |row| {
+                let state: String = row.get(6)?;
+                let next: i64 = row.get(8)?;
+                Ok(Listed {
+                    delivery: row.get(0)?,
+                    event: row.get(1)?,
+                    kind: row.get(2)?,
+                    contact: row.get(3)?,
+                    sequence: row.get(4)?,
+                    endpoint: row.get(5)?,
+                    next_at: (state == "pending").then(|| Wall(next).rfc3339()),
+                    status: state,
+                    attempts: row.get(7)?,
+                    error: row.get(9)?,
+                })
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// Dead letters to be tried again: all, or the named ones. Gives how many.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn replay(&self, deliveries: Option<&[i64]>, now: Wall) -> Result<usize, Error> {
+        let sql = "UPDATE delivery SET status = 'replay', attempts = 0, next_at = ?1, error = NULL \
+                   WHERE status = 'dead' AND (?2 IS NULL OR id IN (SELECT value FROM json_each(?2)))";
+        self.read(|reader| reader.execute(sql, params![now.0, deliveries.map(json_list)]))
+    }
+
+    /// Dead letters that nobody wants: all, or the named ones. Gives how many.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn discard(&self, deliveries: Option<&[i64]>, note: &str) -> Result<usize, Error> {
+        let sql = "UPDATE delivery SET status = 'discarded', error = ?1 \
+                   WHERE status = 'dead' AND (?2 IS NULL OR id IN (SELECT value FROM json_each(?2)))";
+        self.read(|reader| reader.execute(sql, params![note, deliveries.map(json_list)]))
+    }
+
+    fn select_deliveries(
+        &self,
+        sql: &str,
+        values: impl rusqlite::Params,
+        endpoints: &[String],
+    ) -> Result<Vec<(usize, ContactId, DeliveryId, Wall)>, Error> {
+        let rows: Vec<(i64, String, String, i64)> = self.read(|reader| {
+            let mut query = reader.prepare_cached(sql)?;
+            let rows = query.query_map(values, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+            rows.collect()
+        })?;
+        let known = rows.into_iter().filter_map(|(id, name, contact, next_at)| {
+            let endpoint = endpoints.iter().position(|known| *known == name)?;
+            Some((endpoint, ContactId(contact.parse().ok()?), DeliveryId(id), Wall(next_at)))
+        });
+        Ok(known.collect())
+    }
+
+    fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        query(&lock(&self.reader)).map_err(sqlite(&self.path))
+    }
+}
+
+fn json_list(ids: &[i64]) -> String {
+    serde_json::to_string(ids).unwrap_or_default()
+}
+
+fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn sqlite(path: &Path) -> impl FnOnce(rusqlite::Error) -> Error + use<> {
+    let path = path.to_path_buf();
+    move |source| match source.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+            Error::Damaged { path, problem: source.to_string() }
+        }
+        _ => Error::Sqlite { path, source },
+    }
+}
+
+fn contact_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<ContactRow> {
+    let id: String = row.get(0)?;
+    let wrong = |_| rusqlite::Error::InvalidColumnType(0, "id".into(), rusqlite::types::Type::Text);
+    Ok(ContactRow {
+        id: ContactId(id.parse().map_err(wrong)?),
+        site: row.get(1)?,
+        call: CallKey { pbx: PbxId(row.get(2)?), key: row.get(3)? },
+        open: row.get(4)?,
+        state: row.get(5)?,
+    })
+}
+
+/// The one writer.
+struct Writer {
+    connection: Connection,
+    /// Row of each endpoint, by its index in the configuration.
+    ids: Vec<i64>,
+    committed: mpsc::Sender<Committed>,
+    /// The last link of the hash chain of contacts that are written now.
+    chains: HashMap<ContactId, Vec<u8>>,
+    group: usize,
+}
+
+impl Writer {
+    fn run(mut self, inbox: &Receiver<Command>) {
+        while let Ok(first) = inbox.recv() {
+            let mut group = vec![first];
+            while group.len() < self.group {
+                match inbox.try_recv() {
+                    Ok(command) => group.push(command),
+                    Err(_) => break,
+                }
+            }
+            let written = loop {
+                match self.write(&group) {
+                    Ok(written) => break written,
+                    Err(error) => {
+                        // Nothing that was accepted is lost: it waits here, and its senders behind it, until the disk takes it.
+                        tracing::error!(%error, waiting = group.len(), "the outbox cannot be written; it is tried again");
+                        self.chains.clear();
+                        std::thread::sleep(AGAIN);
+                    }
+                }
+            };
+            for one in written {
+                if self.committed.blocking_send(one).is_err() {
+                    break;
+                }
+            }
+            for command in group {
+                if let Command::Commit(_, Some(done)) = command {
+                    let _ = done.send(());
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, group: &[Command]) -> rusqlite::Result<Vec<Committed>> {
+        let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let mut written = Vec::new();
+        for command in group {
+            match command {
+                Command::Commit(batch, _) => {
+                    write_batch(&transaction, batch, &self.ids, &mut self.chains, &mut written)?;
+                }
+                Command::Outcome(delivery, outcome) => write_outcome(&transaction, *delivery, outcome)?,
+            }
+        }
+        transaction.commit()?;
+        Ok(written)
+    }
+}
+
+fn write_batch(
+    transaction: &Transaction<'_>,
+    batch: &Batch,
+    endpoints: &[i64],
+    chains: &mut HashMap<ContactId, Vec<u8>>,
+    written: &mut Vec<Committed>,
+) -> rusqlite::Result<()> {
+    let row = &batch.contact;
+    let id = row.id.to_string();
+    transaction
+        .prepare_cached(
+            "INSERT INTO contact (id, site, pbx, call_key, open, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+             ON CONFLICT (id) DO UPDATE SET open = excluded.open, state = excluded.state",
+        )?
+        .execute(params![id, row.site, row.call.pbx.0, row.call.key, row.open, row.state])?;
+    for key in &batch.keys {
+        let kind = serde_json::to_string(&key.kind).unwrap_or_default();
+        transaction
+            .prepare_cached("INSERT OR IGNORE INTO contact_key (site, kind, value, contact) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![row.site, kind, key.value, id])?;
+    }
+    for event in &batch.events {
+        written.push(write_event(transaction, event, endpoints, chains)?);
+    }
+    if !row.open {
+        chains.remove(&row.id);
+    }
+    Ok(())
+}
+
+fn write_event(
+    transaction: &Transaction<'_>,
+    event: &Event,
+    endpoints: &[i64],
+    chains: &mut HashMap<ContactId, Vec<u8>>,
+) -> rusqlite::Result<Committed> {
+    let contact = event.contact.to_string();
+    let body = event.to_json();
+    let digest = Sha256::digest(body.as_bytes());
+    let before = match chains.get(&event.contact) {
+        Some(link) => link.clone(),
+        None => transaction
+            .prepare_cached("SELECT chain FROM event WHERE contact = ?1 ORDER BY sequence DESC LIMIT 1")?
+            .query_row([&contact], |row| row.get(0))
+            .optional()?
+            .unwrap_or_default(),
+    };
+    let chain = Sha256::new().chain_update(&before).chain_update(digest).finalize().to_vec();
+    transaction
+        .prepare_cached(
+            "INSERT INTO event (id, contact, sequence, type, time, body, key_id, digest, chain) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8)",
+        )?
+        .execute(params![
+            event.id.to_string(),
+            contact,
+            event.sequence.unwrap_or(0) as i64,
+            event.type_name(),
+            event.time.0,
+            body,
+            digest.as_slice(),
+            chain,
+        ])?;
+    let row = transaction.last_insert_rowid();
+    chains.insert(event.contact, chain);
+    let mut deliveries = Vec::with_capacity(endpoints.len());
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        transaction
+            .prepare_cached(
+                "INSERT INTO delivery (event, endpoint, contact, step, attempts, next_at, status) VALUES (?1, ?2, ?3, 0, 0, ?4, 'pending')",
+            )?
+            .execute(params![row, endpoint, contact, event.time.0])?;
+        deliveries.push((index, DeliveryId(transaction.last_insert_rowid())));
+    }
+    Ok(Committed { event: event.clone(), deliveries })
+}
+
+fn write_outcome(transaction: &Transaction<'_>, delivery: DeliveryId, outcome: &Outcome) -> rusqlite::Result<()> {
+    let mut update = transaction.prepare_cached(
+        "UPDATE delivery SET status = ?2, attempts = attempts + 1, next_at = coalesce(?3, next_at), error = ?4 WHERE id = ?1",
+    )?;
+    match outcome {
+        Outcome::Delivered => update.execute(params![delivery.0, "delivered", None::<i64>, None::<String>])?,
+        Outcome::Again { at, error } => update.execute(params![delivery.0, "pending", at.0, error])?,
+        Outcome::Dead { error } => update.execute(params![delivery.0, "dead", None::<i64>, error])?,
+    };
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! The store on a real file: what was accepted is there after everything, in order, once.
+
+use kakehashi::call::ContactId;
+use kakehashi::events::{CallQueued, Caller, Data, Event};
+use kakehashi::outbox::lane::DeliveryId;
+use kakehashi::outbox::settings::Settings;
+use kakehashi::outbox::store::{Error, Outbox, Outcome, VERSION};
+use kakehashi::outbox::{Batch, ContactRow};
+use kakehashi::pbx::{CallKey, ExternalKey, KeyKind, PbxId};
+use kakehashi::time::Wall;
+use uuid::Uuid;
+
+fn batch(contact: u128, first: u64, count: u64) -> Batch {
+    let id = ContactId(Uuid::from_u128(contact));
+    let events = (first..first + count).map(|sequence| Event {
+        id: Event::record_id(id, sequence),
+        source: "/site/s/node/n".into(),
+        contact: id,
+        leg: None,
+        time: Wall(1_795_420_800_000_000 + sequence as i64),
+        sequence: Some(sequence),
+        expires: None,
+        data: Data::CallQueued(CallQueued { caller: Caller::default(), called: "1".into(), queue: "q".into() }),
+    });
+    Batch {
+        contact: ContactRow {
+            id,
+            site: "s".into(),
+            call: CallKey { pbx: PbxId("p".into()), key: contact.to_string() },
+            open: true,
+            state: format!("{{\"next\":{}}}", first + count),
+        },
+        keys: vec![ExternalKey { kind: KeyKind::Linkedid, value: contact.to_string() }],
+        events: events.collect(),
+    }
+}
+
+fn endpoints() -> Vec<String> {
+    vec!["crm".into(), "archive".into()]
+}
+
+#[tokio::test]
+async fn a_committed_batch_is_there_after_reopening_with_its_deliveries() {
+    let folder = tempfile::tempdir().unwrap();
+    let (outbox, mut committed) = Outbox::open(folder.path(), &Settings::default(), &endpoints()).unwrap();
+    outbox.commit(batch(1, 1, 3)).unwrap().await.unwrap();
+    outbox.commit(batch(1, 4, 2)).unwrap().await.unwrap();
+    for sequence in 1..=5 {
+        let one = committed.recv().await.unwrap();
+        assert_eq!((one.event.sequence, one.deliveries.len()), (Some(sequence), 2));
+    }
+    drop((outbox, committed));
+    let (outbox, _committed) = Outbox::open(folder.path(), &Settings::default(), &endpoints()).unwrap();
+    let id = ContactId(Uuid::from_u128(1));
+    let sequences: Vec<_> = outbox.events_of(id).unwrap().iter().filter_map(|event| event.sequence).collect();
+    assert_eq!(sequences, [1, 2, 3, 4, 5]);
+    assert_eq!(outbox.open_contacts().unwrap()[0].state, "{\"next\":6}");
+    assert_eq!(outbox.pending(&endpoints()).unwrap().len(), 10);
+    let key = ExternalKey { kind: KeyKind::Linkedid, value: "1".into() };
+    assert_eq!(outbox.contact_by_key("s", &key).unwrap(), Some(id));
+    assert_eq!(outbox.contact_by_key("other", &key).unwrap(), None);
+}
+
+#[tokio::test]
+async fn outcomes_dead_letters_replay_and_discard() {
+    let folder = tempfile::tempdir().unwrap();
+    let (outbox, mut committed) = Outbox::open(folder.path(), &Settings::default(), &endpoints()).unwrap();
+    outbox.commit(batch(1, 1, 3)).unwrap().await.unwrap();
+    let ids: Vec<DeliveryId> = {
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            ids.push(committed.recv().await.unwrap().deliveries[0].1);
+        }
+        ids
+    };
+    outbox.record(ids[0], Outcome::Delivered);
+    outbox.record(ids[1], Outcome::Dead { error: "status 422".into() });
+    outbox.record(ids[2], Outcome::Dead { error: "status 422".into() });
+    outbox.commit(batch(2, 1, 1)).unwrap().await.unwrap();
+    assert!(!outbox.delivery(ids[0]).unwrap().unwrap().pending);
+    assert_eq!(outbox.list(Some("dead"), 10).unwrap().len(), 2);
+    assert_eq!(outbox.replay(Some(&[ids[1].0]), Wall(9)).unwrap(), 1);
+    assert_eq!(outbox.discard(None, "not wanted").unwrap(), 1);
+    let replays = outbox.take_replays(&endpoints()).unwrap();
+    assert_eq!(replays.iter().map(|row| row.2).collect::<Vec<_>>(), [ids[1]]);
+    assert!(outbox.take_replays(&endpoints()).unwrap().is_empty());
+    let delivery = outbox.delivery(ids[1]).unwrap().unwrap();
+    assert_eq!((delivery.pending, delivery.attempts), (true, 0));
+}
+
+#[test]
+fn a_newer_store_and_a_file_that_is_no_store_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    drop(Outbox::open(folder.path(), &Settings::default(), &[]).unwrap());
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.pragma_update(None, "user_version", VERSION + 1).unwrap();
+    drop(connection);
+    let error = Outbox::open(folder.path(), &Settings::default(), &[]).err().unwrap();
+    assert!(matches!(error, Error::Newer { .. }), "{error}");
+    assert!(error.to_string().contains("outbox.db"));
+    let other = tempfile::tempdir().unwrap();
+    std::fs::write(other.path().join("outbox.db"), vec![7u8; 8_192]).unwrap();
+    let error = Outbox::open(other.path(), &Settings::default(), &[]).err().unwrap();
+    assert!(matches!(error, Error::Damaged { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_changed_event_breaks_the_chain() {
+    let folder = tempfile::tempdir().unwrap();
+    let (outbox, _committed) = Outbox::open(folder.path(), &Settings::default(), &[]).unwrap();
+    outbox.commit(batch(1, 1, 4)).unwrap().await.unwrap();
+    let connection = rusqlite::Connection::open(folder.path().join("outbox.db")).unwrap();
+    let links: Vec<(Vec<u8>, Vec<u8>)> = connection
+        .prepare("SELECT digest, chain FROM event ORDER BY sequence")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    use sha2::{Digest, Sha256};
+    let mut before = Vec::new();
+    for (digest, chain) in links {
+        before = Sha256::new().chain_update(&before).chain_update(&digest).finalize().to_vec();
+        assert_eq!(before, chain);
+    }
+}
