@@ -350,43 +350,30 @@ async fn an_operator_signs_in_with_the_token() {
 #[tokio::test]
 #[ignore = "needs Chromium: tests/lab/chromium.sh"]
 async fn a_cut_connection_is_said_and_resumed_by_itself() {
-    let (panel, feed) = start(Settings::default()).await;
-    let (call, _) = in_call(&feed, 60, 4);
+    let one_seat = Settings { max_clients: 1, ..Settings::default() };
+    let (panel, feed) = start(one_seat.clone()).await;
+    in_call(&feed, 60, 4);
     let address = panel.local_addr;
-    let query = format!("http://{address}/?extension=201");
-    let meanwhile = async {
-        // the same page stays open over the restart of the panel
-        tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
-        panel.close().await;
-        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
-        call.turn(50_000, Speaker::Caller, 50, "切れている間の発話です。");
-        let settings = Settings { listen: address, ..Settings::default() };
-        let feed = FeedHandle::new(settings.limits()).unwrap();
-        let panel = spawn(settings, feed.clone()).await.unwrap();
-        let (call, _) = in_call(&feed, 60, 4);
-        feed.publish(&call.turn(50_000, Speaker::Caller, 50, "切れている間の発話です。"));
-        tokio::time::sleep(std::time::Duration::from_secs(60)).await;
-        drop(panel);
-    };
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("panel");
     std::fs::create_dir_all(&folder).unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/panel_shot.mjs");
     let mut command = tokio::process::Command::new("node");
-    command.args([
-        script,
-        "--url",
-        &query,
-        "--wait",
-        "切れている間の発話です。",
-        "--wait",
-        "接続中",
-        "--gone",
-        "接続が切れました",
-    ]);
-    let output = command.arg("--out").arg(folder.join("resumed.png")).kill_on_drop(true).output();
-    let output = tokio::select! {
-        output = output => output.unwrap(),
-        () = meanwhile => panic!("the page did not resume"),
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/panel_shot.mjs"));
+    command.arg("--url").arg(format!("http://{address}/?extension=201")).arg("--out").arg(folder.join("resumed.png"));
+    command.args(["--wait", "切れている間の発話です。", "--wait", "接続中", "--gone", "接続が切れました"]);
+    let page = command.kill_on_drop(true).output();
+    let restart = async {
+        // the page has the only seat: it is connected
+        while !crate::client::Connection::get(address, "/v1/feed", "").await.until("\r\n\r\n").await.contains(" 503 ") {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+        panel.close().await;
+        let settings = Settings { listen: address, ..one_seat };
+        let feed = FeedHandle::new(settings.limits()).unwrap();
+        let (call, _) = in_call(&feed, 60, 4);
+        feed.publish(&call.turn(50_000, Speaker::Caller, 50, "切れている間の発話です。"));
+        spawn(settings, feed).await.unwrap()
     };
+    let (output, _panel) = tokio::join!(page, restart);
+    let output = output.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
