@@ -271,9 +271,9 @@ impl ContactView {
     }
 }
 
-/// An event as one line of JSON, with the names of CloudEvents 1.0.
+/// An event as one line of JSON: the body that a webhook gets, shortened when it is very long.
 pub fn render(event: &Event) -> Arc<str> {
-    let text = envelope(event, &event.data);
+    let text = event.to_json();
     if text.len() <= EVENT_BYTES {
         return text.into();
     }
@@ -282,46 +282,13 @@ pub fn render(event: &Event) -> Arc<str> {
         // what was said has been on the feed as finals; what could not be recognised has not
         short.turns.retain(|turn| turn.text.is_none());
         short.turns.truncate(64);
-        return envelope(event, &Data::TranscriptDocument(short)).into();
+        return Event { data: Data::TranscriptDocument(short), ..event.clone() }.to_json().into();
     }
     let line = serde_json::json!({
-        "id": event.id, "source": event.source, "subject": subject(event), "time": event.time.rfc3339(),
-        "type": "kakehashi.panel.oversize.v1", "data": {"bytes": text.len()},
+        "id": event.id, "source": event.source, "subject": event.subject(), "time": event.time.rfc3339(),
+        "type": "kakehashi.panel.oversize.v1", "data": {"type": event.type_name(), "bytes": text.len()},
     });
     line.to_string().into()
-}
-
-fn envelope(event: &Event, data: &Data) -> String {
-    #[derive(Serialize)]
-    struct Line<'a> {
-        id: uuid::Uuid,
-        source: &'a str,
-        subject: String,
-        time: String,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        sequence: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        expirytime: Option<String>,
-        #[serde(flatten)]
-        data: &'a Data,
-    }
-    let line = Line {
-        id: event.id,
-        source: &event.source,
-        subject: subject(event),
-        time: event.time.rfc3339(),
-        sequence: event.sequence.map(|number| number.to_string()),
-        expirytime: event.expires.map(|at| at.rfc3339()),
-        data,
-    };
-    serde_json::to_string(&line).unwrap_or_default()
-}
-
-fn subject(event: &Event) -> String {
-    match event.leg {
-        Some(leg) => format!("contact/{}/leg/{leg}", event.contact),
-        None => format!("contact/{}", event.contact),
-    }
 }
 
 impl fmt::Display for FeedId {
