@@ -1,5 +1,7 @@
 //! The edge: sockets, media threads, worker processes, HTTP clients and timers. Drives the sessions; decides nothing.
 
+pub mod deliver;
+pub mod lookup;
 pub mod media;
 
 use crate::media::StreamEvent;

@@ -123,6 +123,15 @@ impl Lanes {
         }
     }
 
+    /// A lane whose head was tried before the last restart: it goes on waiting until `until`.
+    pub fn hold(&mut self, id: LaneId, until: Mono) {
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            self.ready.retain(|ready| *ready != id);
+            lane.wait_until = Some(until);
+            self.waiting.insert((until, id), ());
+        }
+    }
+
     /// Nothing flies to this endpoint any more; its lanes are kept.
     pub fn switch_off(&mut self, id: LaneId) {
         self.land(id);

@@ -1,0 +1,373 @@
+//! Sends events: one dispatcher decides by the lanes, tasks carry the requests, the store keeps the outcomes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+
+use super::now;
+use crate::crm::settings::{Endpoint, Secret};
+use crate::crm::webhook::{SecretError, Webhook};
+use crate::events::Event;
+use crate::outbox::lane::{DeliveryId, LaneId, Lanes};
+use crate::outbox::retry::{Answer, Verdict, judge};
+use crate::outbox::settings::Settings;
+use crate::outbox::store::{Committed, Delivery, Outbox, Outcome};
+use crate::time::{Now, Wall};
+
+/// Realtime events that wait for a place to fly; the newest is dropped when it is full (a pop that late is of no use).
+const REALTIME: usize = 1_024;
+/// Waits between the attempts of a realtime event.
+const REALTIME_WAITS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+/// How often replays that a person asked for are looked for.
+const REPLAYS_EVERY: Duration = Duration::from_secs(2);
+/// The most of an answer's body that is read.
+const ANSWER_BYTES: usize = 64 * 1024;
+
+/// Why delivery could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A secret file cannot be read.
+    #[error("[[endpoint]] id = \"{endpoint}\", secret_file = \"{file}\": {source}; expected a readable file with a secret a line")]
+    SecretFile {
+        /// The endpoint.
+        endpoint: String,
+        /// The file.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A secret is missing or malformed.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The address is none.
+    #[error("[[endpoint]] id = \"{endpoint}\": url: {problem}; expected http://host[:port]/path or https://…")]
+    Url {
+        /// The endpoint.
+        endpoint: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The HTTP client cannot be made.
+    #[error("the HTTP client: {0}")]
+    Client(#[from] reqwest::Error),
+    /// The outbox cannot be read.
+    #[error(transparent)]
+    Outbox(#[from] crate::outbox::store::Error),
+}
+
+/// A receiver, ready to be sent to.
+struct Target {
+    endpoint: Endpoint,
+    webhook: Webhook,
+    url: reqwest::Url,
+}
+
+/// Sends realtime events; cheap to clone.
+#[derive(Clone)]
+pub struct Deliverer {
+    realtime: mpsc::Sender<Event>,
+}
+
+impl Deliverer {
+    /// Sends a realtime event now; tells `false` when too many wait and it was dropped.
+    pub fn realtime(&self, event: Event) -> bool {
+        self.realtime.try_send(event).is_ok()
+    }
+}
+
+/// Checks the endpoints' addresses and secrets.
+///
+/// # Errors
+/// The first that cannot be used.
+pub fn check(endpoints: &[Endpoint]) -> Result<(), Error> {
+    targets(endpoints).map(|_| ())
+}
+
+fn targets(endpoints: &[Endpoint]) -> Result<Vec<Arc<Target>>, Error> {
+    let mut targets = Vec::new();
+    for endpoint in endpoints {
+        let wrong = |problem: String| Error::Url { endpoint: endpoint.id.clone(), problem };
+        let url = reqwest::Url::parse(&endpoint.url).map_err(|error| wrong(error.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(wrong(format!("scheme `{}`", url.scheme())));
+        }
+        let webhook = Webhook::new(endpoint, &secrets(endpoint)?)?;
+        targets.push(Arc::new(Target { endpoint: endpoint.clone(), webhook, url }));
+    }
+    Ok(targets)
+}
+
+fn secrets(endpoint: &Endpoint) -> Result<Vec<Secret>, Error> {
+    let mut secrets = endpoint.secrets.clone();
+    if !endpoint.secret_file.as_os_str().is_empty() {
+        let text = std::fs::read_to_string(&endpoint.secret_file).map_err(|source| Error::SecretFile {
+            endpoint: endpoint.id.clone(),
+            file: endpoint.secret_file.display().to_string(),
+            source,
+        })?;
+        secrets.extend(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| Secret(line.into())));
+    }
+    Ok(secrets)
+}
+
+fn client() -> Result<reqwest::Client, reqwest::Error> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(10))
+        .pool_max_idle_per_host(64)
+        .tcp_nodelay(true)
+        .user_agent(concat!("kakehashi/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+/// Starts delivery of what is committed and what was left from before. `shown` sees every committed event first.
+///
+/// # Errors
+/// When an endpoint cannot be used or the outbox cannot be read.
+pub fn spawn(
+    outbox: Outbox,
+    committed: mpsc::Receiver<Committed>,
+    endpoints: &[Endpoint],
+    settings: &Settings,
+    shown: impl Fn(&Event) + Send + 'static,
+) -> Result<(Deliverer, JoinHandle<()>), Error> {
+    let targets = targets(endpoints)?;
+    let client = client()?;
+    let names: Vec<String> = endpoints.iter().map(|endpoint| endpoint.id.clone()).collect();
+    let caps = endpoints.iter().map(|endpoint| endpoint.concurrency.max(1)).collect();
+    let (results, landed) = mpsc::channel(settings.deliveries_at_once.max(1) + 1);
+    let mut dispatcher = Dispatcher {
+        lanes: Lanes::new(caps, settings.deliveries_at_once.max(1)),
+        outbox,
+        names,
+        targets: targets.clone(),
+        client: client.clone(),
+        schedule: settings.retry_schedule_ms.clone().into(),
+        results,
+    };
+    dispatcher.load(now())?;
+    let (realtime, pops) = mpsc::channel(REALTIME);
+    tokio::spawn(send_realtime(pops, targets, client, settings.deliveries_at_once.max(1)));
+    let running = tokio::spawn(dispatcher.run(committed, landed, shown));
+    Ok((Deliverer { realtime }, running))
+}
+
+/// How an attempt ended.
+struct Landed {
+    lane: LaneId,
+    delivery: DeliveryId,
+    verdict: Verdict,
+    error: String,
+}
+
+struct Dispatcher {
+    lanes: Lanes,
+    outbox: Outbox,
+    names: Vec<String>,
+    targets: Vec<Arc<Target>>,
+    client: reqwest::Client,
+    schedule: Arc<[u64]>,
+    results: mpsc::Sender<Landed>,
+}
+
+impl Dispatcher {
+    async fn run(
+        mut self,
+        mut committed: mpsc::Receiver<Committed>,
+        mut landed: mpsc::Receiver<Landed>,
+        shown: impl Fn(&Event) + Send + 'static,
+    ) {
+        let mut replays = tokio::time::interval(REPLAYS_EVERY);
+        replays.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            self.fly();
+            let wait = self.lanes.due().map_or(Duration::from_secs(3_600), |due| due.since(now().mono));
+            tokio::select! {
+                biased;
+                one = landed.recv() => if let Some(one) = one { self.handle_landed(one) },
+                one = committed.recv() => match one {
+                    Some(one) => {
+                        shown(&one.event);
+                        for (endpoint, delivery) in one.deliveries {
+                            self.lanes.push(LaneId { endpoint, contact: one.event.contact }, delivery);
+                        }
+                    }
+                    None => return,
+                },
+                _ = replays.tick() => self.take_replays(),
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Puts what was left from before into its lanes; a lane whose head waits goes on waiting.
+    fn load(&mut self, now: Now) -> Result<(), Error> {
+        let mut heads = std::collections::HashSet::new();
+        let mut waiting = Vec::new();
+        for (endpoint, contact, delivery, next_at) in self.outbox.pending(&self.names)? {
+            let lane = LaneId { endpoint, contact };
+            if heads.insert(lane) && next_at > now.wall {
+                waiting.push((lane, now.mono + next_at.since(now.wall)));
+            }
+            self.lanes.push(lane, delivery);
+        }
+        for (lane, until) in waiting {
+            self.lanes.hold(lane, until);
+        }
+        tracing::info!(lanes = self.lanes.len(), "deliveries left from before");
+        Ok(())
+    }
+
+    fn take_replays(&mut self) {
+        match self.outbox.take_replays(&self.names) {
+            Ok(rows) => {
+                for (endpoint, contact, delivery, _) in rows {
+                    self.lanes.push(LaneId { endpoint, contact }, delivery);
+                }
+            }
+            Err(error) => tracing::error!(%error, "replays cannot be read"),
+        }
+    }
+
+    fn fly(&mut self) {
+        while let Some((lane, id)) = self.lanes.take(now().mono) {
+            match self.outbox.delivery(id) {
+                Ok(Some(delivery)) if delivery.pending => self.send(lane, delivery),
+                Ok(_) => self.next_of(lane),
+                Err(error) => {
+                    tracing::error!(%error, "a delivery cannot be read; its lane waits");
+                    self.lanes.wait(lane, now().mono + Duration::from_secs(5));
+                }
+            }
+        }
+    }
+
+    fn send(&self, lane: LaneId, delivery: Delivery) {
+        let Some(target) = self.targets.get(lane.endpoint).cloned() else { return };
+        let (client, results, schedule) = (self.client.clone(), self.results.clone(), self.schedule.clone());
+        tokio::spawn(async move {
+            let answer = attempt(&client, &target, &delivery.event, &delivery.body).await;
+            let error = describe(&answer);
+            let verdict = judge(&answer, delivery.attempts + 1, &schedule, now().wall, chance());
+            let _ = results.send(Landed { lane, delivery: delivery.id, verdict, error }).await;
+        });
+    }
+
+    fn handle_landed(&mut self, landed: Landed) {
+        let Landed { lane, delivery, verdict, error } = landed;
+        let endpoint = self.names.get(lane.endpoint).map_or("", String::as_str);
+        match verdict {
+            Verdict::Delivered => {
+                self.outbox.record(delivery, Outcome::Delivered);
+                self.next_of(lane);
+            }
+            Verdict::Again(wait) => {
+                tracing::warn!(endpoint, contact = %lane.contact, wait_ms = wait.as_millis() as u64, error, "delivery failed; tried again");
+                let Now { mono, wall } = now();
+                self.outbox.record(delivery, Outcome::Again { at: wall + wait, error });
+                self.lanes.wait(lane, mono + wait);
+            }
+            Verdict::Dead(error) => {
+                tracing::error!(endpoint, contact = %lane.contact, error, "dead letter; see `kakehashi outbox list`");
+                self.outbox.record(delivery, Outcome::Dead { error });
+                self.next_of(lane);
+            }
+            Verdict::Off => {
+                tracing::error!(endpoint, "the endpoint answered 410 Gone; nothing is sent to it until the bridge is restarted");
+                self.lanes.switch_off(lane);
+            }
+        }
+    }
+
+    /// The head of a lane is done with; more is fetched when the lane was longer than memory.
+    fn next_of(&mut self, lane: LaneId) {
+        if !self.lanes.landed(lane) {
+            return;
+        }
+        let Some(name) = self.names.get(lane.endpoint) else { return };
+        match self.outbox.pending_of(name, lane.contact) {
+            Ok(ids) => ids.into_iter().for_each(|id| self.lanes.push(lane, id)),
+            Err(error) => tracing::error!(%error, "the rest of a lane cannot be read; it is sent after a restart"),
+        }
+    }
+}
+
+/// Sends realtime events at once, each on a task of its own, until they expire.
+async fn send_realtime(mut pops: mpsc::Receiver<Event>, targets: Vec<Arc<Target>>, client: reqwest::Client, at_once: usize) {
+    let places = Arc::new(Semaphore::new(at_once));
+    while let Some(event) = pops.recv().await {
+        let body: Arc<str> = event.to_json().into();
+        let id = event.id.to_string();
+        let expires = event.expires.unwrap_or(Wall(i64::MAX));
+        for target in targets.iter().filter(|target| target.endpoint.realtime) {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let (target, client, body, id) = (target.clone(), client.clone(), body.clone(), id.clone());
+            tokio::spawn(async move {
+                for wait in REALTIME_WAITS.iter().map(Some).chain([None]) {
+                    let answer = attempt(&client, &target, &id, &body).await;
+                    if matches!(answer, Answer::Status { code: 200..=299, .. }) || now().wall >= expires {
+                        break;
+                    }
+                    match wait {
+                        Some(wait) => tokio::time::sleep(*wait).await,
+                        None => tracing::warn!(endpoint = target.endpoint.id, error = describe(&answer), "a realtime event was dropped"),
+                    }
+                }
+                drop(place);
+            });
+        }
+    }
+}
+
+async fn attempt(client: &reqwest::Client, target: &Target, id: &str, body: &str) -> Answer {
+    let request = target.webhook.request(id, body, now().wall);
+    let sent = client
+        .post(target.url.clone())
+        .timeout(Duration::from_millis(target.endpoint.timeout_ms.max(1)))
+        .header("content-type", "application/cloudevents+json; charset=utf-8")
+        .header("webhook-id", request.id)
+        .header("webhook-timestamp", request.timestamp)
+        .header("webhook-signature", request.signature)
+        .body(request.body)
+        .send()
+        .await;
+    match sent {
+        Ok(mut response) => {
+            let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
+            let answer =
+                Answer::Status { code: response.status().as_u16(), retry_after: retry_after.map(str::to_string) };
+            // The connection is kept when the answer is short; an endless one is cut off.
+            let mut read = 0;
+            while let Ok(Some(chunk)) = response.chunk().await {
+                read += chunk.len();
+                if read > ANSWER_BYTES {
+                    break;
+                }
+            }
+            answer
+        }
+        Err(error) if error.is_timeout() => Answer::Failed("no answer in time".into()),
+        Err(error) if error.is_connect() => Answer::Failed("no connection".into()),
+        Err(_) => Answer::Failed("the connection broke".into()),
+    }
+}
+
+/// An answer as it may stand in a log or the store.
+fn describe(answer: &Answer) -> String {
+    match answer {
+        Answer::Status { code, .. } => format!("status {code}"),
+        Answer::Failed(what) => what.clone(),
+    }
+}
+
+/// Random, 0–1.
+fn chance() -> f64 {
+    let mut bytes = [0; 4];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX),
+        Err(_) => 0.5,
+    }
+}

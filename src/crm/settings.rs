@@ -1,0 +1,54 @@
+//! `[[endpoint]]` of the configuration: one receiver of events.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// One receiver of signed webhooks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Endpoint {
+    /// Name in the outbox and in logs.
+    pub id: String,
+    /// Where to `POST` to: http or https.
+    pub url: String,
+    /// Signing secret `whsec_…` (base64 of 24 to 64 random bytes); several during rotation. Better kept in a file: `secret_file`.
+    pub secrets: Vec<Secret>,
+    /// File with one secret a line; empty = none.
+    pub secret_file: PathBuf,
+    /// Time for one attempt, in milliseconds.
+    pub timeout_ms: u64,
+    /// Deliveries in flight at once.
+    pub concurrency: usize,
+    /// Bodies above this size carry a reference and a hash instead of the data, in bytes.
+    pub max_body_bytes: usize,
+    /// Realtime events (screen pops) too.
+    pub realtime: bool,
+}
+
+impl Default for Endpoint {
+    fn default() -> Self {
+        Self {
+            id: "crm".into(),
+            url: "http://127.0.0.1:9000/hook".into(),
+            secrets: Vec::new(),
+            secret_file: PathBuf::new(),
+            timeout_ms: 15_000,
+            concurrency: 32,
+            max_body_bytes: 262_144,
+            realtime: true,
+        }
+    }
+}
+
+/// A signing secret; never printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}

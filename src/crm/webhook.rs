@@ -1,0 +1,140 @@
+//! A signed webhook: one body satisfies CloudEvents 1.0 and Standard Webhooks 1.0.0 (`{id}.{timestamp}.{body}`, HMAC-SHA256).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+
+use super::settings::{Endpoint, Secret};
+use crate::time::Wall;
+
+/// Why an endpoint's secret cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SecretError {
+    /// None is given.
+    #[error("[[endpoint]] id = \"{0}\": there is no secret; set secret_file to a file with `whsec_` and the base64 of 32 random bytes, for example: (printf whsec_; openssl rand -base64 32) > secret")]
+    Missing(String),
+    /// It is not of the form that the specification asks for.
+    #[error("[[endpoint]] id = \"{endpoint}\", secret {number}: {problem}; expected `whsec_` and the base64 of 24 to 64 bytes")]
+    Form {
+        /// The endpoint.
+        endpoint: String,
+        /// Which of its secrets, from 1.
+        number: usize,
+        /// What is wrong (never the secret itself).
+        problem: &'static str,
+    },
+}
+
+/// Signs for one endpoint.
+#[derive(Clone)]
+pub struct Webhook {
+    keys: Vec<Vec<u8>>,
+    max_body_bytes: usize,
+}
+
+/// A request to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// `webhook-id`: the event's id.
+    pub id: String,
+    /// `webhook-timestamp`: seconds since 1970, of this attempt.
+    pub timestamp: String,
+    /// `webhook-signature`.
+    pub signature: String,
+    /// `application/cloudevents+json`.
+    pub body: String,
+}
+
+impl Webhook {
+    /// A signer with the endpoint's secrets; all of them sign, so that a receiver may rotate.
+    ///
+    /// # Errors
+    /// When there is no secret or one is malformed.
+    pub fn new(endpoint: &Endpoint, secrets: &[Secret]) -> Result<Webhook, SecretError> {
+        if secrets.is_empty() {
+            return Err(SecretError::Missing(endpoint.id.clone()));
+        }
+        let mut keys = Vec::new();
+        for (n, secret) in secrets.iter().enumerate() {
+            let key = key_of(&secret.0)
+                .map_err(|problem| SecretError::Form { endpoint: endpoint.id.clone(), number: n + 1, problem })?;
+            keys.push(key);
+        }
+        Ok(Webhook { keys, max_body_bytes: endpoint.max_body_bytes })
+    }
+
+    /// The request for one attempt to deliver the event `id`.
+    pub fn request(&self, id: &str, body: &str, now: Wall) -> Request {
+        let body = if body.len() > self.max_body_bytes { by_reference(id, body) } else { body.to_string() };
+        let timestamp = (now.0 / 1_000_000).to_string();
+        let signatures: Vec<String> =
+            self.keys.iter().map(|key| format!("v1,{}", STANDARD.encode(sign(key, id, &timestamp, body.as_bytes())))).collect();
+        Request { id: id.into(), timestamp, signature: signatures.join(" "), body }
+    }
+}
+
+/// The key inside a `whsec_` secret.
+pub(super) fn key_of(secret: &str) -> Result<Vec<u8>, &'static str> {
+    let encoded = secret.trim().strip_prefix("whsec_").ok_or("it does not begin with whsec_")?;
+    let key = STANDARD.decode(encoded).map_err(|_| "what follows whsec_ is not base64")?;
+    if (24..=64).contains(&key.len()) { Ok(key) } else { Err("its key is shorter than 24 or longer than 64 bytes") }
+}
+
+/// HMAC-SHA256 of `{id}.{timestamp}.{body}`.
+pub(super) fn sign(key: &[u8], id: &str, timestamp: &str, body: &[u8]) -> Vec<u8> {
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return Vec::new() };
+    for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().to_vec()
+}
+
+/// The envelope with `dataref` (CloudEvents extension) and the hash of the whole event instead of its data.
+fn by_reference(id: &str, body: &str) -> String {
+    let mut envelope: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let hash = Sha256::digest(body.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    if let Some(fields) = envelope.as_object_mut() {
+        fields.remove("data");
+        fields.insert("dataref".into(), format!("urn:uuid:{id}").into());
+        fields.insert("datahash".into(), format!("sha256:{hash}").into());
+    }
+    envelope.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(secret: &str) -> Result<Webhook, SecretError> {
+        Webhook::new(&Endpoint::default(), &[Secret(secret.into())])
+    }
+
+    #[test]
+    fn the_specification_s_own_example() {
+        // Standard Webhooks' reference test vector.
+        let hook = endpoint("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let request = hook.request("msg_p5jXN8AQM9LWM0D4loKWxJek", r#"{"test": 2432232314}"#, Wall(1_614_265_330_000_000));
+        assert_eq!(request.signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn secrets_that_are_wrong_say_how_and_never_what() {
+        for secret in ["MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_!!", "whsec_c2hvcnQ="] {
+            let error = endpoint(secret).err().unwrap().to_string();
+            assert!(error.contains("expected `whsec_`") && !error.contains(secret), "{error}");
+        }
+        assert!(matches!(Webhook::new(&Endpoint::default(), &[]), Err(SecretError::Missing(_))));
+    }
+
+    #[test]
+    fn a_large_event_goes_by_reference_and_hash() {
+        let limits = Endpoint { max_body_bytes: 100, ..Endpoint::default() };
+        let secret = Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into());
+        let hook = Webhook::new(&limits, &[secret]).unwrap();
+        let body = format!(r#"{{"specversion":"1.0","id":"7","type":"t","data":{{"text":"{}"}}}}"#, "a".repeat(200));
+        let sent: serde_json::Value = serde_json::from_str(&hook.request("7", &body, Wall(0)).body).unwrap();
+        assert_eq!((sent["type"].as_str(), sent["dataref"].as_str()), (Some("t"), Some("urn:uuid:7")));
+        assert!(sent.get("data").is_none());
+    }
+}
