@@ -29,7 +29,9 @@ const ANSWER_BYTES: usize = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A secret file cannot be read.
-    #[error("[[endpoint]] id = \"{endpoint}\", secret_file = \"{file}\": {source}; expected a readable file with a secret a line")]
+    #[error(
+        "[[endpoint]] id = \"{endpoint}\", secret_file = \"{file}\": {source}; expected a readable file with a secret a line"
+    )]
     SecretFile {
         /// The endpoint.
         endpoint: String,
@@ -276,7 +278,10 @@ impl Dispatcher {
                 self.next_of(lane);
             }
             Verdict::Off => {
-                tracing::error!(endpoint, "the endpoint answered 410 Gone; nothing is sent to it until the bridge is restarted");
+                tracing::error!(
+                    endpoint,
+                    "the endpoint answered 410 Gone; nothing is sent to it until the bridge is restarted"
+                );
                 self.lanes.switch_off(lane);
             }
         }
@@ -296,7 +301,12 @@ impl Dispatcher {
 }
 
 /// Sends realtime events at once, each on a task of its own, until they expire.
-async fn send_realtime(mut pops: mpsc::Receiver<Event>, targets: Vec<Arc<Target>>, client: reqwest::Client, at_once: usize) {
+async fn send_realtime(
+    mut pops: mpsc::Receiver<Event>,
+    targets: Vec<Arc<Target>>,
+    client: reqwest::Client,
+    at_once: usize,
+) {
     let places = Arc::new(Semaphore::new(at_once));
     while let Some(event) = pops.recv().await {
         let body: Arc<str> = event.to_json().into();
@@ -313,7 +323,11 @@ async fn send_realtime(mut pops: mpsc::Receiver<Event>, targets: Vec<Arc<Target>
                     }
                     match wait {
                         Some(wait) => tokio::time::sleep(*wait).await,
-                        None => tracing::warn!(endpoint = target.endpoint.id, error = describe(&answer), "a realtime event was dropped"),
+                        None => tracing::warn!(
+                            endpoint = target.endpoint.id,
+                            error = describe(&answer),
+                            "a realtime event was dropped"
+                        ),
                     }
                 }
                 drop(place);

@@ -18,7 +18,9 @@ pub struct Contacts {
 #[derive(Debug, thiserror::Error)]
 pub enum ContactsError {
     /// A column is missing.
-    #[error("{file}, line 1: column `{column}` is missing; expected the header id,name,number and, if there is more, note,url")]
+    #[error(
+        "{file}, line 1: column `{column}` is missing; expected the header id,name,number and, if there is more, note,url"
+    )]
     Column {
         /// File name as given.
         file: String,
@@ -73,7 +75,10 @@ impl Contacts {
             }
             let key = Number::parse(&field(number));
             if matches!(key, Number::Unknown(_)) {
-                return Err(wrong("number", "not a telephone number; expected for example 06-0000-1234 or +81600001234"));
+                return Err(wrong(
+                    "number",
+                    "not a telephone number; expected for example 06-0000-1234 or +81600001234",
+                ));
             }
             let optional = |at: Option<usize>| at.map(field).filter(|text| !text.is_empty());
             let found = Match { id: field(id), name: field(name), note: optional(note), url: optional(url) };

@@ -12,10 +12,14 @@ use crate::time::Wall;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SecretError {
     /// None is given.
-    #[error("[[endpoint]] id = \"{0}\": there is no secret; set secret_file to a file with `whsec_` and the base64 of 32 random bytes, for example: (printf whsec_; openssl rand -base64 32) > secret")]
+    #[error(
+        "[[endpoint]] id = \"{0}\": there is no secret; set secret_file to a file with `whsec_` and the base64 of 32 random bytes, for example: (printf whsec_; openssl rand -base64 32) > secret"
+    )]
     Missing(String),
     /// It is not of the form that the specification asks for.
-    #[error("[[endpoint]] id = \"{endpoint}\", secret {number}: {problem}; expected `whsec_` and the base64 of 24 to 64 bytes")]
+    #[error(
+        "[[endpoint]] id = \"{endpoint}\", secret {number}: {problem}; expected `whsec_` and the base64 of 24 to 64 bytes"
+    )]
     Form {
         /// The endpoint.
         endpoint: String,
@@ -57,8 +61,11 @@ impl Webhook {
         }
         let mut keys = Vec::new();
         for (n, secret) in secrets.iter().enumerate() {
-            let key = key_of(&secret.0)
-                .map_err(|problem| SecretError::Form { endpoint: endpoint.id.clone(), number: n + 1, problem })?;
+            let key = key_of(&secret.0).map_err(|problem| SecretError::Form {
+                endpoint: endpoint.id.clone(),
+                number: n + 1,
+                problem,
+            })?;
             keys.push(key);
         }
         Ok(Webhook { keys, max_body_bytes: endpoint.max_body_bytes })
@@ -68,8 +75,11 @@ impl Webhook {
     pub fn request(&self, id: &str, body: &str, now: Wall) -> Request {
         let body = if body.len() > self.max_body_bytes { by_reference(id, body) } else { body.to_string() };
         let timestamp = (now.0 / 1_000_000).to_string();
-        let signatures: Vec<String> =
-            self.keys.iter().map(|key| format!("v1,{}", STANDARD.encode(sign(key, id, &timestamp, body.as_bytes())))).collect();
+        let signatures: Vec<String> = self
+            .keys
+            .iter()
+            .map(|key| format!("v1,{}", STANDARD.encode(sign(key, id, &timestamp, body.as_bytes()))))
+            .collect();
         Request { id: id.into(), timestamp, signature: signatures.join(" "), body }
     }
 }
@@ -114,7 +124,8 @@ mod tests {
     fn the_specification_s_own_example() {
         // Standard Webhooks' reference test vector.
         let hook = endpoint("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let request = hook.request("msg_p5jXN8AQM9LWM0D4loKWxJek", r#"{"test": 2432232314}"#, Wall(1_614_265_330_000_000));
+        let request =
+            hook.request("msg_p5jXN8AQM9LWM0D4loKWxJek", r#"{"test": 2432232314}"#, Wall(1_614_265_330_000_000));
         assert_eq!(request.signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
