@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::IoSliceMut;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
@@ -18,7 +19,7 @@ use super::now;
 use crate::media::segment::Writer;
 use crate::media::settings::Settings;
 use crate::media::stream::Stream;
-use crate::media::{Heard, OpenStream, Payload, StreamEvent, StreamEventKind};
+use crate::media::{Frame, Heard, OpenStream, Payload, StreamEvent, StreamEventKind};
 use crate::pbx::StreamId;
 use crate::time::{Mono, Now};
 
@@ -32,7 +33,7 @@ const DATAGRAM: usize = 2_048;
 const PIECE_MS: u32 = 100;
 /// Commands that wait for a thread; a driver that opens more at once waits.
 const COMMANDS: usize = 1_024;
-/// Events kept for the listener while it does not keep up; more than that and the thread waits for it.
+/// Events kept for the listener while it does not keep up; beyond it only beginnings and ends are kept, the rest is counted.
 const EVENTS_KEPT: usize = 65_536;
 /// The waker's token; sockets count from 1.
 const WAKE: Token = Token(0);
@@ -77,6 +78,8 @@ pub struct Stats {
     pub packets: AtomicU64,
     /// Frames that the recogniser did not get because it was behind; they are read back from disk.
     pub frames_dropped: AtomicU64,
+    /// Gaps, digits and timeouts that were not told because the listener was far behind.
+    pub events_dropped: AtomicU64,
     /// Frames that could not be written to disk.
     pub write_errors: AtomicU64,
 }
@@ -273,10 +276,10 @@ impl Outlet {
     fn keep(&mut self, item: Heard) {
         if matches!(item, Heard::Pcm(_)) {
             self.stats.frames_dropped.fetch_add(1, Ordering::Relaxed);
-        } else if self.kept.len() < EVENTS_KEPT {
+        } else if self.kept.len() < EVENTS_KEPT || is_vital(&item) {
             self.kept.push_back(item);
         } else {
-            let _ = self.heard.send(item);
+            self.stats.events_dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -288,6 +291,11 @@ impl Outlet {
             }
         }
     }
+}
+
+/// The two events of a stream that are kept in any case; their number is bounded by that of the streams.
+fn is_vital(item: &Heard) -> bool {
+    matches!(item, Heard::Event(event) if matches!(event.kind, StreamEventKind::First { .. } | StreamEventKind::Closed(_)))
 }
 
 /// One stream with its sockets and its file.
@@ -322,8 +330,17 @@ impl Worker {
     fn run(mut self) {
         let mut events = Events::with_capacity(1_024);
         let mut buffers = Buffers::new();
+        let interval = Duration::from_millis(u64::from(self.settings.poll_interval_ms.clamp(1, 100)));
+        let mut tick = now().mono;
         loop {
-            let wait = self.wait();
+            // Waking for each packet costs more than the packet: all sockets are read together, once an interval.
+            let wait = if self.streams.is_empty() && self.out.kept.is_empty() { None } else { Some(Duration::ZERO) };
+            if wait.is_some() {
+                tick = tick + interval;
+                let now = now().mono;
+                std::thread::sleep(tick.since(now));
+                tick = tick.max(now);
+            }
             match self.poll.poll(&mut events, wait) {
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
@@ -349,16 +366,6 @@ impl Worker {
         }
     }
 
-    /// Time until the next deadline of any stream.
-    fn wait(&self) -> Option<Duration> {
-        if !self.unread.is_empty() {
-            return Some(Duration::ZERO);
-        }
-        let due = self.streams.values().filter_map(|open| open.stream.due()).min();
-        let wait = due.map(|due| due.since(now().mono).max(Duration::from_millis(1)));
-        if self.out.kept.is_empty() { wait } else { Some(Duration::from_millis(5)) }
-    }
-
     fn receive(&mut self, now: Now, stream: StreamId, is_rtp: bool, buffers: &mut Buffers) {
         let Some(open) = self.streams.get_mut(&stream) else { return };
         if !is_rtp {
@@ -370,9 +377,16 @@ impl Worker {
         let mut rounds = 0;
         loop {
             rounds += 1;
-            let took = buffers.receive(open.rtp.as_raw_fd(), |from, datagram| {
-                open.stream.handle_packet(now, from, datagram);
-            });
+            let socket = open.rtp.as_raw_fd();
+            // A panic ends one stream with what was heard until then, never the thread (the other calls live on it).
+            let took = catch_unwind(AssertUnwindSafe(|| {
+                buffers.receive(socket, |from, datagram| open.stream.handle_packet(now, from, datagram))
+            }));
+            let Ok(took) = took else {
+                tracing::error!(stream = %stream.0, "a packet made the media stage panic; the stream ends here");
+                self.close(now, stream);
+                return;
+            };
             self.stats.packets.fetch_add(took as u64, Ordering::Relaxed);
             if took < BATCH {
                 break;
@@ -476,7 +490,14 @@ fn hand_on(out: &mut Outlet, audio: &Path, settings: &Settings, open: &mut Open,
         out.send(Heard::Event(StreamEvent { stream, at: now, kind }));
     }
     let least = if all { 1 } else { (open.stream.rate() * PIECE_MS / 1_000) as usize };
-    let Some(frame) = open.stream.take(least) else { return };
+    while let Some(frame) = open.stream.take(least) {
+        keep_frame(out, audio, settings, open, now, frame);
+    }
+}
+
+/// Writes one frame when the stream is recorded, and sends it when it may be transcribed.
+fn keep_frame(out: &mut Outlet, audio: &Path, settings: &Settings, open: &mut Open, now: Now, frame: Frame) {
+    let stream = open.stream.id();
     if open.record {
         let origin = open.stream.origin().unwrap_or(now).wall;
         let writer =

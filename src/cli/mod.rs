@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod export;
+
 /// What a subcommand gives back: nothing, or an error whose text names the place, the expectation and the remedy.
 pub type Result = std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>;
 

@@ -14,6 +14,14 @@ const MOST_HELD: usize = 256;
 const RESTART: i64 = 3_000;
 /// Difference between a packet's timestamp and its arrival that is taken for a new time base.
 const NEW_BASE: Duration = Duration::from_secs(3);
+/// A sender whose timestamps step back further than this has begun a new time base.
+const STEP_BACK: Duration = Duration::from_millis(200);
+/// A new SSRC within this distance of the old one's end goes on without a hole (network jitter, not a pause).
+const SEAM: Duration = Duration::from_millis(60);
+/// Without packets the stream's time goes on as silence, this far behind the clock: a stall shorter than this loses nothing.
+const IDLE: Duration = Duration::from_secs(2);
+/// How far timestamps may run ahead of the clock over the whole stream; more is a sender that lies.
+const AHEAD: Duration = Duration::from_secs(10);
 
 /// One packet's audio, decoded, with its RTP numbers.
 #[derive(Clone, Debug)]
@@ -66,6 +74,10 @@ pub struct Jitter {
     counts: Counts,
     /// Where the next sample goes.
     next: u64,
+    /// Arrival of the first packet.
+    began: Mono,
+    /// The SSRC before this one, and when it was replaced: its stragglers must not change the source back.
+    previous: Option<(u32, Mono)>,
 }
 
 /// The sender as numbered by its SSRC.
@@ -76,19 +88,35 @@ struct Source {
     expected: i64,
     /// Highest extended sequence number seen.
     highest: i64,
+    /// Highest extended sequence number that set the time base.
+    highest_placed: i64,
     /// Timestamp, position and arrival of the newest packet: the time base.
     timestamp: u32,
     position: u64,
     arrived: Mono,
     /// After a jump: the sequence number that would prove a restart.
     probation: Option<u16>,
+    /// Bit n: sequence number `expected - 1 - n` was given out.
+    given: u128,
+    /// The newest packet was comfort noise: the sender is silent on purpose.
+    resting: bool,
 }
 
 impl Jitter {
     /// `clock`: RTP clock in Hz; `rate`: PCM in Hz; `window`: how long a missing packet is waited for.
     pub fn new(clock: u32, rate: u32, window: Duration) -> Self {
         let (clock, rate) = (clock.max(1), rate.max(1));
-        Self { window, clock, rate, source: None, held: BTreeMap::new(), counts: Counts::default(), next: 0 }
+        Self {
+            window,
+            clock,
+            rate,
+            source: None,
+            held: BTreeMap::new(),
+            counts: Counts::default(),
+            next: 0,
+            began: Mono(0),
+            previous: None,
+        }
     }
 
     /// Counters so far.
@@ -104,15 +132,18 @@ impl Jitter {
     /// Takes a packet; appends what is in order now to `pcm` and tells gaps.
     pub fn insert(&mut self, now: Mono, ssrc: u32, audio: Audio, pcm: &mut Vec<i16>, gaps: &mut Vec<Gap>) {
         if self.source.as_ref().is_none_or(|source| source.ssrc != ssrc) {
+            if self.previous.is_some_and(|(old, since)| old == ssrc && now < since + self.window) {
+                self.counts.late += 1;
+                return;
+            }
+            self.previous = self.source.as_ref().map(|source| (source.ssrc, now));
             self.change_source(now, ssrc, &audio, pcm, gaps);
         }
         let Some(sequence) = self.extend(now, &audio, pcm, gaps) else { return };
-        let position = self.place(now, sequence, audio.timestamp);
-        let Some(source) = &self.source else { return };
-        if sequence < source.expected {
-            self.counts.late += 1;
+        if self.is_past(sequence) {
             return;
         }
+        let position = self.place(now, sequence, &audio);
         if self.held.contains_key(&sequence) {
             self.counts.duplicates += 1;
             return;
@@ -126,9 +157,36 @@ impl Jitter {
         self.held.values().next().map(|held| held.arrived + self.window)
     }
 
-    /// Gives up holes that were waited for long enough.
+    /// Gives up holes that were waited for long enough; without packets lets time go on as silence.
     pub fn handle_timeout(&mut self, now: Mono, pcm: &mut Vec<i16>, gaps: &mut Vec<Gap>) {
         self.release(now, pcm, gaps);
+        let Some(source) = self.source.as_ref().filter(|_| self.held.is_empty()) else { return };
+        let behind = if source.resting { self.window } else { IDLE };
+        let idle = now.since(source.arrived).saturating_sub(behind);
+        if !idle.is_zero() {
+            self.silence_to(source.position + self.samples_in(idle), pcm);
+        }
+    }
+
+    fn silence_to(&mut self, position: u64, pcm: &mut Vec<i16>) {
+        let hole = usize::try_from(position.saturating_sub(self.next)).unwrap_or(0);
+        pcm.resize(pcm.len() + hole, 0);
+        self.next += hole as u64;
+    }
+
+    /// Whether the place of a packet was passed on; counts it as twice or late then.
+    fn is_past(&mut self, sequence: i64) -> bool {
+        let Some(source) = self.source.as_mut() else { return true };
+        let Ok(back) = u32::try_from(source.expected - 1 - sequence) else { return false };
+        let bit = 1u128.checked_shl(back).unwrap_or(0);
+        if source.given & bit != 0 {
+            self.counts.duplicates += 1;
+        } else {
+            source.given |= bit;
+            self.counts.late += 1;
+            self.counts.lost = self.counts.lost.saturating_sub(u64::from(bit != 0));
+        }
+        true
     }
 
     /// Gives out everything that is held; nothing more will come.
@@ -140,18 +198,28 @@ impl Jitter {
     fn change_source(&mut self, now: Mono, ssrc: u32, audio: &Audio, pcm: &mut Vec<i16>, gaps: &mut Vec<Gap>) {
         self.flush(pcm, gaps);
         let position = match &self.source {
-            Some(old) => (old.position + self.samples_in(now.since(old.arrived))).max(self.next),
-            None => 0,
+            Some(old) => {
+                let by_arrival = old.position + self.samples_in(now.since(old.arrived));
+                let seam = if old.ssrc == ssrc { 0 } else { self.samples_in(SEAM) };
+                if by_arrival < self.next + seam { self.next } else { by_arrival }
+            }
+            None => {
+                self.began = now;
+                0
+            }
         };
         let sequence = i64::from(audio.sequence);
         self.source = Some(Source {
             ssrc,
             expected: sequence,
             highest: sequence,
+            highest_placed: sequence - 1,
             timestamp: audio.timestamp,
             position,
             arrived: now,
             probation: None,
+            given: 0,
+            resting: false,
         });
     }
 
@@ -176,22 +244,33 @@ impl Jitter {
     }
 
     /// Where a packet belongs in the stream; a timestamp that disagrees with its arrival by far gives a new base.
-    fn place(&mut self, now: Mono, sequence: i64, timestamp: u32) -> u64 {
+    fn place(&mut self, now: Mono, sequence: i64, audio: &Audio) -> u64 {
         let (clock, rate) = (i64::from(self.clock), i64::from(self.rate));
         let tolerance = self.samples_in(NEW_BASE) as i64;
+        let back = self.samples_in(STEP_BACK) as i64;
+        let most = self.samples_in(now.since(self.began)) + self.samples_in(AHEAD);
         let next = self.next;
         let Some(source) = self.source.as_mut() else { return next };
-        let step = i64::from(timestamp.wrapping_sub(source.timestamp) as i32) * rate / clock;
-        let elapsed = (now.since(source.arrived).as_nanos() * rate as u128 / 1_000_000_000) as i64;
-        let position = if (step - elapsed).abs() > tolerance {
-            source.position + elapsed.max(0) as u64
+        let step = i64::from(audio.timestamp.wrapping_sub(source.timestamp) as i32) * rate / clock;
+        let elapsed =
+            i64::try_from(u128::from(now.since(source.arrived).as_nanos() as u64) * rate as u128 / 1_000_000_000)
+                .unwrap_or(i64::MAX);
+        let newest = sequence > source.highest_placed;
+        let stamped = source.position.saturating_add_signed(step);
+        // Idle time was filled by the clock: a sender whose timestamps stood still meanwhile goes on after it.
+        let stood_still = newest && stamped + audio.samples.len() as u64 <= next && !audio.samples.is_empty();
+        let new_base = (step - elapsed).abs() > tolerance || (newest && step < -back) || stood_still || stamped > most;
+        let position = if new_base {
+            source.position.saturating_add_signed(elapsed).min(most).max(if newest { next } else { 0 })
         } else {
-            source.position.saturating_add_signed(step)
+            stamped
         };
-        if sequence >= source.highest {
-            source.timestamp = timestamp;
+        if newest {
+            source.highest_placed = sequence;
+            source.timestamp = audio.timestamp;
             source.position = position;
             source.arrived = now;
+            source.resting = audio.samples.is_empty();
         }
         position
     }
@@ -213,6 +292,8 @@ impl Jitter {
         let Some((sequence, held)) = self.held.pop_first() else { return false };
         let missing = self.source.as_mut().map_or(0, |source| {
             let missing = (sequence - source.expected).max(0);
+            let passed = u32::try_from(missing + 1).unwrap_or(u32::MAX);
+            source.given = source.given.checked_shl(passed).unwrap_or(0) | 1;
             source.expected = sequence + 1;
             missing
         });
@@ -223,8 +304,7 @@ impl Jitter {
                 gaps.push(Gap { from: self.next, to: held.position });
                 self.counts.gap_samples += hole;
             }
-            pcm.resize(pcm.len() + hole as usize, 0);
-            self.next = held.position;
+            self.silence_to(held.position, pcm);
         }
         // A packet that overlaps what was given out (a sender that repeats time) only adds what is new.
         let skip = usize::try_from(self.next.saturating_sub(held.position)).unwrap_or(usize::MAX);
@@ -367,6 +447,78 @@ mod tests {
         line.packet(100, 1, 7, 20_000, 500_000);
         line.packet(120, 2, 7, 20_000, 500_000);
         assert_eq!(line.pcm.len(), 7 * FRAME, "the first packet of the restart was on probation");
+    }
+
+    #[test]
+    fn a_late_packet_was_not_lost_and_a_repeated_one_is_a_duplicate() {
+        let mut line = Line::new();
+        for n in [0, 2, 3] {
+            line.packet(n * 20, n, 7, 0, 0);
+        }
+        line.jitter.handle_timeout(Mono(400_000_000), &mut line.pcm, &mut line.gaps);
+        assert_eq!(line.jitter.counts().lost, 1);
+        line.packet(410, 1, 7, 0, 0);
+        line.packet(411, 1, 7, 0, 0);
+        line.packet(412, 3, 7, 0, 0);
+        let counts = line.jitter.counts();
+        assert_eq!((counts.lost, counts.late, counts.duplicates), (0, 1, 2));
+    }
+
+    #[test]
+    fn a_straggler_of_the_old_source_does_not_change_it_back() {
+        let mut line = Line::new();
+        line.packet(0, 0, 7, 0, 0);
+        line.packet(20, 1, 9, 500, 70_000);
+        line.packet(25, 1, 7, 0, 0);
+        line.packet(40, 2, 9, 500, 70_000);
+        assert_eq!((line.pcm.len(), line.jitter.counts().late), (3 * FRAME, 1));
+    }
+
+    #[test]
+    fn time_goes_on_without_packets_and_what_comes_then_is_not_lost() {
+        let mut line = Line::new();
+        line.packet(0, 0, 7, 0, 0);
+        line.jitter.handle_timeout(Mono(1_900_000_000), &mut line.pcm, &mut line.gaps);
+        assert_eq!(line.pcm.len(), FRAME, "a short stall is waited for");
+        line.jitter.handle_timeout(Mono(12_000_000_000), &mut line.pcm, &mut line.gaps);
+        assert_eq!(line.pcm.len(), 80_000, "ten of twelve seconds");
+        // The sender's timestamps stood still; its packets belong where they arrive.
+        line.packet(12_010, 1, 7, 0, 0);
+        line.packet(12_030, 2, 7, 0, 0);
+        assert_eq!(line.pcm.len() as u64, 12_010 * 8 + 2 * FRAME as u64);
+        assert_eq!((line.gaps.len(), line.jitter.counts().lost), (0, 0));
+    }
+
+    #[test]
+    fn a_stall_and_its_burst_lose_and_stretch_nothing() {
+        let mut line = Line::new();
+        line.packet(0, 0, 7, 0, 0);
+        line.jitter.handle_timeout(Mono(1_500_000_000), &mut line.pcm, &mut line.gaps);
+        for n in 1..75 {
+            line.packet(1_500, n, 7, 0, 0);
+        }
+        assert_eq!(line.pcm, ramp(75));
+    }
+
+    #[test]
+    fn timestamps_that_run_ahead_of_the_clock_write_no_more_than_ten_seconds() {
+        let mut line = Line::new();
+        for n in 0..1_000u16 {
+            let audio = Audio { sequence: n, timestamp: u32::from(n) * 20_000, samples: vec![1; 160] };
+            line.jitter.insert(Mono(0), 7, audio, &mut line.pcm, &mut line.gaps);
+        }
+        assert!(line.pcm.len() <= 80_000 + 1_000 * FRAME, "{}", line.pcm.len());
+    }
+
+    #[test]
+    fn timestamps_that_begin_anew_under_the_same_numbers_lose_no_sound() {
+        let mut line = Line::new();
+        for n in 0..100 {
+            line.packet(n * 20, n, 7, 0, 0);
+        }
+        line.packet(2_000, 100, 7, 0, 0u32.wrapping_sub(8_000));
+        line.packet(2_020, 101, 7, 0, 0u32.wrapping_sub(8_000));
+        assert_eq!(line.pcm.len(), 102 * FRAME);
     }
 
     #[test]

@@ -179,10 +179,14 @@ pub fn scan(audio: &Path, stream: StreamId) -> Result<Option<Extent>, SegmentErr
 /// When the folder cannot be read. A damaged file gives what can be read of it.
 pub fn read_range(audio: &Path, stream: StreamId, from: u64, to: u64) -> Result<Vec<i16>, SegmentError> {
     let mut out = vec![0; usize::try_from(to.saturating_sub(from)).unwrap_or(0)];
-    for path in files(&folder(audio, stream))? {
-        let Ok(mut segment) = Segment::open(&path, Some(stream)) else { continue };
+    let paths = files(&folder(audio, stream))?;
+    let mut segments = paths.iter().filter_map(|path| Segment::open(path, Some(stream)).ok()).peekable();
+    while let Some(mut segment) = segments.next() {
         if segment.position >= to {
             break;
+        }
+        if segments.peek().is_some_and(|next| next.position <= from) {
+            continue;
         }
         while let Some((first, samples)) = segment.next_block() {
             place(&mut out, from, first, &samples);
@@ -275,16 +279,21 @@ impl<R: Read> Segment<R> {
     /// The next whole block: position of its first sample, and its samples.
     pub fn next_block(&mut self) -> Option<(u64, Vec<i16>)> {
         let mut head = [0; 8];
-        match self.reader.read_exact(&mut head) {
-            Ok(()) => {}
-            Err(_) => return None,
+        let got = (&mut self.reader).take(8).read(&mut head).ok().filter(|got| *got > 0)?;
+        if got < 8 && self.reader.read_exact(head.get_mut(got..).unwrap_or_default()).is_err() {
+            self.damaged = true;
+            return None;
         }
         let count = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
         let crc = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+        if count > MOST_SAMPLES {
+            self.damaged = true;
+            return None;
+        }
         let mut data = Vec::new();
         let length = u64::from(count) * 2;
         let read = (&mut self.reader).take(length).read_to_end(&mut data).unwrap_or(0);
-        if count > MOST_SAMPLES || read as u64 != length || crc32fast::hash(&data) != crc {
+        if read as u64 != length || crc32fast::hash(&data) != crc {
             self.damaged = true;
             return None;
         }

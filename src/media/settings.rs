@@ -22,6 +22,8 @@ pub struct Settings {
     pub no_rtp_timeout_ms: u32,
     /// How long a port rests after its stream, in milliseconds.
     pub port_rest_ms: u32,
+    /// Sockets are read this often, in milliseconds, 1–100: longer takes less CPU, and adds as much delay.
+    pub poll_interval_ms: u32,
     /// Length of one file of a recording, in milliseconds; at most 10,000.
     pub segment_ms: u32,
 }
@@ -36,6 +38,7 @@ impl Default for Settings {
             reorder_window_ms: 200,
             no_rtp_timeout_ms: 10_000,
             port_rest_ms: 2_000,
+            poll_interval_ms: 20,
             segment_ms: 10_000,
         }
     }

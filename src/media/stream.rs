@@ -175,12 +175,16 @@ impl Stream {
         }
     }
 
-    /// The PCM that is ready, when there are at least `least` samples of it.
+    /// The PCM that is ready, when there are at least `least` samples of it; one second at most, ask again for more.
     pub fn take(&mut self, least: usize) -> Option<Frame> {
         if self.pcm.is_empty() || self.pcm.len() < least {
             return None;
         }
-        let samples = std::mem::take(&mut self.pcm);
+        // A long silence comes out in pieces, so that one frame and one block on disk stay small.
+        let longest = self.rate as usize;
+        let rest =
+            if self.pcm.len() > longest { self.pcm.split_off(longest) } else { Vec::with_capacity(self.pcm.len()) };
+        let samples = std::mem::replace(&mut self.pcm, rest);
         let position = self.taken;
         self.taken += samples.len() as u64;
         Some(Frame { stream: self.id, position, rate: self.rate, samples })
@@ -324,6 +328,12 @@ mod tests {
         let timeouts = stream.take_events().into_iter().filter(|event| *event == StreamEventKind::Timeout).count();
         assert_eq!(timeouts, 1);
         stream.handle_packet(at(30_000), from(4_000), &packet(0, 2, 240_000, &[0xff; 160]));
-        assert_eq!(stream.take(1).unwrap().samples.len(), 240_160);
+        let mut length = 0;
+        while let Some(frame) = stream.take(1) {
+            assert_eq!(frame.position, length);
+            assert!(frame.samples.len() <= 8_000, "a frame is a second at most");
+            length += frame.samples.len() as u64;
+        }
+        assert_eq!(length, 240_160);
     }
 }
