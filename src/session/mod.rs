@@ -1,1 +1,484 @@
-//! See DESIGN.
+//! One contact end to end: signals, stream events, utterances and hypotheses in; events and work out. No IO.
+//!
+//! The contract: hand in one input, then drain [`Session::poll`] until it gives `None`, then sleep until [`Session::due`]. Every
+//! [`Output::Record`] must be on disk before the next stage sees it; the state to store with it is [`Session::state`].
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::call::contact::{Contact, End, Fact};
+use crate::call::directory::Directory;
+use crate::call::line::Line;
+use crate::call::{ContactId, LegId};
+use crate::dictionary::Dictionary;
+use crate::events::{
+    CallAbandoned, CallEnded, CallQueued, Class, Data, EndReason, Event, LegState, LookUp, Match, NAMESPACE,
+    TranscriptDelayed, TranscriptFinal,
+};
+use crate::media::{StreamEvent, StreamEventKind};
+use crate::pbx::{CallKey, Identity, LegKey, Signal, Speaker, StreamId};
+use crate::speech::{Failure, Hypothesis, JobKind, SpeechEvent, SpeechEventKind, Utterance};
+use crate::time::{Mono, Now, Wall};
+
+mod closing;
+mod pop;
+mod resume;
+mod streams;
+
+pub use resume::{ResumeError, State};
+
+use pop::{Found, POP_LIFETIME, Pops};
+use streams::{Spoken, SpokenState, Stored, Stream};
+
+/// The most streams that one contact may open.
+const MAX_STREAMS: usize = 64;
+/// The most utterances that one stream may have (a day of speech); later ones are kept as sound only.
+const MAX_UTTERANCES: usize = 50_000;
+/// Age of the oldest utterance without text at which `transcript.delayed` is sent.
+const DELAYED_AFTER: Duration = Duration::from_secs(15);
+/// After the end of the contact, how long the first document waits for missing text.
+const DOCUMENT_AFTER: Duration = Duration::from_secs(60);
+
+/// What every session of a site shares; a reload swaps the values, running sessions take the new ones with their next input.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Site id.
+    pub id: String,
+    /// `/site/<site>/node/<node>`: the `source` of every event.
+    pub source: String,
+    /// Who sits behind which extension.
+    pub directory: Arc<Directory>,
+    /// The municipality's words.
+    pub dictionary: Arc<Dictionary>,
+}
+
+/// What a session asks of the bridge.
+#[derive(Debug)]
+pub enum Output {
+    /// Commit with the state, then deliver and show.
+    Record(Event),
+    /// Deliver and show now.
+    Realtime(Event),
+    /// Store the state; there is no event.
+    Save,
+    /// Find out who this number is; answer with [`Session::handle_look_up`].
+    LookUp(String),
+    /// Recognise; answer with [`Session::handle_outcome`].
+    Recognize(Task),
+    /// Read a stream back from disk: its utterances outside `done`, then its end.
+    CatchUp {
+        /// The stream.
+        stream: StreamId,
+        /// Parts whose text is there, in samples.
+        done: Vec<(u64, u64)>,
+    },
+}
+
+/// An utterance to recognise.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// The stream.
+    pub stream: StreamId,
+    /// Its number in the stream.
+    pub number: u32,
+    /// Live or from disk.
+    pub kind: JobKind,
+    /// The sound and its place.
+    pub utterance: Utterance,
+    /// The sound is on disk too.
+    pub recorded: bool,
+}
+
+/// One contact.
+#[derive(Debug)]
+pub struct Session {
+    site: Site,
+    contact: Contact,
+    line: Line,
+    next_sequence: u64,
+    streams: Vec<Stream>,
+    pops: Pops,
+    found: Found,
+    looked_up: Option<String>,
+    finals: Vec<TranscriptFinal>,
+    delayed: bool,
+    ended_at: Option<Mono>,
+    document: u32,
+    recording_told: bool,
+    complete: bool,
+    out: VecDeque<Output>,
+}
+
+impl Session {
+    /// A session from the first signal of a call.
+    pub fn open(
+        now: Now,
+        site: Site,
+        call: CallKey,
+        salt: u64,
+        caller: &Identity,
+        called: &str,
+        line: Line,
+        first: &Signal,
+    ) -> Session {
+        let contact = Contact::open(now.wall, &site.id, call, salt, caller.clone(), called);
+        let mut session = Session::of(site, contact, line);
+        session.handle_signal(now, first);
+        session.look_up();
+        session.out.push_back(Output::Save);
+        session
+    }
+
+    fn of(site: Site, contact: Contact, line: Line) -> Session {
+        Session {
+            site,
+            contact,
+            line,
+            next_sequence: 1,
+            streams: Vec::new(),
+            pops: Pops::default(),
+            found: Found { state: LookUp::Skipped, matches: Vec::new() },
+            looked_up: None,
+            finals: Vec::new(),
+            delayed: false,
+            ended_at: None,
+            document: 0,
+            recording_told: false,
+            complete: false,
+            out: VecDeque::new(),
+        }
+    }
+
+    /// The contact's published id.
+    pub fn id(&self) -> ContactId {
+        self.contact.id
+    }
+
+    /// The contact's model.
+    pub fn contact(&self) -> &Contact {
+        &self.contact
+    }
+
+    /// Uses the site's reloaded directory and dictionary from now on.
+    pub fn reload(&mut self, site: Site) {
+        self.site = site;
+    }
+
+    /// The next thing to do; `None` when there is nothing until the next input or [`Session::due`].
+    pub fn poll(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// When [`Session::handle_timeout`] wants to be called.
+    pub fn due(&self) -> Option<Mono> {
+        let delayed = if self.delayed { None } else { self.oldest_pending().map(|since| since + DELAYED_AFTER) };
+        let document = match (self.ended_at, self.document) {
+            (Some(at), 0) => Some(at + DOCUMENT_AFTER),
+            _ => None,
+        };
+        [delayed, document].into_iter().flatten().min()
+    }
+
+    /// Whether everything about the contact is written and the session can be dropped.
+    pub fn finished(&self) -> bool {
+        self.complete
+    }
+
+    /// Takes a signal of the exchange.
+    pub fn handle_signal(&mut self, now: Now, signal: &Signal) {
+        let keys = self.contact.keys.len();
+        let facts = self.contact.apply(now.wall, signal, &self.site.directory, &self.line);
+        for fact in &facts {
+            self.tell(now, *fact);
+        }
+        if let Signal::StreamAdded { leg, stream, speaker } = signal {
+            self.add_stream(leg, *stream, *speaker);
+        }
+        if facts.is_empty() && self.contact.keys.len() != keys {
+            self.out.push_back(Output::Save);
+        }
+        self.close(now);
+    }
+
+    /// Takes what the media stage says of a stream.
+    pub fn handle_stream(&mut self, event: &StreamEvent) {
+        let Some(stream) = self.streams.iter_mut().find(|stream| stream.stored.id == event.stream) else { return };
+        if stream.handle(&event.kind) {
+            self.out.push_back(Output::Save);
+        }
+        if matches!(event.kind, StreamEventKind::Closed(_)) {
+            self.close(event.at);
+        }
+    }
+
+    /// Takes an utterance of a stream. `from_disk` when it was read back after a restart.
+    pub fn handle_speech(&mut self, event: SpeechEvent, from_disk: bool) {
+        let SpeechEventKind::Ended(utterance) = event.kind else { return };
+        let Some(stream) = self.streams.iter_mut().find(|stream| stream.stored.id == event.stream) else { return };
+        if stream.utterances.len() >= MAX_UTTERANCES || stream.spoken(utterance.number).is_some() {
+            return;
+        }
+        stream.utterances.push(Spoken {
+            number: utterance.number,
+            start: utterance.start,
+            end: utterance.end,
+            since: event.at.mono,
+            caught_up: from_disk,
+            state: SpokenState::Pending,
+        });
+        self.out.push_back(Output::Recognize(Task {
+            stream: event.stream,
+            number: utterance.number,
+            kind: if from_disk { JobKind::CatchUp } else { JobKind::LiveFinal },
+            recorded: stream.stored.recorded,
+            utterance,
+        }));
+    }
+
+    /// Takes the text of an utterance, or why there is none.
+    pub fn handle_outcome(&mut self, now: Now, stream: StreamId, number: u32, result: Result<Hypothesis, Failure>) {
+        let Some(stream) = self.streams.iter_mut().find(|known| known.stored.id == stream) else { return };
+        let (Some(origin), leg) = (stream.stored.origin, stream.stored.leg) else { return };
+        let speaker = stream.stored.speaker;
+        let id = stream.stored.id;
+        let Some(spoken) = stream.spoken(number).filter(|spoken| spoken.state == SpokenState::Pending) else { return };
+        let hypothesis = match result {
+            Ok(hypothesis) if hypothesis.text.is_empty() => {
+                spoken.state = SpokenState::Wordless;
+                return self.close(now);
+            }
+            Ok(hypothesis) => hypothesis,
+            Err(_) => {
+                spoken.state = SpokenState::Failed;
+                return self.close(now);
+            }
+        };
+        spoken.state = SpokenState::Transcribed;
+        let (start, end, caught_up) = (spoken.start, spoken.end, spoken.caught_up);
+        let gaps = stream.gaps_within(start, end);
+        let corrected = self.site.dictionary.correct(&hypothesis);
+        let text = TranscriptFinal {
+            leg,
+            utterance: format!("{}/{}", id.0, start.0 / 1_000),
+            speaker,
+            start: origin + start.duration(),
+            end: origin + end.duration(),
+            start_ms: start.0 / 1_000,
+            end_ms: end.0 / 1_000,
+            text: corrected.text,
+            text_raw: hypothesis.text,
+            corrections: corrected.corrections,
+            confidence: hypothesis.confidence,
+            gaps,
+            model: hypothesis.model,
+            dictionary: hypothesis.dictionary,
+            caught_up,
+        };
+        self.finals.push(text.clone());
+        self.record(now.wall, Some(leg), Data::TranscriptFinal(text));
+        if self.oldest_pending().is_none() {
+            self.delayed = false;
+        }
+        self.close(now);
+    }
+
+    /// Takes the answer of the look-up of `number`; `None` when it failed or took too long.
+    pub fn handle_look_up(&mut self, now: Now, number: &str, matches: Option<Vec<Match>>) {
+        if self.looked_up.as_deref() != Some(number) {
+            return;
+        }
+        self.found = match matches {
+            Some(matches) => Found { state: LookUp::Done, matches },
+            None => Found { state: LookUp::Failed, matches: Vec::new() },
+        };
+        for data in self.pops.revise(&self.contact, &self.line, &self.found) {
+            self.realtime(now.wall, data);
+        }
+    }
+
+    /// Called at or after [`Session::due`].
+    pub fn handle_timeout(&mut self, now: Now) {
+        if let Some(since) = self.oldest_pending().filter(|since| !self.delayed && *since + DELAYED_AFTER <= now.mono) {
+            self.delayed = true;
+            let waiting = self.streams.iter().flat_map(Stream::pending).count();
+            let data = TranscriptDelayed {
+                waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
+                behind_ms: u64::try_from(now.mono.since(since).as_millis()).unwrap_or(u64::MAX),
+            };
+            self.record(now.wall, None, Data::TranscriptDelayed(data));
+        }
+        self.close(now);
+    }
+
+    /// Ends the contact from inside: the bridge failed on it or is being stopped.
+    pub fn end(&mut self, now: Now, reason: EndReason) {
+        for fact in self.contact.end(End { at: now.wall, reason }) {
+            self.tell(now, fact);
+        }
+        self.close(now);
+    }
+
+    fn oldest_pending(&self) -> Option<Mono> {
+        self.streams.iter().flat_map(Stream::pending).map(|spoken| spoken.since).min()
+    }
+
+    fn add_stream(&mut self, leg: &LegKey, id: StreamId, speaker: Speaker) {
+        let known = self.streams.iter().any(|stream| stream.stored.id == id);
+        let Some(leg) = self.contact.position(leg).and_then(|index| self.contact.legs.get(index)) else { return };
+        if known || self.streams.len() >= MAX_STREAMS {
+            return;
+        }
+        let recorded = self.line.record;
+        let stored = Stored { id, leg: leg.id, speaker, origin: None, rate: 8_000, recorded };
+        self.streams.push(Stream::new(stored));
+        self.out.push_back(Output::Save);
+    }
+
+    fn look_up(&mut self) {
+        let number = self.contact.caller_shown().number;
+        if number.is_some() && number != self.looked_up {
+            self.found = Found { state: LookUp::Pending, matches: Vec::new() };
+            self.out.extend(number.clone().map(Output::LookUp));
+        }
+        self.looked_up = number;
+    }
+
+    /// Turns a fact of the call into events.
+    fn tell(&mut self, now: Now, fact: Fact) {
+        match fact {
+            Fact::Queued => {
+                let queued = CallQueued {
+                    caller: self.contact.caller_shown(),
+                    called: self.contact.called.clone(),
+                    queue: self.contact.queue.clone().unwrap_or_default(),
+                };
+                self.record(now.wall, None, Data::CallQueued(queued));
+            }
+            Fact::CallerChanged => self.look_up(),
+            Fact::Offered(index) => self.tell_leg(now, index, Data::CallOffered),
+            Fact::Ringing(index) => {
+                self.tell_leg(now, index, Data::CallRinging);
+                self.pop(now, index);
+            }
+            Fact::Answered(index) => {
+                self.tell_leg(now, index, Data::CallAnswered);
+                self.pop(now, index);
+            }
+            Fact::Held(index) => self.tell_leg(now, index, Data::CallHeld),
+            Fact::Resumed(index) => self.tell_leg(now, index, Data::CallResumed),
+            Fact::LegEnded(index) => self.tell_leg_ended(now, index),
+            Fact::Abandoned => {
+                let waited = now.wall.since(self.contact.started);
+                let abandoned = CallAbandoned {
+                    caller: self.contact.caller_shown(),
+                    called: self.contact.called.clone(),
+                    queue: self.contact.queue.clone(),
+                    waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+                };
+                self.record(now.wall, None, Data::CallAbandoned(abandoned));
+            }
+            Fact::Ended => {
+                self.ended_at = Some(now.mono);
+                let ended = self.ended_record(self.contact.legs.iter().map(|leg| leg.record()).collect());
+                if let Some((at, data)) = ended {
+                    self.record(at, None, data);
+                }
+            }
+        }
+    }
+
+    fn tell_leg(&mut self, now: Now, index: usize, kind: fn(LegState) -> Data) {
+        let Some(leg) = self.contact.legs.get(index) else { return };
+        let state = LegState {
+            leg: leg.id,
+            agent: leg.agent.clone(),
+            tier: leg.tier,
+            caller: self.contact.caller_shown(),
+            called: self.contact.called.clone(),
+            queue: leg.queue.clone(),
+            previous_leg: leg.previous,
+            keys: self.contact.keys.clone(),
+        };
+        let id = leg.id;
+        self.record(now.wall, Some(id), kind(state));
+    }
+
+    fn tell_leg_ended(&mut self, now: Now, index: usize) {
+        let Some(leg) = self.contact.legs.get(index) else { return };
+        let withdrawn = self.pops.end(&self.contact, leg);
+        let (id, ended) = (leg.id, leg.ended);
+        let record = CallEnded {
+            reason: ended.map_or(EndReason::Failed, |end| end.reason),
+            caller: self.contact.caller_shown(),
+            called: self.contact.called.clone(),
+            started: self.contact.started,
+            legs: vec![leg.record()],
+            keys: self.contact.keys.clone(),
+        };
+        self.record(ended.map_or(now.wall, |end| end.at), Some(id), Data::CallEnded(record));
+        if let Some(data) = withdrawn {
+            self.realtime(now.wall, data);
+        }
+    }
+
+    fn ended_record(&self, legs: Vec<crate::events::LegRecord>) -> Option<(Wall, Data)> {
+        let end = self.contact.ended?;
+        let record = CallEnded {
+            reason: end.reason,
+            caller: self.contact.caller_shown(),
+            called: self.contact.called.clone(),
+            started: self.contact.started,
+            legs,
+            keys: self.contact.keys.clone(),
+        };
+        Some((end.at, Data::CallEnded(record)))
+    }
+
+    fn pop(&mut self, now: Now, index: usize) {
+        let Some(leg) = self.contact.legs.get(index) else { return };
+        if let Some(data) = self.pops.show(&self.contact, leg, &self.line, &self.found) {
+            self.realtime(now.wall, data);
+        }
+    }
+
+    fn record(&mut self, time: Wall, leg: Option<LegId>, data: Data) {
+        debug_assert_eq!(data.class(), Class::Record);
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        let name = format!("record\0{}\0{sequence}", self.contact.id);
+        self.out.push_back(Output::Record(Event {
+            id: Uuid::new_v5(&NAMESPACE, name.as_bytes()),
+            source: self.site.source.clone(),
+            contact: self.contact.id,
+            leg,
+            time,
+            sequence: Some(sequence),
+            expires: None,
+            data,
+        }));
+    }
+
+    fn realtime(&mut self, time: Wall, data: Data) {
+        let (leg, name) = match &data {
+            Data::ScreenPop(pop) => (pop.leg, format!("pop\0{}\0{}", pop.popid, pop.revision)),
+            Data::ScreenPopWithdrawn(gone) => (gone.leg, format!("withdrawn\0{}", gone.popid)),
+            _ => return,
+        };
+        self.out.push_back(Output::Realtime(Event {
+            id: Uuid::new_v5(&NAMESPACE, name.as_bytes()),
+            source: self.site.source.clone(),
+            contact: self.contact.id,
+            leg: Some(leg),
+            time,
+            sequence: None,
+            expires: Some(time + POP_LIFETIME),
+            data,
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! A session across a restart: what is stored, and how an open contact is taken up again and brought to its end.
+
+use serde::{Deserialize, Serialize};
+
+use super::streams::{Stored, Stream};
+use super::{Output, Session, Site};
+use crate::call::contact::{Contact, End};
+use crate::call::line::Line;
+use crate::events::{Data, EndReason, Event};
+use crate::time::{MediaTime, Now, Wall};
+
+/// What is stored of a contact beside its events.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    contact: Contact,
+    line: Line,
+    next_sequence: u64,
+    streams: Vec<Stored>,
+    document: u32,
+    recording_told: bool,
+}
+
+/// Why a stored contact could not be taken up.
+#[derive(Debug, thiserror::Error)]
+#[error("the stored state of a contact cannot be read ({0}); it was written by another version; its events are kept and delivered, export the database before you upgrade")]
+pub struct ResumeError(#[from] serde_json::Error);
+
+impl Session {
+    /// The state to store, as JSON.
+    pub fn state(&self) -> String {
+        let state = State {
+            contact: self.contact.clone(),
+            line: self.line.clone(),
+            next_sequence: self.next_sequence,
+            streams: self.streams.iter().map(|stream| stream.stored.clone()).collect(),
+            document: self.document,
+            recording_told: self.recording_told,
+        };
+        serde_json::to_string(&state).unwrap_or_default()
+    }
+
+    /// Takes up a contact that was open when the bridge stopped: its open legs end with `bridge_restart` at the last moment that is
+    /// known, what was not recognised is read back from disk, the document follows.
+    ///
+    /// # Errors
+    /// When the state does not parse.
+    pub fn resume(now: Now, site: Site, state: &str, events: &[Event]) -> Result<Session, ResumeError> {
+        let state: State = serde_json::from_str(state)?;
+        let mut session = Session::of(site, state.contact, state.line);
+        let last = events.iter().filter_map(|event| event.sequence).max().unwrap_or(0);
+        session.next_sequence = state.next_sequence.max(last + 1);
+        session.document = state.document;
+        session.recording_told = state.recording_told;
+        session.streams = state.streams.into_iter().map(Stream::new).collect();
+        session.finals = events.iter().filter_map(final_of).cloned().collect();
+        if session.contact.ended.is_some() {
+            session.ended_at = Some(now.mono);
+        } else {
+            let at = session.last_known(events);
+            for fact in session.contact.end(End { at, reason: EndReason::BridgeRestart }) {
+                session.tell(now, fact);
+            }
+        }
+        for stream in &session.streams {
+            let rate = stream.stored.rate;
+            let done = session
+                .finals
+                .iter()
+                .filter(|text| text.utterance.starts_with(&stream.stored.id.0.to_string()))
+                .map(|text| {
+                    let sample = |ms: u64| MediaTime(ms * 1_000).to_sample(rate);
+                    (sample(text.start_ms), sample(text.end_ms))
+                })
+                .collect();
+            session.out.push_back(Output::CatchUp { stream: stream.stored.id, done });
+        }
+        session.close(now);
+        Ok(session)
+    }
+
+    fn last_known(&self, events: &[Event]) -> Wall {
+        let told = events.iter().map(|event| event.time).max();
+        let heard = self.finals.iter().map(|text| text.end).max();
+        told.max(heard).unwrap_or(self.contact.started)
+    }
+}
+
+fn final_of(event: &Event) -> Option<&crate::events::TranscriptFinal> {
+    match &event.data {
+        Data::TranscriptFinal(text) => Some(text),
+        _ => None,
+    }
+}
