@@ -5,7 +5,18 @@ use std::path::{Path, PathBuf};
 
 /// Stages in the order of the data; a stage uses only itself and what stands before it.
 const ORDER: [&str; 12] = [
-    "pbx", "call", "media", "speech", "dictionary", "transcript", "outbox", "crm", "panel", "session", "bridge", "cli",
+    "pbx",
+    "call",
+    "media",
+    "speech",
+    "dictionary",
+    "transcript",
+    "outbox",
+    "crm",
+    "panel",
+    "session",
+    "bridge",
+    "cli",
 ];
 /// Plain data that every stage may use.
 const DATA: [&str; 2] = ["time", "events"];

@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::call::LegId;
 use crate::call::contact::{Contact, Leg};
 use crate::call::line::Line;
-use crate::call::LegId;
-use crate::events::{
-    Data, EndReason, LookUp, Match, NAMESPACE, ScreenPop, ScreenPopWithdrawn, WithdrawReason,
-};
+use crate::events::{Data, EndReason, LookUp, Match, NAMESPACE, ScreenPop, ScreenPopWithdrawn, WithdrawReason};
 
 /// After this a pop that was not delivered is of no more use.
 pub(super) const POP_LIFETIME: Duration = Duration::from_secs(60);

@@ -7,6 +7,7 @@ use super::{Output, Session, Site};
 use crate::call::contact::{Contact, End};
 use crate::call::line::Line;
 use crate::events::{Data, EndReason, Event};
+use crate::pbx::StreamId;
 use crate::time::{MediaTime, Now, Wall};
 
 /// What is stored of a contact beside its events.
@@ -22,8 +23,30 @@ pub struct State {
 
 /// Why a stored contact could not be taken up.
 #[derive(Debug, thiserror::Error)]
-#[error("the stored state of a contact cannot be read ({0}); it was written by another version; its events are kept and delivered, export the database before you upgrade")]
+#[error(
+    "the stored state of a contact cannot be read ({0}); it was written by another version; its events are kept and delivered, export the database before you upgrade"
+)]
 pub struct ResumeError(#[from] serde_json::Error);
+
+impl State {
+    /// Reads a stored state.
+    ///
+    /// # Errors
+    /// When it was written by another version.
+    pub fn parse(state: &str) -> Result<State, ResumeError> {
+        Ok(serde_json::from_str(state)?)
+    }
+
+    /// The streams whose sound may be on disk, with the wall time of their first sample.
+    pub fn streams(&self) -> impl Iterator<Item = (StreamId, Option<Wall>)> {
+        self.streams.iter().map(|stream| (stream.id, stream.origin))
+    }
+
+    /// The site of the contact.
+    pub fn site(&self) -> &str {
+        &self.contact.site
+    }
+}
 
 impl Session {
     /// The state to store, as JSON.
@@ -40,12 +63,18 @@ impl Session {
     }
 
     /// Takes up a contact that was open when the bridge stopped: its open legs end with `bridge_restart` at the last moment that is
-    /// known, what was not recognised is read back from disk, the document follows.
+    /// known, what was not recognised is read back from disk, the document follows. `heard_until` is the end of the sound on disk.
     ///
     /// # Errors
     /// When the state does not parse.
-    pub fn resume(now: Now, site: Site, state: &str, events: &[Event]) -> Result<Session, ResumeError> {
-        let state: State = serde_json::from_str(state)?;
+    pub fn resume(
+        now: Now,
+        site: Site,
+        state: &str,
+        events: &[Event],
+        heard_until: Option<Wall>,
+    ) -> Result<Session, ResumeError> {
+        let state = State::parse(state)?;
         let mut session = Session::of(site, state.contact, state.line);
         let last = events.iter().filter_map(|event| event.sequence).max().unwrap_or(0);
         session.next_sequence = state.next_sequence.max(last + 1);
@@ -56,7 +85,7 @@ impl Session {
         if session.contact.ended.is_some() {
             session.ended_at = Some(now.mono);
         } else {
-            let at = session.last_known(events);
+            let at = session.last_known(events).max(heard_until.unwrap_or_default());
             for fact in session.contact.end(End { at, reason: EndReason::BridgeRestart }) {
                 session.tell(now, fact);
             }

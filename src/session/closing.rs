@@ -1,0 +1,128 @@
+//! The end of a contact: the recording is announced, the document written, with a ledger that sums to every leg's duration.
+
+use super::streams::{SpokenState, Stream};
+use super::{DOCUMENT_AFTER, Output, Session};
+use crate::call::contact::Leg;
+use crate::events::{Coverage, Data, LegCoverage, RecordedStream, RecordingAvailable};
+use crate::media::ledger::{Ledger, Share};
+use crate::pbx::{Fidelity, Speaker};
+use crate::time::{MediaTime, Now};
+use crate::transcript::document::{Failed, document};
+
+impl Session {
+    /// Writes what can be written now that something changed; nothing before the contact has ended.
+    pub(super) fn close(&mut self, now: Now) {
+        let Some(ended_at) = self.ended_at.filter(|_| !self.complete) else { return };
+        let due = ended_at + DOCUMENT_AFTER <= now.mono;
+        let closed = self.streams.iter().all(|stream| stream.closed.is_some()) || due;
+        if !closed {
+            return;
+        }
+        if !self.recording_told {
+            self.tell_recording(now);
+        }
+        let pending = self.oldest_pending().is_some();
+        if self.contact.legs.iter().all(|leg| leg.answered.is_none()) {
+            self.complete = true;
+            self.out.push_back(Output::Save);
+        } else if !pending || (due && self.document == 0) {
+            self.complete = !pending;
+            self.tell_document(now);
+        }
+    }
+
+    fn tell_recording(&mut self, now: Now) {
+        self.recording_told = true;
+        let streams: Vec<RecordedStream> = self.streams.iter().filter_map(recorded).collect();
+        if !streams.is_empty() {
+            self.record(now.wall, None, Data::RecordingAvailable(RecordingAvailable { streams }));
+        }
+    }
+
+    fn tell_document(&mut self, now: Now) {
+        self.document += 1;
+        let failed: Vec<Failed> = self.streams.iter().flat_map(failed_in).collect();
+        let coverage = self.coverage();
+        let revision = self.document;
+        let data = document(revision, &self.finals, &failed, coverage);
+        self.record(now.wall, None, Data::TranscriptDocument(data));
+    }
+
+    /// What became of each speaker's time on each answered leg.
+    pub(super) fn coverage(&self) -> Vec<LegCoverage> {
+        let mut all = Vec::new();
+        for leg in self.contact.legs.iter().filter(|leg| leg.answered.is_some()) {
+            for speaker in [Speaker::Caller, Speaker::Agent] {
+                let heard = self.streams.iter().any(|s| s.stored.leg == leg.id && s.stored.speaker == speaker);
+                if heard || self.contact.fidelity == Fidelity::Full {
+                    all.push(LegCoverage { leg: leg.id, speaker, coverage: self.leg_coverage(leg, speaker) });
+                }
+            }
+        }
+        all
+    }
+
+    fn leg_coverage(&self, leg: &Leg, speaker: Speaker) -> Coverage {
+        let (Some(from), Some(end)) = (leg.answered, leg.ended) else { return Coverage::default() };
+        let mut ledger = Ledger::new(from, end.at);
+        if !self.line.transcribe {
+            ledger.mark(from, end.at, Share::Excluded);
+            return ledger.coverage();
+        }
+        let streams = self.streams.iter().filter(|s| s.stored.leg == leg.id && s.stored.speaker == speaker);
+        for stream in streams {
+            self.mark_stream(&mut ledger, stream);
+        }
+        ledger.coverage()
+    }
+
+    /// Later marks win: the stream is silence, in it speech, in both the gaps.
+    fn mark_stream(&self, ledger: &mut Ledger, stream: &Stream) {
+        let Some(origin) = stream.stored.origin else { return };
+        let at = |time: MediaTime| origin + time.duration();
+        ledger.mark(origin, at(stream.extent()), Share::Silent);
+        let name = stream.stored.id.0.to_string();
+        for text in self.finals.iter().filter(|text| text.utterance.starts_with(&name)) {
+            ledger.mark(text.start, text.end, Share::Transcribed);
+        }
+        for spoken in &stream.utterances {
+            match spoken.state {
+                SpokenState::Pending => ledger.mark(at(spoken.start), at(spoken.end), Share::Pending),
+                SpokenState::Failed => ledger.mark(at(spoken.start), at(spoken.end), Share::Failed),
+                SpokenState::Transcribed | SpokenState::Wordless => {}
+            }
+        }
+        for (start, end) in &stream.gaps {
+            ledger.mark(at(*start), at(*end), Share::Lost);
+        }
+    }
+}
+
+fn recorded(stream: &Stream) -> Option<RecordedStream> {
+    let origin = stream.stored.origin.filter(|_| stream.stored.recorded)?;
+    let summary = stream.closed.as_ref();
+    Some(RecordedStream {
+        stream: stream.stored.id,
+        leg: stream.stored.leg,
+        speaker: stream.stored.speaker,
+        origin,
+        samples: summary.map_or(0, |summary| summary.samples),
+        rate: stream.stored.rate,
+    })
+}
+
+fn failed_in(stream: &Stream) -> impl Iterator<Item = Failed> {
+    stream
+        .utterances
+        .iter()
+        .filter(|spoken| matches!(spoken.state, SpokenState::Failed | SpokenState::Pending))
+        .filter_map(|spoken| {
+            Some(Failed {
+                utterance: format!("{}/{}", stream.stored.id.0, spoken.start.0 / 1_000),
+                leg: stream.stored.leg,
+                speaker: stream.stored.speaker,
+                start: stream.wall(spoken.start)?,
+                end: stream.wall(spoken.end)?,
+            })
+        })
+}

@@ -1,0 +1,301 @@
+//! Sessions in virtual time: scripted signals, streams and hypotheses in; events and work out.
+
+use super::*;
+use crate::call::line::Lines;
+use crate::media::StreamSummary;
+use crate::pbx::{EndCause, ExternalKey, Fidelity, KeyKind, PbxId};
+use crate::time::MediaTime;
+
+struct Stage {
+    now: Now,
+    session: Session,
+    records: Vec<Event>,
+    realtime: Vec<Event>,
+    tasks: Vec<Task>,
+    look_ups: Vec<String>,
+    catch_ups: Vec<StreamId>,
+}
+
+fn site() -> Site {
+    let directory = "extension,agent,name,department,tier\n2001,op1,山田,窓口,2\n2002,op2,加藤,窓口,2\n";
+    Site {
+        id: "osaka".into(),
+        source: "/site/osaka/node/n1".into(),
+        directory: Arc::new(Directory::parse("d", directory).unwrap()),
+        dictionary: Arc::new(Dictionary::default()),
+    }
+}
+
+fn start() -> Now {
+    Now { mono: Mono(0), wall: Wall(1_795_420_800_000_000) }
+}
+
+fn leg() -> LegKey {
+    LegKey("agent-1".into())
+}
+
+impl Stage {
+    fn new(number: Option<&str>, line: Line) -> Stage {
+        let caller = Identity { number: number.map(str::to_string), ..Identity::default() };
+        let first = Signal::CallAppeared {
+            caller: caller.clone(),
+            called: "6001".into(),
+            keys: vec![ExternalKey { kind: KeyKind::Linkedid, value: "1.1".into() }],
+            fidelity: Fidelity::Full,
+        };
+        let call = CallKey { pbx: PbxId("pbx1".into()), key: "1.1".into() };
+        let session = Session::open(start(), site(), call, 0, &caller, "6001", line, &first);
+        let mut stage = Stage {
+            now: start(),
+            session,
+            records: Vec::new(),
+            realtime: Vec::new(),
+            tasks: Vec::new(),
+            look_ups: Vec::new(),
+            catch_ups: Vec::new(),
+        };
+        stage.drain();
+        stage
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.session.poll() {
+            match output {
+                Output::Record(event) => self.records.push(event),
+                Output::Realtime(event) => self.realtime.push(event),
+                Output::Recognize(task) => self.tasks.push(task),
+                Output::LookUp(number) => self.look_ups.push(number),
+                Output::CatchUp { stream, .. } => self.catch_ups.push(stream),
+                Output::Save => {}
+            }
+        }
+    }
+
+    fn after(&mut self, millis: u64) -> &mut Stage {
+        self.now = self.now.plus(Duration::from_millis(millis));
+        if self.session.due().is_some_and(|due| due <= self.now.mono) {
+            self.session.handle_timeout(self.now);
+            self.drain();
+        }
+        self
+    }
+
+    fn signal(&mut self, signal: Signal) -> &mut Stage {
+        self.session.handle_signal(self.now, &signal);
+        self.drain();
+        self
+    }
+
+    fn ring(&mut self) -> &mut Stage {
+        let appeared = Signal::LegAppeared { leg: leg(), address: "2001".into(), queue: Some("madoguchi".into()) };
+        self.signal(appeared).signal(Signal::LegRinging(leg()))
+    }
+
+    fn stream(&mut self, id: StreamId, speaker: Speaker) -> &mut Stage {
+        let origin = self.now;
+        self.signal(Signal::StreamAdded { leg: leg(), stream: id, speaker });
+        self.stream_event(id, StreamEventKind::First { origin, rate: 8_000 })
+    }
+
+    fn stream_event(&mut self, stream: StreamId, kind: StreamEventKind) -> &mut Stage {
+        self.session.handle_stream(&StreamEvent { stream, at: self.now, kind });
+        self.drain();
+        self
+    }
+
+    fn close(&mut self, stream: StreamId, seconds: u64) -> &mut Stage {
+        let summary = StreamSummary { samples: seconds * 8_000, rate: 8_000, ..StreamSummary::default() };
+        self.stream_event(stream, StreamEventKind::Closed(summary))
+    }
+
+    fn speaks(&mut self, stream: StreamId, number: u32, from_ms: u64, to_ms: u64) -> &mut Stage {
+        let utterance = Utterance {
+            number,
+            start: MediaTime(from_ms * 1_000),
+            end: MediaTime(to_ms * 1_000),
+            forced: false,
+            rate: 8_000,
+            pcm: Arc::from(vec![0i16; 8]),
+        };
+        let event = SpeechEvent { stream, at: self.now, kind: SpeechEventKind::Ended(utterance) };
+        self.session.handle_speech(event, false);
+        self.drain();
+        self
+    }
+
+    fn heard(&mut self, stream: StreamId, number: u32, text: &str) -> &mut Stage {
+        let hypothesis = Hypothesis { text: text.into(), confidence: 0.9, model: "m".into(), ..Hypothesis::default() };
+        self.session.handle_outcome(self.now, stream, number, Ok(hypothesis));
+        self.drain();
+        self
+    }
+
+    fn types(&self) -> Vec<&'static str> {
+        self.records.iter().map(|event| event.type_name()).collect()
+    }
+}
+
+fn id(n: u128) -> StreamId {
+    StreamId(Uuid::from_u128(n))
+}
+
+fn open_line() -> Line {
+    Lines::default().policy("6001")
+}
+
+#[test]
+fn a_call_from_ring_to_document() {
+    let mut stage = Stage::new(Some("0600001234"), open_line());
+    assert_eq!(stage.look_ups, ["+81600001234"]);
+    stage.signal(Signal::Queued { queue: "madoguchi".into() }).ring();
+    stage.after(2_000).signal(Signal::LegAnswered(leg()));
+    stage.stream(id(1), Speaker::Caller).stream(id(2), Speaker::Agent);
+    stage.after(5_000).speaks(id(2), 0, 500, 3_000).speaks(id(1), 0, 3_500, 4_500);
+    stage.heard(id(2), 0, "はい、窓口です。").heard(id(1), 0, "お願いします。");
+    stage.after(5_000).signal(Signal::CallEnded(EndCause::Normal)).close(id(1), 10).close(id(2), 10);
+    let names: Vec<&str> =
+        stage.types().iter().map(|name| name.trim_start_matches("kakehashi.").trim_end_matches(".v1")).collect();
+    assert_eq!(
+        names,
+        [
+            "call.queued",
+            "call.offered",
+            "call.ringing",
+            "call.answered",
+            "transcript.final",
+            "transcript.final",
+            "call.ended",
+            "call.ended",
+            "recording.available",
+            "transcript.document",
+        ]
+    );
+    let sequences: Vec<u64> = stage.records.iter().filter_map(|event| event.sequence).collect();
+    assert_eq!(sequences, (1..=10).collect::<Vec<u64>>());
+    assert!(stage.session.finished());
+    let Data::TranscriptDocument(document) = &stage.records[9].data else { panic!() };
+    assert!(document.complete);
+    assert_eq!(document.turns.iter().map(|turn| turn.speaker).collect::<Vec<_>>(), [Speaker::Agent, Speaker::Caller]);
+    for leg in &document.coverage {
+        let c = &leg.coverage;
+        let sum = c.transcribed + c.silent + c.lost + c.paused + c.excluded + c.unobserved + c.pending + c.failed;
+        assert_eq!((c.duration, sum), (10_000, 10_000), "{leg:?}");
+    }
+    assert_eq!(document.coverage[0].coverage.transcribed, 1_000);
+    assert_eq!(document.coverage[1].coverage.transcribed, 2_500);
+}
+
+#[test]
+fn the_pop_comes_at_ring_and_again_when_look_up_answers() {
+    let mut stage = Stage::new(Some("0600001234"), open_line());
+    stage.ring();
+    let Data::ScreenPop(first) = &stage.realtime[0].data else { panic!() };
+    assert_eq!((first.revision, first.lookup, first.agent.id.as_deref()), (0, LookUp::Pending, Some("op1")));
+    let popid = first.popid;
+    let who = Match { id: "C1".into(), name: "橋本".into(), note: None, url: None };
+    let now = stage.now;
+    stage.session.handle_look_up(now, "+81600001234", Some(vec![who]));
+    stage.drain();
+    let Data::ScreenPop(second) = &stage.realtime[1].data else { panic!() };
+    assert_eq!((second.popid, second.revision, second.matches.len()), (popid, 1, 1));
+    stage.session.handle_look_up(now, "+81699999999", Some(Vec::new()));
+    stage.drain();
+    assert_eq!(stage.realtime.len(), 2, "an answer to another question changes nothing");
+}
+
+#[test]
+fn a_withheld_number_is_not_looked_up() {
+    let mut stage = Stage::new(None, open_line());
+    stage.ring();
+    let Data::ScreenPop(pop) = &stage.realtime[0].data else { panic!() };
+    assert_eq!(pop.lookup, LookUp::Skipped);
+    assert!(stage.look_ups.is_empty());
+}
+
+#[test]
+fn one_pop_per_telephone_withdrawn_when_another_answers() {
+    let mut stage = Stage::new(Some("0600001234"), open_line());
+    let second = LegKey("agent-2".into());
+    stage.ring().signal(Signal::LegAppeared { leg: second.clone(), address: "2002".into(), queue: None });
+    stage.signal(Signal::LegRinging(second.clone())).signal(Signal::LegRinging(second.clone()));
+    assert_eq!(stage.realtime.len(), 2);
+    stage.signal(Signal::LegAnswered(second)).signal(Signal::LegEnded(leg(), EndCause::AnsweredElsewhere));
+    let Data::ScreenPopWithdrawn(gone) = &stage.realtime[2].data else { panic!() };
+    assert_eq!(gone.agent.id.as_deref(), Some("op1"));
+    assert_eq!(gone.reason, crate::events::WithdrawReason::AnsweredElsewhere);
+}
+
+#[test]
+fn an_abandoned_call_has_no_document_and_ends() {
+    let mut stage = Stage::new(Some("0600001234"), open_line());
+    stage.ring().after(3_000).signal(Signal::CallEnded(EndCause::Normal));
+    let types = stage.types();
+    assert!(types.contains(&"kakehashi.call.abandoned.v1"));
+    assert!(!types.iter().any(|name| name.contains("document")));
+    assert!(stage.session.finished());
+}
+
+#[test]
+fn missing_text_delays_the_document_and_then_a_revision_completes_it() {
+    let mut stage = Stage::new(None, open_line());
+    stage.ring().signal(Signal::LegAnswered(leg())).stream(id(1), Speaker::Caller);
+    stage.after(4_000).speaks(id(1), 0, 100, 2_000);
+    stage.after(16_000);
+    assert!(stage.types().contains(&"kakehashi.transcript.delayed.v1"));
+    stage.signal(Signal::CallEnded(EndCause::Normal)).close(id(1), 20);
+    assert!(!stage.types().contains(&"kakehashi.transcript.document.v1"));
+    stage.after(61_000);
+    let Data::TranscriptDocument(first) = &stage.records.last().unwrap().data else { panic!() };
+    assert_eq!((first.revision, first.complete, first.turns[0].text.as_deref()), (1, false, None));
+    assert_eq!(first.coverage[0].coverage.pending, 1_900);
+    stage.heard(id(1), 0, "はい");
+    let Data::TranscriptDocument(second) = &stage.records.last().unwrap().data else { panic!() };
+    assert_eq!((second.revision, second.complete, second.turns[0].text.as_deref()), (2, true, Some("はい")));
+    assert!(stage.session.finished());
+}
+
+#[test]
+fn a_failed_utterance_is_marked_and_nothing_waits_for_it() {
+    let mut stage = Stage::new(None, open_line());
+    stage.ring().signal(Signal::LegAnswered(leg())).stream(id(1), Speaker::Caller);
+    stage.after(4_000).speaks(id(1), 0, 100, 2_000);
+    let now = stage.now;
+    stage.session.handle_outcome(now, id(1), 0, Err(Failure::Failed("x".into())));
+    stage.signal(Signal::CallEnded(EndCause::Normal)).close(id(1), 4);
+    let Data::TranscriptDocument(document) = &stage.records.last().unwrap().data else { panic!() };
+    assert!(!document.complete);
+    assert_eq!(document.coverage[0].coverage.failed, 1_900);
+}
+
+#[test]
+fn after_a_restart_open_legs_end_and_the_sound_is_read_back() {
+    let mut stage = Stage::new(None, open_line());
+    stage.ring().signal(Signal::LegAnswered(leg())).stream(id(1), Speaker::Caller);
+    stage.after(4_000).speaks(id(1), 0, 100, 2_000).heard(id(1), 0, "はい");
+    let (state, events) = (stage.session.state(), stage.records.clone());
+    let heard_until = stage.now.wall;
+    let later = stage.now.plus(Duration::from_secs(3_600));
+    let session = Session::resume(later, site(), &state, &events, Some(heard_until)).unwrap();
+    stage.session = session;
+    stage.now = later;
+    stage.records.clear();
+    stage.drain();
+    assert_eq!(stage.catch_ups, [id(1)]);
+    let Data::CallEnded(ended) = &stage.records[0].data else { panic!() };
+    assert_eq!(ended.reason, EndReason::BridgeRestart);
+    assert_eq!(stage.records[0].sequence, Some(events.len() as u64 + 1));
+    stage.close(id(1), 4);
+    let Data::TranscriptDocument(document) = &stage.records.last().unwrap().data else { panic!() };
+    assert_eq!(document.turns.len(), 1);
+    assert_eq!(document.coverage[0].coverage.duration, 4_000);
+    assert_eq!(document.coverage[0].coverage.transcribed, 1_900);
+}
+
+#[test]
+fn a_line_that_may_not_be_transcribed_is_excluded_in_the_ledger() {
+    let mut stage = Stage::new(None, Line { transcribe: false, record: false, ..open_line() });
+    stage.ring().signal(Signal::LegAnswered(leg())).after(7_000).signal(Signal::CallEnded(EndCause::Normal));
+    let Data::TranscriptDocument(document) = &stage.records.last().unwrap().data else { panic!() };
+    assert_eq!(document.coverage[0].coverage.excluded, 7_000);
+    assert_eq!(document.coverage[0].coverage.duration, 7_000);
+}
