@@ -288,7 +288,7 @@ pub struct Correction {
 pub struct TranscriptFinal {
     /// The leg during which it was said.
     pub leg: LegId,
-    /// Unique within the contact: `<stream>/<number>`.
+    /// Unique within the contact: `<stream>/<start in milliseconds>`.
     pub utterance: String,
     /// Who said it.
     pub speaker: Speaker,

@@ -26,8 +26,6 @@ pub mod panel;
 
 pub mod session;
 
-pub mod config;
-
 pub mod bridge;
 
 pub mod cli;

@@ -7,7 +7,8 @@ use crate::events::{Coverage, Data, LegCoverage, RecordedStream, RecordingAvaila
 use crate::media::ledger::{Ledger, Share};
 use crate::pbx::{Fidelity, Speaker};
 use crate::time::{MediaTime, Now};
-use crate::transcript::document::{Failed, document};
+use crate::transcript::document::FailedSpan;
+use crate::transcript::utterance_id;
 
 impl Session {
     /// Writes what can be written now that something changed; nothing before the contact has ended.
@@ -25,7 +26,7 @@ impl Session {
         if self.contact.legs.iter().all(|leg| leg.answered.is_none()) {
             self.complete = true;
             self.out.push_back(Output::Save);
-        } else if !pending || (due && self.document == 0) {
+        } else if !pending || (due && self.document.revision() == 0) {
             self.complete = !pending;
             self.tell_document(now);
         }
@@ -40,11 +41,11 @@ impl Session {
     }
 
     fn tell_document(&mut self, now: Now) {
-        self.document += 1;
-        let failed: Vec<Failed> = self.streams.iter().flat_map(failed_in).collect();
+        for span in self.streams.iter().flat_map(failed_in) {
+            self.document.add_failed(span);
+        }
         let coverage = self.coverage();
-        let revision = self.document;
-        let data = document(revision, &self.finals, &failed, coverage);
+        let data = self.document.compose(coverage);
         self.record(now.wall, None, Data::TranscriptDocument(data));
     }
 
@@ -81,9 +82,8 @@ impl Session {
         let Some(origin) = stream.stored.origin else { return };
         let at = |time: MediaTime| origin + time.duration();
         ledger.mark(origin, at(stream.extent()), Share::Silent);
-        let name = stream.stored.id.0.to_string();
-        for text in self.finals.iter().filter(|text| text.utterance.starts_with(&name)) {
-            ledger.mark(text.start, text.end, Share::Transcribed);
+        for (_, from, to) in self.finals.iter().filter(|(id, _, _)| *id == stream.stored.id) {
+            ledger.mark(*from, *to, Share::Transcribed);
         }
         for spoken in &stream.utterances {
             match spoken.state {
@@ -111,14 +111,14 @@ fn recorded(stream: &Stream) -> Option<RecordedStream> {
     })
 }
 
-fn failed_in(stream: &Stream) -> impl Iterator<Item = Failed> {
+fn failed_in(stream: &Stream) -> impl Iterator<Item = FailedSpan> {
     stream
         .utterances
         .iter()
         .filter(|spoken| matches!(spoken.state, SpokenState::Failed | SpokenState::Pending))
         .filter_map(|spoken| {
-            Some(Failed {
-                utterance: format!("{}/{}", stream.stored.id.0, spoken.start.0 / 1_000),
+            Some(FailedSpan {
+                utterance: utterance_id(stream.stored.id, spoken.start),
                 leg: stream.stored.leg,
                 speaker: stream.stored.speaker,
                 start: stream.wall(spoken.start)?,

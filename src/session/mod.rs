@@ -16,12 +16,14 @@ use crate::call::{ContactId, LegId};
 use crate::dictionary::Dictionary;
 use crate::events::{
     CallAbandoned, CallEnded, CallQueued, Class, Data, EndReason, Event, LegState, LookUp, Match, NAMESPACE,
-    TranscriptDelayed, TranscriptFinal,
+    TranscriptDelayed,
 };
 use crate::media::{StreamEvent, StreamEventKind};
 use crate::pbx::{CallKey, Identity, LegKey, Signal, Speaker, StreamId};
 use crate::speech::{Failure, Hypothesis, JobKind, SpeechEvent, SpeechEventKind, Utterance};
 use crate::time::{Mono, Now, Wall};
+use crate::transcript::document::Document;
+use crate::transcript::{self, Spoken as Said};
 
 mod closing;
 mod pop;
@@ -103,10 +105,11 @@ pub struct Session {
     pops: Pops,
     found: Found,
     looked_up: Option<String>,
-    finals: Vec<TranscriptFinal>,
+    /// Where there is text: stream, from, to.
+    finals: Vec<(StreamId, Wall, Wall)>,
     delayed: bool,
     ended_at: Option<Mono>,
-    document: u32,
+    document: Document,
     recording_told: bool,
     complete: bool,
     out: VecDeque<Output>,
@@ -145,7 +148,7 @@ impl Session {
             finals: Vec::new(),
             delayed: false,
             ended_at: None,
-            document: 0,
+            document: Document::default(),
             recording_told: false,
             complete: false,
             out: VecDeque::new(),
@@ -175,7 +178,7 @@ impl Session {
     /// When [`Session::handle_timeout`] wants to be called.
     pub fn due(&self) -> Option<Mono> {
         let delayed = if self.delayed { None } else { self.oldest_pending().map(|since| since + DELAYED_AFTER) };
-        let document = match (self.ended_at, self.document) {
+        let document = match (self.ended_at, self.document.revision()) {
             (Some(at), 0) => Some(at + DOCUMENT_AFTER),
             _ => None,
         };
@@ -259,25 +262,11 @@ impl Session {
         spoken.state = SpokenState::Transcribed;
         let (start, end, caught_up) = (spoken.start, spoken.end, spoken.caught_up);
         let gaps = stream.gaps_within(start, end);
+        let said = Said { leg, stream: id, speaker, origin, start, end, gaps, caught_up };
         let corrected = self.site.dictionary.correct(&hypothesis);
-        let text = TranscriptFinal {
-            leg,
-            utterance: format!("{}/{}", id.0, start.0 / 1_000),
-            speaker,
-            start: origin + start.duration(),
-            end: origin + end.duration(),
-            start_ms: start.0 / 1_000,
-            end_ms: end.0 / 1_000,
-            text: corrected.text,
-            text_raw: hypothesis.text,
-            corrections: corrected.corrections,
-            confidence: hypothesis.confidence,
-            gaps,
-            model: hypothesis.model,
-            dictionary: hypothesis.dictionary,
-            caught_up,
-        };
-        self.finals.push(text.clone());
+        let text = transcript::compose(&said, &hypothesis, corrected);
+        self.document.add_final(&text);
+        self.finals.push((id, text.start, text.end));
         self.record(now.wall, Some(leg), Data::TranscriptFinal(text));
         if self.oldest_pending().is_none() {
             self.delayed = false;
@@ -448,9 +437,8 @@ impl Session {
         debug_assert_eq!(data.class(), Class::Record);
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        let name = format!("record\0{}\0{sequence}", self.contact.id);
         self.out.push_back(Output::Record(Event {
-            id: Uuid::new_v5(&NAMESPACE, name.as_bytes()),
+            id: Event::record_id(self.contact.id, sequence),
             source: self.site.source.clone(),
             contact: self.contact.id,
             leg,

@@ -6,7 +6,7 @@ use super::streams::{Stored, Stream};
 use super::{Output, Session, Site};
 use crate::call::contact::{Contact, End};
 use crate::call::line::Line;
-use crate::events::{Data, EndReason, Event};
+use crate::events::{Data, EndReason, Event, TranscriptFinal};
 use crate::pbx::StreamId;
 use crate::time::{MediaTime, Now, Wall};
 
@@ -56,7 +56,7 @@ impl Session {
             line: self.line.clone(),
             next_sequence: self.next_sequence,
             streams: self.streams.iter().map(|stream| stream.stored.clone()).collect(),
-            document: self.document,
+            document: self.document.revision(),
             recording_told: self.recording_told,
         };
         serde_json::to_string(&state).unwrap_or_default()
@@ -78,10 +78,16 @@ impl Session {
         let mut session = Session::of(site, state.contact, state.line);
         let last = events.iter().filter_map(|event| event.sequence).max().unwrap_or(0);
         session.next_sequence = state.next_sequence.max(last + 1);
-        session.document = state.document;
+        session.document.resume_after(state.document);
         session.recording_told = state.recording_told;
         session.streams = state.streams.into_iter().map(Stream::new).collect();
-        session.finals = events.iter().filter_map(final_of).cloned().collect();
+        let finals: Vec<&TranscriptFinal> = events.iter().filter_map(final_of).collect();
+        for text in &finals {
+            session.document.add_final(text);
+            let stream =
+                session.streams.iter().find(|stream| text.utterance.starts_with(&stream.stored.id.0.to_string()));
+            session.finals.extend(stream.map(|stream| (stream.stored.id, text.start, text.end)));
+        }
         if session.contact.ended.is_some() {
             session.ended_at = Some(now.mono);
         } else {
@@ -92,8 +98,7 @@ impl Session {
         }
         for stream in &session.streams {
             let rate = stream.stored.rate;
-            let done = session
-                .finals
+            let done = finals
                 .iter()
                 .filter(|text| text.utterance.starts_with(&stream.stored.id.0.to_string()))
                 .map(|text| {
@@ -109,12 +114,12 @@ impl Session {
 
     fn last_known(&self, events: &[Event]) -> Wall {
         let told = events.iter().map(|event| event.time).max();
-        let heard = self.finals.iter().map(|text| text.end).max();
+        let heard = self.finals.iter().map(|(_, _, end)| *end).max();
         told.max(heard).unwrap_or(self.contact.started)
     }
 }
 
-fn final_of(event: &Event) -> Option<&crate::events::TranscriptFinal> {
+fn final_of(event: &Event) -> Option<&TranscriptFinal> {
     match &event.data {
         Data::TranscriptFinal(text) => Some(text),
         _ => None,

@@ -93,13 +93,10 @@ impl Stream {
         }
     }
 
-    /// Gaps inside `start`..`end`, in milliseconds.
-    pub(super) fn gaps_within(&self, start: MediaTime, end: MediaTime) -> Vec<(u64, u64)> {
-        self.gaps
-            .iter()
-            .filter(|gap| gap.0 < end && gap.1 > start)
-            .map(|gap| (gap.0.max(start).0 / 1_000, gap.1.min(end).0 / 1_000))
-            .collect()
+    /// Gaps inside `start`..`end`.
+    pub(super) fn gaps_within(&self, start: MediaTime, end: MediaTime) -> Vec<(MediaTime, MediaTime)> {
+        let inside = self.gaps.iter().filter(|gap| gap.0 < end && gap.1 > start);
+        inside.map(|gap| (gap.0.max(start), gap.1.min(end))).collect()
     }
 
     /// Length so far or in total.
@@ -157,7 +154,10 @@ mod tests {
     fn a_gap_is_told_inside_the_utterance_that_it_cuts() {
         let mut stream = stream();
         stream.handle(&StreamEventKind::Gap { from: MediaTime(500_000), to: MediaTime(700_000) });
-        assert_eq!(stream.gaps_within(MediaTime(600_000), MediaTime(900_000)), [(600, 700)]);
+        assert_eq!(
+            stream.gaps_within(MediaTime(600_000), MediaTime(900_000)),
+            [(MediaTime(600_000), MediaTime(700_000))]
+        );
         assert!(stream.gaps_within(MediaTime(700_000), MediaTime(900_000)).is_empty());
     }
 }

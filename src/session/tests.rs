@@ -22,7 +22,7 @@ fn site() -> Site {
         id: "osaka".into(),
         source: "/site/osaka/node/n1".into(),
         directory: Arc::new(Directory::parse("d", directory).unwrap()),
-        dictionary: Arc::new(Dictionary::default()),
+        dictionary: Arc::new(Dictionary::empty()),
     }
 }
 

@@ -18,8 +18,6 @@ pub struct Spoken {
     pub leg: LegId,
     /// The stream it was heard on.
     pub stream: StreamId,
-    /// Its number within the stream.
-    pub number: u32,
     /// Who said it.
     pub speaker: Speaker,
     /// Wall time of the first sample of the stream.
@@ -38,7 +36,7 @@ pub struct Spoken {
 pub fn compose(spoken: &Spoken, hypothesis: &Hypothesis, corrected: Corrected) -> TranscriptFinal {
     TranscriptFinal {
         leg: spoken.leg,
-        utterance: utterance_id(spoken.stream, spoken.number),
+        utterance: utterance_id(spoken.stream, spoken.start),
         speaker: spoken.speaker,
         start: spoken.origin + spoken.start.duration(),
         end: spoken.origin + spoken.end.duration(),
@@ -55,9 +53,9 @@ pub fn compose(spoken: &Spoken, hypothesis: &Hypothesis, corrected: Corrected) -
     }
 }
 
-/// Names an utterance within its contact: `<stream>/<number>`.
-pub fn utterance_id(stream: StreamId, number: u32) -> String {
-    format!("{}/{number}", stream.0)
+/// Names an utterance within its contact: `<stream>/<start in milliseconds>`, the same when it is recognised again from disk.
+pub fn utterance_id(stream: StreamId, start: MediaTime) -> String {
+    format!("{}/{}", stream.0, start.0 / 1_000)
 }
 
 #[cfg(test)]
@@ -69,7 +67,6 @@ mod tests {
         let spoken = Spoken {
             leg: LegId(uuid::Uuid::nil()),
             stream: StreamId(uuid::Uuid::nil()),
-            number: 3,
             speaker: Speaker::Caller,
             origin: Wall(10_000_000),
             start: MediaTime(2_500_000),
@@ -83,7 +80,7 @@ mod tests {
         assert_eq!((composed.start, composed.end_ms), (Wall(12_500_000), 4_000));
         assert_eq!((composed.text.as_str(), composed.text_raw.as_str()), ("三国です", "ミクニです"));
         assert_eq!(composed.gaps, [(3_000, 3_020)]);
-        assert_eq!(composed.utterance, "00000000-0000-0000-0000-000000000000/3");
+        assert_eq!(composed.utterance, "00000000-0000-0000-0000-000000000000/2500");
         assert!(composed.caught_up);
     }
 }
