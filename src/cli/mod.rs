@@ -1,5 +1,8 @@
 //! The command line: one file per subcommand; this one reads the arguments and turns errors into exit codes.
 
+pub mod eval;
+pub mod score;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -20,7 +23,9 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Eval(eval::EvalArgs),
+}
 
 /// Reads the arguments, runs the subcommand and gives the exit code.
 pub fn main() -> ExitCode {
@@ -35,7 +40,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result {
-    match command {}
+    match command {
+        Command::Eval(args) => eval::run(args),
+    }
 }
 
 /// The error and its causes in one line, without repeating what the outer text already says.
