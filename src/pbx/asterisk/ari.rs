@@ -98,7 +98,7 @@ pub(super) enum Purpose {
 pub struct Ari {
     pub(super) pbx: PbxId,
     pub(super) settings: Settings,
-    pub(super) policy: Box<dyn Fn(&str) -> Wanted + Send>,
+    pub(super) policy: Box<dyn Fn(&str) -> Wanted + Send + Sync>,
     pub(super) world: World,
     pub(super) calls: ByKey<Call>,
     pub(super) taps: BTreeMap<StreamId, Tap>,
@@ -113,7 +113,7 @@ pub struct Ari {
 
 impl Ari {
     /// A machine for one Asterisk; `policy` is asked with the dialled line before any media is opened.
-    pub fn new(pbx: PbxId, settings: Settings, policy: Box<dyn Fn(&str) -> Wanted + Send>) -> Self {
+    pub fn new(pbx: PbxId, settings: Settings, policy: Box<dyn Fn(&str) -> Wanted + Send + Sync>) -> Self {
         Self {
             pbx,
             settings,
@@ -161,9 +161,7 @@ impl Ari {
             Event::CallerId(channel, presentation) => self.caller_id(&channel, presentation, now),
             Event::Destroyed(channel, cause) => self.destroyed(&channel.id, Some(cause), now),
             Event::HangupRequest(channel) => self.hangup_request(&channel, now),
-            Event::Dial { caller, peer, status, dialstring } => {
-                self.dial(caller.as_ref(), &peer, &status, &dialstring, now)
-            }
+            Event::Dial(dial) => self.dial(&dial, now),
             Event::Entered(bridge, channel) => {
                 self.channel(&channel, now);
                 for id in bridge.channels.iter().filter(|id| **id != channel.id) {
@@ -182,7 +180,7 @@ impl Ari {
             Event::Hold(channel) => self.hold(&channel, true, now),
             Event::Unhold(channel) => self.hold(&channel, false, now),
             Event::Digit(channel, digit) => self.digit(&channel, digit, now),
-            Event::StasisStart(channel) => self.tap_arrived(&channel.id, now),
+            Event::StasisStart(channel) => self.tap_arrived(&channel.id),
             Event::Replaced => self.out.push_back(Output::Replaced),
             Event::Other => {}
         }
@@ -212,6 +210,12 @@ impl Ari {
         self.taps_timeout(now);
     }
 
+    /// The bridge stops: removes what was added to Asterisk. Calls are told nothing more.
+    pub fn handle_stop(&mut self, now: Now) {
+        self.close_all_taps(now);
+        self.connected = false;
+    }
+
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.out.pop_front()
@@ -227,6 +231,11 @@ impl Ari {
     /// Calls that are followed.
     pub fn calls(&self) -> usize {
         self.calls.len()
+    }
+
+    /// Requests that wait for an answer.
+    pub fn requests_under_way(&self) -> usize {
+        self.requests.len()
     }
 
     /// Streams that are open or being opened.

@@ -83,6 +83,19 @@ pub struct Bridge {
     pub channels: Vec<String>,
 }
 
+/// One channel dials another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// Who dials; absent for an originated call.
+    pub caller: Option<Channel>,
+    /// Who is dialled.
+    pub peer: Channel,
+    /// Empty at the start, then `RINGING`, `ANSWER`, `BUSY`, …
+    pub status: String,
+    /// What was dialled, for example `PJSIP/2001`.
+    pub dialstring: String,
+}
+
 /// One event, as far as it is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -97,16 +110,7 @@ pub enum Event {
     /// The far end of a channel hung up (not Asterisk itself, which asks softly).
     HangupRequest(Channel),
     /// A channel dials another one.
-    Dial {
-        /// Who dials; absent for an originated call.
-        caller: Option<Channel>,
-        /// Who is dialled.
-        peer: Channel,
-        /// Empty at the start, then `RINGING`, `ANSWER`, `BUSY`, …
-        status: String,
-        /// What was dialled, for example `PJSIP/2001`.
-        dialstring: String,
-    },
+    Dial(Box<Dial>),
     /// A channel entered a bridge.
     Entered(Bridge, Channel),
     /// A channel left a bridge.
@@ -146,12 +150,12 @@ impl Event {
                 Event::Changed(channel()?)
             }
             "ChannelHangupRequest" => Event::HangupRequest(channel()?),
-            "Dial" => Event::Dial {
+            "Dial" => Event::Dial(Box::new(Dial {
                 caller: Channel::read(value.get("caller"), "caller.id").ok(),
                 peer: Channel::read(value.get("peer"), "peer.id")?,
                 status: string(&value, "dialstatus"),
                 dialstring: string(&value, "dialstring"),
-            },
+            })),
             "ChannelEnteredBridge" => Event::Entered(bridge()?, channel()?),
             "ChannelLeftBridge" => Event::Left(bridge()?, channel()?),
             "BridgeDestroyed" => Event::BridgeDestroyed(bridge()?),

@@ -6,7 +6,7 @@ use crate::pbx::{EndCause, ExternalKey, Fidelity, Identity, KeyKind, LegKey, Sig
 use crate::time::{Mono, Now};
 
 use super::ari::{Ari, Purpose, after, is_dialled};
-use super::event::{Channel, State, parse_variable};
+use super::event::{Channel, Dial, State, parse_variable};
 use super::identity::{Presentation, address, cause, endpoint, identity};
 use super::request::{Answer, Method, segment};
 use super::world::Role;
@@ -84,7 +84,8 @@ impl Ari {
     }
 
     /// A dial began or went on.
-    pub(super) fn dial(&mut self, caller: Option<&Channel>, peer: &Channel, status: &str, dialstring: &str, now: Now) {
+    pub(super) fn dial(&mut self, dial: &Dial, now: Now) {
+        let Dial { caller, peer, status, dialstring } = dial;
         if let Some(caller) = caller {
             self.channel(caller, now);
         }
@@ -95,7 +96,7 @@ impl Ari {
         {
             self.place_leg(&key, peer, dialstring, now);
         }
-        match (self.world.role(&peer.id).cloned(), status) {
+        match (self.world.role(&peer.id).cloned(), status.as_str()) {
             (Some(Role::Leg(key)), "RINGING") => self.leg_rings(&key, &peer.id, now),
             (Some(Role::Leg(key)), "ANSWER") => self.leg_answers(&key, &peer.id, now),
             _ => {}

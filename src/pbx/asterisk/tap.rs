@@ -195,10 +195,10 @@ impl Ari {
     }
 
     /// One of our channels entered the Stasis application.
-    pub(super) fn tap_arrived(&mut self, id: &str, now: Now) {
+    pub(super) fn tap_arrived(&mut self, id: &str) {
         let Some((stream, part)) = self.own_part(id) else { return };
         let Some(tap) = self.taps.get_mut(&stream) else {
-            self.delete(id, now);
+            self.delete(id);
             return;
         };
         match part {
@@ -224,7 +224,7 @@ impl Ari {
     pub(super) fn taps_listed(&mut self, own: &[&str], now: Now) {
         for id in own {
             if !self.own_part(id).is_some_and(|(stream, _)| self.taps.contains_key(&stream)) {
-                self.delete(id, now);
+                self.delete(id);
             }
         }
         let streams: Vec<StreamId> = self.taps.keys().copied().collect();
@@ -256,6 +256,11 @@ impl Ari {
         self.close_taps(|tap| tap.key == key && tap.speaker == speaker, now);
     }
 
+    /// Closes everything.
+    pub(super) fn close_all_taps(&mut self, now: Now) {
+        self.close_taps(|_| true, now);
+    }
+
     /// Taps that did not get on.
     pub(super) fn taps_timeout(&mut self, now: Now) {
         let due = |tap: &Tap| tap.deadline().is_some_and(|at| at <= now.mono);
@@ -274,7 +279,7 @@ impl Ari {
     }
 
     /// Removes a channel or a bridge of ours.
-    pub(super) fn delete(&mut self, id: &str, _now: Now) {
+    pub(super) fn delete(&mut self, id: &str) {
         let what = if id.ends_with(".bridge") { "bridges" } else { "channels" };
         self.request(Purpose::Nothing, Method::Delete, format!("/{what}/{}", segment(id)), vec![], None);
     }
@@ -336,10 +341,10 @@ impl Ari {
             self.finish_tap(stream, now);
             return;
         }
-        self.delete(&self.part_id(stream, "snoop"), now);
+        self.delete(&self.part_id(stream, "snoop"));
         let media = format!("/channels/{}", segment(&self.part_id(stream, "media")));
         self.request(Purpose::Tap(stream, Step::RemoveMedia), Method::Delete, media, vec![], None);
-        self.delete(&self.part_id(stream, "bridge"), now);
+        self.delete(&self.part_id(stream, "bridge"));
     }
 
     fn finish_tap(&mut self, stream: StreamId, now: Now) {

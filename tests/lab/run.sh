@@ -1,0 +1,30 @@
+#!/bin/sh
+# Runs the laboratory (`make lab`): sets it up, starts Asterisk, runs every test that needs it, stops Asterisk.
+#
+#   tests/lab/run.sh               all tests marked "needs the lab: make lab"
+#   tests/lab/run.sh COMMAND ARGS  that command instead, with Asterisk running
+#
+# Nothing is left running, whatever happens.
+set -eu
+. "$(dirname "$0")/common.sh"
+
+cd "$repo"
+tests/lab/setup.sh
+python3 tests/lab/lab.py up >"$lab/asterisk.out" 2>&1 &
+asterisk=$!
+trap 'kill "$asterisk" 2>/dev/null || true; wait "$asterisk" 2>/dev/null || true' EXIT
+trap 'exit 130' INT TERM
+tries=0
+until grep -q '^Asterisk runs' "$lab/asterisk.out"; do
+    kill -0 "$asterisk" 2>/dev/null || fail "Asterisk did not start: $(cat "$lab/asterisk.out")"
+    tries=$((tries + 1))
+    [ "$tries" -lt 700 ] || fail "Asterisk was not ready within 70 s: see $lab/asterisk/console.log"
+    sleep 0.1
+done
+
+if [ $# -gt 0 ]; then
+    "$@"
+else
+    # one call at a time: the telephones have fixed ports
+    cargo test --test ari_lab -- --ignored --test-threads=1 --nocapture
+fi
