@@ -21,9 +21,7 @@ def _alaw_encode(sample):
     sign = 0x80 if sample >= 0 else 0
     magnitude = (sample if sample >= 0 else ~sample) >> 3
     exponent = max(magnitude.bit_length() - 5, 0)
-    mantissa = magnitude >> exponent & 0x0F if exponent > 0 else magnitude >> 1 & 0x0F
-    if exponent > 0:
-        mantissa = magnitude >> exponent & 0x0F
+    mantissa = magnitude >> max(exponent, 1) & 0x0F
     return (sign | exponent << 4 | mantissa) ^ 0x55
 
 
