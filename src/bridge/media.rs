@@ -502,10 +502,10 @@ fn keep_frame(out: &mut Outlet, audio: &Path, settings: &Settings, open: &mut Op
         let origin = open.stream.origin().unwrap_or(now).wall;
         let writer =
             open.writer.get_or_insert_with(|| Writer::new(audio, stream, origin, frame.rate, settings.segment_ms));
-        if let Err(error) = writer.write(&frame) {
-            if out.stats.write_errors.fetch_add(1, Ordering::Relaxed) % 100 == 0 {
-                tracing::error!(%error, "sound could not be written; the call goes on");
-            }
+        if let Err(error) = writer.write(&frame)
+            && out.stats.write_errors.fetch_add(1, Ordering::Relaxed).is_multiple_of(100)
+        {
+            tracing::error!(%error, "sound could not be written; the call goes on");
         }
     }
     if open.transcribe {
@@ -528,9 +528,8 @@ impl Buffers {
     fn receive(&mut self, socket: RawFd, mut take: impl FnMut(SocketAddr, &[u8])) -> usize {
         let mut slices: Vec<[IoSliceMut<'_>; 1]> =
             self.space.iter_mut().map(|space| [IoSliceMut::new(space)]).collect();
-        let received = match recvmmsg(socket, &mut self.headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None) {
-            Ok(received) => received,
-            Err(_) => return 0,
+        let Ok(received) = recvmmsg(socket, &mut self.headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None) else {
+            return 0;
         };
         let mut sizes = Vec::with_capacity(BATCH);
         for message in received {

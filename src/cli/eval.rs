@@ -262,16 +262,21 @@ fn measure(
     Ok(report)
 }
 
+/// One of the texts that were heard of an utterance: with or without each layer of the dictionary.
+type TextOf = fn(&Heard) -> &str;
+
+/// One figure of a layer; `None` where nothing was counted.
+type ShareOf = fn(&Layer) -> Option<Share>;
+
 fn layers(report: &mut Report, heard: &[Heard], words: &Words, resamples: usize) {
-    let texts: [(&'static str, fn(&Heard) -> &str); 4] = [
+    let texts: [(&'static str, TextOf); 4] = [
         ("off", |one| &one.off),
         ("bias", |one| &one.bias),
         ("correction", |one| &one.correction),
         ("both", |one| &one.both),
     ];
-    let scores = |text: fn(&Heard) -> &str| {
-        heard.iter().map(|one| score(&one.said, text(one), words, &one.terms)).collect::<Vec<_>>()
-    };
+    let scores =
+        |text: TextOf| heard.iter().map(|one| score(&one.said, text(one), words, &one.terms)).collect::<Vec<_>>();
     let off = scores(|one| &one.off);
     let hours = report.seconds / 3_600.0;
     for (name, text) in texts {
@@ -317,7 +322,7 @@ fn print(out: &mut dyn std::io::Write, report: &Report) -> std::io::Result<()> {
         out,
         "shares in per cent with 95 % bootstrap intervals over utterances; characters after NFKC, without punctuation and spaces\n"
     )?;
-    let rows: [(&str, fn(&Layer) -> Option<Share>); 8] = [
+    let rows: [(&str, ShareOf); 8] = [
         ("character errors", |layer| layer.cer),
         ("  inside keywords", |layer| layer.cer_inside),
         ("  outside", |layer| layer.cer_outside),

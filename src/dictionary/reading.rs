@@ -179,12 +179,12 @@ impl Builder {
             other => other,
         };
         let before = self.sounds.last_mut().filter(|sound| sound.to == at && sound.mora != Mora::UNKNOWN);
-        if matches!(c, 'ァ' | 'ィ' | 'ゥ' | 'ェ' | 'ォ' | 'ャ' | 'ュ' | 'ョ' | 'ヮ') {
-            if let Some(before) = before.filter(|sound| sound.mora.0 & 0xff == 0 && sound.mora != Mora::LONG) {
-                before.mora = before.mora.with_small(c);
-                before.to = at + 1;
-                return;
-            }
+        if matches!(c, 'ァ' | 'ィ' | 'ゥ' | 'ェ' | 'ォ' | 'ャ' | 'ュ' | 'ョ' | 'ヮ')
+            && let Some(before) = before.filter(|sound| sound.mora.0 & 0xff == 0 && sound.mora != Mora::LONG)
+        {
+            before.mora = before.mora.with_small(c);
+            before.to = at + 1;
+            return;
         }
         let long = self.sounds.last().filter(|sound| sound.to == at).is_some_and(|sound| {
             let vowel = match sound.mora {
@@ -341,7 +341,7 @@ mod tests {
     fn any_text_can_be_read() {
         for text in ["", "abc 123", "ーーー", "ゃゅょ", "\u{0}\u{10ffff}々"] {
             let chars: Vec<char> = text.chars().collect();
-            assert_eq!(readings(&chars, 4).is_empty(), false, "{text:?}");
+            assert!(!readings(&chars, 4).is_empty(), "{text:?}");
         }
     }
 

@@ -57,6 +57,23 @@ pub struct Site {
     pub dictionary: Arc<Dictionary>,
 }
 
+/// What a session is opened with: the call as its exchange first showed it, and what the line allows.
+#[derive(Clone, Debug)]
+pub struct Opening<'a> {
+    /// The call's key on its exchange.
+    pub call: CallKey,
+    /// Tells calls apart whose exchange used a key twice; 0 for the first.
+    pub salt: u64,
+    /// Who calls, as far as the exchange says.
+    pub caller: &'a Identity,
+    /// The number or extension that was dialled.
+    pub called: &'a str,
+    /// What may be recorded, transcribed and delivered of the call.
+    pub line: Line,
+    /// The signal that showed the call.
+    pub first: &'a Signal,
+}
+
 /// What a session asks of the bridge.
 #[derive(Debug)]
 pub enum Output {
@@ -117,16 +134,8 @@ pub struct Session {
 
 impl Session {
     /// A session from the first signal of a call.
-    pub fn open(
-        now: Now,
-        site: Site,
-        call: CallKey,
-        salt: u64,
-        caller: &Identity,
-        called: &str,
-        line: Line,
-        first: &Signal,
-    ) -> Session {
+    pub fn open(now: Now, site: Site, opening: Opening<'_>) -> Session {
+        let Opening { call, salt, caller, called, line, first } = opening;
         let contact = Contact::open(now.wall, &site.id, call, salt, caller.clone(), called);
         let mut session = Session::of(site, contact, line);
         session.handle_signal(now, first);

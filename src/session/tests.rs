@@ -44,7 +44,8 @@ impl Stage {
             fidelity: Fidelity::Full,
         };
         let call = CallKey { pbx: PbxId("pbx1".into()), key: "1.1".into() };
-        let session = Session::open(start(), site(), call, 0, &caller, "6001", line, &first);
+        let opening = Opening { call, salt: 0, caller: &caller, called: "6001", line, first: &first };
+        let session = Session::open(start(), site(), opening);
         let mut stage = Stage {
             now: start(),
             session,
