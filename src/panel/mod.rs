@@ -74,7 +74,7 @@ pub enum Error {
         /// The least that works.
         least: u64,
     },
-    /// The system has no random numbers.
+    /// The system has no random numbers; says why.
     #[error("the panel got no random numbers from the system: {0}")]
-    Random(getrandom::Error),
+    Random(String),
 }

@@ -101,7 +101,7 @@ impl Guard {
             return Ok(None);
         }
         let mut secret = [0; 32];
-        getrandom::fill(&mut secret).map_err(Error::Random)?;
+        getrandom::fill(&mut secret).map_err(|error| Error::Random(error.to_string()))?;
         let secret = URL_SAFE_NO_PAD.encode(secret);
         let now = Instant::now();
         let mut sessions = self.sessions();

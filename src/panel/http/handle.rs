@@ -27,7 +27,7 @@ impl FeedHandle {
     /// [`Error::Random`] when the system has no random numbers.
     pub fn new(limits: Limits) -> Result<Self, Error> {
         let mut epoch = [0; 4];
-        getrandom::fill(&mut epoch).map_err(Error::Random)?;
+        getrandom::fill(&mut epoch).map_err(|error| Error::Random(error.to_string()))?;
         let feed = Mutex::new(Feed::new(u32::from_ne_bytes(epoch), limits));
         Ok(Self { shared: Arc::new(Shared { feed, published: watch::Sender::new(()) }) })
     }
