@@ -148,17 +148,21 @@ enum Step {
     Extra(usize),
 }
 
-/// A cheapest alignment (Levenshtein), in order.
+/// A cheapest alignment (Levenshtein), in order; of several, one with the fewest changed characters, which is the one with the most
+/// that are the same: a word is not blamed for an error that stands elsewhere.
 fn align(said: &[char], heard: &[char]) -> Vec<Step> {
     let width = heard.len() + 1;
+    // what a missing or extra character costs; a changed one costs 1 more, and all of them together never add up to another error
+    let one = said.len().min(heard.len()) + 1;
+    let change = |i: usize, j: usize| if said[i] == heard[j] { 0 } else { one + 1 };
     let mut cost = vec![0_usize; (said.len() + 1) * width];
     for i in 0..=said.len() {
         for j in 0..=heard.len() {
             cost[i * width + j] = match (i, j) {
-                (0, other) | (other, 0) => other,
+                (0, other) | (other, 0) => other * one,
                 _ => {
-                    let changed = cost[(i - 1) * width + j - 1] + usize::from(said[i - 1] != heard[j - 1]);
-                    changed.min(cost[(i - 1) * width + j] + 1).min(cost[i * width + j - 1] + 1)
+                    let changed = cost[(i - 1) * width + j - 1] + change(i - 1, j - 1);
+                    changed.min(cost[(i - 1) * width + j] + one).min(cost[i * width + j - 1] + one)
                 }
             };
         }
@@ -166,10 +170,10 @@ fn align(said: &[char], heard: &[char]) -> Vec<Step> {
     let (mut i, mut j, mut steps) = (said.len(), heard.len(), Vec::new());
     while i > 0 || j > 0 {
         let here = cost[i * width + j];
-        if i > 0 && j > 0 && here == cost[(i - 1) * width + j - 1] + usize::from(said[i - 1] != heard[j - 1]) {
+        if i > 0 && j > 0 && here == cost[(i - 1) * width + j - 1] + change(i - 1, j - 1) {
             (i, j) = (i - 1, j - 1);
             steps.push(if said[i] == heard[j] { Step::Same(i, j) } else { Step::Changed(i) });
-        } else if i > 0 && here == cost[(i - 1) * width + j] + 1 {
+        } else if i > 0 && here == cost[(i - 1) * width + j] + one {
             i -= 1;
             steps.push(Step::Missing(i));
         } else {
