@@ -14,6 +14,8 @@ use kakehashi::media::settings::Settings as MediaSettings;
 use kakehashi::media::{Heard, StreamEventKind, StreamSummary};
 use kakehashi::pbx::asterisk::Settings;
 use kakehashi::pbx::{EndCause, PbxId, Signal, Speaker, StreamId};
+use nix::sys::signal::{Signal as KillSignal, kill};
+use nix::unistd::Pid;
 
 const URL: &str = "http://127.0.0.1:18088/ari";
 
@@ -103,14 +105,26 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
 }
 
+/// The laboratory's program at work. It and its telephones end with the test, so that a failed one leaves the ports to the next.
+struct Lab(Child);
+
 /// Runs the laboratory's program; `command` as in `tests/lab/lab.py --help`.
-fn lab(command: &[&str]) -> Child {
+fn lab(command: &[&str]) -> Lab {
     let program = repository().join("tests/lab/lab.py");
-    Command::new(program).args(command).stdin(Stdio::null()).spawn().expect("tests/lab/lab.py runs")
+    Lab(Command::new(program).args(command).stdin(Stdio::null()).spawn().expect("tests/lab/lab.py runs"))
 }
 
-fn finished(mut child: Child) {
-    assert!(child.wait().unwrap().success());
+fn finished(mut lab: Lab) {
+    assert!(lab.0.wait().unwrap().success());
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let _ = kill(Pid::from_raw(self.0.id().cast_signed()), KillSignal::SIGTERM);
+            let _ = self.0.wait();
+        }
+    }
 }
 
 /// One channel of the sample call as a telephone sends it: through G.711 µ-law and back.
@@ -249,15 +263,18 @@ fn lab_asks(path: &str) -> String {
 async fn a_bridge_that_starts_in_mid_call_finds_it_and_hears_it() {
     let call = lab(&["call", "6001", "--talk-s", "14", "--ring-s", "0.3"]);
     tokio::time::sleep(Duration::from_secs(3)).await;
-    // gone without a word, as kill -9 leaves it: its channels stay in Asterisk
+    // gone without a word, as kill -9 leaves it: its channels stay in Asterisk. The handle outlives the driver's task, which takes a
+    // dropped handle for the order to tidy up.
     let first = std::thread::spawn(|| {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(async {
+        let first = runtime.block_on(async {
             let mut first = Observer::start("late", 26_400, URL).await;
             first.until(|signal| matches!(signal, Signal::StreamAdded { speaker: Speaker::Agent, .. })).await;
             tokio::time::sleep(Duration::from_millis(500)).await;
+            first
         });
-        runtime.shutdown_background();
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        drop(first);
     });
     tokio::task::spawn_blocking(|| first.join().unwrap()).await.unwrap();
     assert!(lab_asks("/channels").contains("kakehashi-late."), "the first bridge left something behind");

@@ -10,6 +10,7 @@ As a program (see --help): lab.py up | down | status | caller | agent | call
 """
 
 import argparse
+import atexit
 import base64
 import json
 import os
@@ -203,6 +204,7 @@ class Telephone:
                    "-trace_err", "-trace_msg", "-error_file", "errors.txt", "-message_file", "messages.txt"]
         self.process = subprocess.Popen(command, cwd=self.folder, stdin=subprocess.DEVNULL, start_new_session=True,
                                         preexec_fn=before_others, stdout=open(self.folder / "screen.txt", "wb"), stderr=subprocess.STDOUT)
+        atexit.register(self.stop)
 
     def wait(self, seconds=180):
         """Waits until the call is over; raises when it did not go as the scenario says."""
@@ -353,6 +355,7 @@ def main():
     call.add_argument("--talk-s", type=float)
     call.add_argument("--ring-s", type=float, default=2.0)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         run(arguments)
     except LabError as error:
