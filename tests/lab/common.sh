@@ -7,16 +7,20 @@ root=${ASTERISK_ROOT:-$lab/root}
 say() { echo "lab: $*" >&2; }
 fail() { echo "lab: error: $*" >&2; exit 1; }
 
-# need PROGRAM PACKAGE: installs the package when root may, else says what to install.
-need() {
-    command -v "$1" >/dev/null 2>&1 && return 0
+# host_package NAME…: installs Debian packages on this machine when root may, else says what to install.
+host_package() {
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-        say "installing $2"
-        { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$2"; } >>"$lab/host.log" 2>&1 \
-            || fail "apt-get install $2 failed: see $lab/host.log"
+        say "installing $*"
+        { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$@"; } >>"$lab/host.log" 2>&1 \
+            || fail "apt-get install $* failed: see $lab/host.log"
     else
-        fail "$1 is missing. Run: sudo apt-get install $2"
+        fail "not installed: $*. Run: sudo apt-get install $*"
     fi
+}
+
+# need PROGRAM PACKAGE: installs the package when the program is missing.
+need() {
+    command -v "$1" >/dev/null 2>&1 || host_package "$2"
 }
 
 # Runs a program of the laboratory's root: by chroot, or directly when the root is this machine's own.
@@ -35,4 +39,5 @@ versions() {
     echo "baresip:     $( (dpkg-query -W -f '${Version}' baresip 2>/dev/null) || echo missing)"
     echo "chromium:    $( (chromium --version 2>/dev/null || echo missing) | head -n 1)"
     echo "python3:     $( (python3 --version 2>/dev/null || echo missing))"
+    echo "webhooks:    $(sed 's/==/ /' "$lab/venv/.python-packages" 2>/dev/null || echo missing)"
 }

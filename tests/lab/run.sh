@@ -26,5 +26,5 @@ if [ $# -gt 0 ]; then
     "$@"
 else
     # one call at a time: the telephones have fixed ports
-    cargo test --test ari_lab -- --ignored --test-threads=1 --nocapture
+    cargo test --no-fail-fast --test receiver_lab --test ari_lab -- --ignored --test-threads=1 --nocapture
 fi

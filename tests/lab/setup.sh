@@ -1,6 +1,7 @@
 #!/bin/sh
-# Sets up the laboratory: Asterisk 22 and whisper.cpp's own program in a chroot below .lab/, and the host-side peers
-# (SIPp, baresip, Chromium). Safe to run again: what is there is kept.
+# Sets up the laboratory: Asterisk 22 and whisper.cpp's own program in a chroot below .lab/, the host-side peers
+# (SIPp, baresip, Chromium), and a Python environment with an independent Standard Webhooks library.
+# Safe to run again: what is there is kept.
 #
 #   tests/lab/setup.sh             everything
 #   tests/lab/setup.sh --root      only the chroot (enough for whisper_cli.sh)
@@ -14,6 +15,8 @@ set -eu
 
 suite=${LAB_SUITE:-forky}
 packages="asterisk asterisk-modules asterisk-config whisper.cpp"
+# the reference implementation of Standard Webhooks in Python, for receiver.py
+python_packages="standardwebhooks==1.1.0"
 
 mirror() {
     if [ -n "${LAB_MIRROR:-}" ]; then echo "$LAB_MIRROR"; return; fi
@@ -59,19 +62,26 @@ host_peers() {
     for peer in sipp:sip-tester baresip:baresip chromium:chromium python3:python3; do
         command -v "${peer%%:*}" >/dev/null 2>&1 || missing="$missing ${peer#*:}"
     done
-    [ -n "$missing" ] || return 0
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-        say "installing$missing"
+    # shellcheck disable=SC2086 # a list of names
+    [ -z "$missing" ] || host_package $missing
+}
+
+python_environment() {
+    [ "$(cat "$lab/venv/.python-packages" 2>/dev/null)" = "$python_packages" ] && return 0
+    python3 -c 'import venv, ensurepip' 2>/dev/null || host_package python3-venv
+    say "installing $python_packages in $lab/venv"
+    {
         # shellcheck disable=SC2086 # a list of names
-        { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install $missing; } \
-            >"$lab/host.log" 2>&1 || fail "apt-get install$missing failed: see $lab/host.log"
-    else
-        fail "not installed:$missing. Run: sudo apt-get install$missing"
-    fi
+        python3 -m venv "$lab/venv" && "$lab/venv/bin/pip" install --disable-pip-version-check $python_packages
+    } >"$lab/venv.log" 2>&1 || fail "installing $python_packages failed: see $lab/venv.log"
+    echo "$python_packages" >"$lab/venv/.python-packages"
 }
 
 mkdir -p "$lab"
 if [ -z "${ASTERISK_ROOT:-}" ]; then bootstrap; fi
 [ -x "$root/usr/sbin/asterisk" ] || fail "no usr/sbin/asterisk below $root: unset ASTERISK_ROOT, or point it at a root that has Asterisk 22"
-if [ "${1:-}" != --root ]; then host_peers; fi
+if [ "${1:-}" != --root ]; then
+    host_peers
+    python_environment
+fi
 versions

@@ -1,0 +1,210 @@
+//! The delivery engine against a receiver that is none of ours: signatures verified by the reference library of Standard Webhooks
+//! (`tests/lab/receiver.py`; `make lab` installs what it needs).
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use kakehashi::bridge::deliver;
+use kakehashi::call::ContactId;
+use kakehashi::crm::settings::{Endpoint, Secret};
+use kakehashi::crm::webhook::Webhook;
+use kakehashi::events::{CallQueued, Caller, Data, Event};
+use kakehashi::outbox::settings::Settings;
+use kakehashi::outbox::store::Outbox;
+use kakehashi::outbox::{Batch, ContactRow};
+use kakehashi::pbx::{CallKey, PbxId};
+use kakehashi::time::Wall;
+use serde_json::Value;
+use uuid::Uuid;
+
+const SECRET: &str = "whsec_a2FrZWhhc2hpLWxhYi1zZWNyZXQtb2YtMzItYnl0ZXM=";
+/// Longest wait; only a failing test waits that long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `receiver.py` at work; ends with the test.
+struct Receiver {
+    process: Child,
+    url: String,
+    out: PathBuf,
+}
+
+impl Receiver {
+    fn start(folder: &Path, arguments: &[&str]) -> Receiver {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let lab = std::env::var_os("LAB_DIR").map_or_else(|| repository.join(".lab"), PathBuf::from);
+        let (secret, out) = (folder.join("secret"), folder.join("events.jsonl"));
+        std::fs::write(&secret, SECRET).unwrap();
+        let mut process = Command::new(lab.join("venv/bin/python"))
+            .arg(repository.join("tests/lab/receiver.py"))
+            .arg("--secret-file")
+            .arg(secret)
+            .arg("--out")
+            .arg(&out)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("tests/lab/setup.sh has been run");
+        let mut url = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        assert!(url.starts_with("http://127.0.0.1:"), "the receiver did not start: {url:?}");
+        Receiver { process, url: url.trim().into(), out }
+    }
+
+    fn endpoint(&self, secret: &str) -> Endpoint {
+        Endpoint { url: self.url.clone(), secrets: vec![Secret(secret.into())], ..Endpoint::default() }
+    }
+
+    /// What it accepted, in its order.
+    fn accepted(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(&self.out).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    async fn counts(&self) -> Value {
+        reqwest::get(format!("{}counts", self.url)).await.unwrap().json().await.unwrap()
+    }
+
+    /// Waits until a count is at least `least`, and gives all of them.
+    async fn until(&self, what: &str, least: u64) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let counts = self.counts().await;
+            if counts[what].as_u64() >= Some(least) {
+                return counts;
+            }
+            assert!(Instant::now() < deadline, "not {least} {what} within {PATIENCE:?}: {counts}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn event(contact: ContactId, sequence: u64) -> Event {
+    Event {
+        id: Event::record_id(contact, sequence),
+        source: "/site/s/node/n".into(),
+        contact,
+        leg: None,
+        time: Wall(1_795_420_800_000_000 + sequence as i64),
+        sequence: Some(sequence),
+        expires: None,
+        data: Data::CallQueued(CallQueued { caller: Caller::default(), called: "1".into(), queue: "市民課".into() }),
+    }
+}
+
+fn batch(contact: u128, count: u64) -> Batch {
+    let id = ContactId(Uuid::from_u128(contact));
+    let call = CallKey { pbx: PbxId("p".into()), key: contact.to_string() };
+    Batch {
+        contact: ContactRow { id, site: "s".into(), call, open: true, state: "{}".into() },
+        keys: Vec::new(),
+        events: (1..=count).map(|sequence| event(id, sequence)).collect(),
+    }
+}
+
+/// Starts delivery of an outbox in `folder` and gives the outbox.
+fn deliver_to(folder: &Path, endpoint: Endpoint) -> (Outbox, deliver::Deliverer) {
+    let settings = Settings { retry_schedule_ms: vec![200; 100], ..Settings::default() };
+    let (outbox, committed) = Outbox::open(folder, &settings, std::slice::from_ref(&endpoint.id)).unwrap();
+    let (deliverer, _) = deliver::spawn(outbox.clone(), committed, &[endpoint], &settings, |_| {}).unwrap();
+    (outbox, deliverer)
+}
+
+/// The accepted sequence numbers of a contact, in the receiver's order; every id is checked on the way.
+fn sequences(accepted: &[Value], contact: u128) -> Vec<u64> {
+    let id = ContactId(Uuid::from_u128(contact));
+    let of_contact = accepted.iter().filter(|line| line["event"]["partitionkey"] == id.0.to_string());
+    of_contact
+        .map(|line| {
+            let sequence = line["event"]["sequence"].as_str().unwrap().parse().unwrap();
+            assert_eq!(line["webhook_id"], Event::record_id(id, sequence).to_string());
+            assert_eq!(line["event"]["type"], "kakehashi.call.queued.v1");
+            sequence
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab: make lab"]
+async fn every_event_is_verified_once_and_in_order_after_failures() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(folder.path(), &["--fail-first", "3", "--retry-after", "1"]);
+    let (outbox, _deliverer) = deliver_to(folder.path(), receiver.endpoint(SECRET));
+    for contact in 1..=2 {
+        outbox.commit(batch(contact, 20)).unwrap().await.unwrap();
+    }
+    let counts = receiver.until("accepted", 40).await;
+    assert_eq!(counts, serde_json::json!({"accepted": 40, "failed_on_purpose": 3, "not_an_event": 0, "refused": 0}));
+    for contact in 1..=2 {
+        assert_eq!(sequences(&receiver.accepted(), contact), (1..=20).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab: make lab"]
+async fn what_waited_while_the_receiver_was_down_arrives_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Receiver::start(folder.path(), &[]);
+    let (outbox, _deliverer) = deliver_to(folder.path(), first.endpoint(SECRET));
+    outbox.commit(batch(1, 5)).unwrap().await.unwrap();
+    first.until("accepted", 5).await;
+    // an answer that is cut off would rightly be followed by the same event again
+    let deadline = Instant::now() + PATIENCE;
+    while !outbox.pending(&["crm".into()]).unwrap().is_empty() {
+        assert!(Instant::now() < deadline, "the outbox does not know that all is delivered");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let port = first.url.trim_end_matches('/').rsplit(':').next().unwrap().to_string();
+    drop(first);
+    outbox.commit(batch(2, 5)).unwrap().await.unwrap();
+    let again = Receiver::start(folder.path(), &["--port", &port]);
+    again.until("accepted", 5).await;
+    let accepted = again.accepted();
+    assert_eq!(accepted.len(), 10);
+    for contact in 1..=2 {
+        assert_eq!(sequences(&accepted, contact), [1, 2, 3, 4, 5]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab: make lab"]
+async fn another_secret_and_a_changed_request_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(folder.path(), &[]);
+    let other = "whsec_YW5vdGhlci1zZWNyZXQtb2YtMzItYnl0ZXMtbG9uZyE=";
+    let (outbox, _deliverer) = deliver_to(folder.path(), receiver.endpoint(other));
+    outbox.commit(batch(1, 1)).unwrap().await.unwrap();
+    receiver.until("refused", 2).await;
+
+    let event = event(ContactId(Uuid::from_u128(2)), 1);
+    let hook = Webhook::new(&receiver.endpoint(SECRET), &[Secret(SECRET.into())]).unwrap();
+    let genuine = hook.request(&event.id.to_string(), &event.to_json(), kakehashi::bridge::now().wall);
+    let stale = hook.request(&event.id.to_string(), &event.to_json(), Wall(0));
+    let client = reqwest::Client::new();
+    let post = async |id: &str, timestamp: &str, signature: &str, body: &str| {
+        let request = client
+            .post(&receiver.url)
+            .header("content-type", "application/cloudevents+json; charset=utf-8")
+            .header("webhook-id", id)
+            .header("webhook-timestamp", timestamp)
+            .header("webhook-signature", signature)
+            .body(body.to_string());
+        request.send().await.unwrap().status().as_u16()
+    };
+    let (id, timestamp, signature, body) = (&genuine.id, &genuine.timestamp, &genuine.signature, &genuine.body);
+    assert_eq!(post(id, timestamp, signature, &body.replace("市民課", "税務課")).await, 401);
+    assert_eq!(post("another", timestamp, signature, body).await, 401);
+    assert_eq!(post(&stale.id, &stale.timestamp, &stale.signature, &stale.body).await, 401);
+    assert_eq!(post(id, timestamp, "v1,nonsense", body).await, 401);
+    assert_eq!(receiver.accepted(), [] as [Value; 0]);
+    assert_eq!(post(id, timestamp, signature, body).await, 204, "the same request unchanged is genuine");
+    assert_eq!(receiver.accepted().len(), 1);
+}
