@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes sure that what the build and the tests need is there. Installs it where it may (root with apt), else says exactly what to install.
-# usage: tests/setup.sh build|test|deny
+# usage: tests/setup.sh build|deny
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the laboratory (`make lab`): sets it up, starts Asterisk, runs every test that needs it, stops Asterisk.
 #
-#   tests/lab/run.sh               all tests marked "needs the lab: make lab"
+#   tests/lab/run.sh               all tests marked "needs the lab: make lab" or "needs Chromium"
 #   tests/lab/run.sh COMMAND ARGS  that command instead, with Asterisk running
 #
 # Nothing is left running, whatever happens.
@@ -10,6 +10,7 @@ set -eu
 
 cd "$repo"
 tests/lab/setup.sh
+tests/lab/chromium.sh >/dev/null
 python3 tests/lab/lab.py up >"$lab/asterisk.out" 2>&1 &
 asterisk=$!
 trap 'kill "$asterisk" 2>/dev/null || true; wait "$asterisk" 2>/dev/null || true' EXIT
@@ -25,6 +26,9 @@ done
 if [ $# -gt 0 ]; then
     "$@"
 else
+    failed=
     # one call at a time: the telephones have fixed ports
-    cargo test --no-fail-fast --test receiver_lab --test ari_lab -- --ignored --test-threads=1 --nocapture
+    cargo test --no-fail-fast --test receiver_lab --test ari_lab -- --ignored --test-threads=1 --nocapture || failed="$failed calls"
+    cargo test --test panel page -- --ignored --test-threads=2 || failed="$failed pages"
+    [ -z "$failed" ] || fail "failed:$failed (see above)"
 fi
