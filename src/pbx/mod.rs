@@ -11,6 +11,8 @@ use crate::time::Now;
 pub mod asterisk;
 pub mod sip;
 
+mod identity;
+
 /// Names one `[[pbx]]` of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -1,5 +1,6 @@
 //! Who calls, as Asterisk tells it: number, name, presentation, and the Japanese reasons for a missing number.
 
+use crate::pbx::identity::withheld as reason;
 use crate::pbx::{EndCause, Identity, Withheld};
 
 use super::event::Channel;
@@ -52,22 +53,6 @@ pub(super) fn identity(channel: &Channel, presentation: Presentation) -> Identit
     let shown = presentation == Presentation::Allowed && !anonymous;
     let display = Some(channel.display.clone()).filter(|display| shown && !display.is_empty() && said.is_none());
     Identity { number: shown.then(|| channel.number.clone()), display, withheld }
-}
-
-/// The four reasons that Japanese carriers send as display names (TTC JJ-90.30; TS 24.008 cause of no CLI), by prefix.
-fn reason(text: &str) -> Option<Withheld> {
-    let text = text.trim().to_ascii_lowercase();
-    if text.starts_with("anonymous") || text.starts_with("restricted") || text.starts_with("private") {
-        Some(Withheld::Refused)
-    } else if text.starts_with("coin line") || text.starts_with("payphone") {
-        Some(Withheld::Payphone)
-    } else if text.starts_with("interaction with other service") {
-        Some(Withheld::ServiceConflict)
-    } else if text.starts_with("unavailable") {
-        Some(Withheld::Unavailable)
-    } else {
-        None
-    }
 }
 
 /// The device or extension that a dialled channel stands for: the number dialled through a line (`06…@trunk`), else the endpoint.

@@ -1,1 +1,26 @@
-//! See DESIGN.
+//! SIP: datagrams and streams in, [`crate::pbx::Signal`]s, answers and wishes for media out; nothing here touches a socket.
+//!
+//! In the order of a message's way: [`wire`] cuts bytes into [`message`]s, [`request`] reads the headers that every request has (by
+//! [`header`]), [`transaction`] repeats answers, [`uas`] checks in the order of RFC 3261 §8.2 and hands on to a call, which has a
+//! [`dialog`] and media agreed in [`sdp`].
+
+pub mod dialog;
+pub mod header;
+pub mod message;
+pub mod request;
+pub mod sdp;
+pub mod settings;
+pub mod transaction;
+pub mod uas;
+pub mod wire;
+
+mod call;
+mod check;
+mod identity;
+mod media;
+
+#[cfg(test)]
+mod tests;
+
+pub use settings::{PeerSettings, Settings};
+pub use uas::{Flow, Output, Policy, Transport, Uas};

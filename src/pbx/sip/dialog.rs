@@ -1,0 +1,131 @@
+//! A dialog (RFC 3261 §12) on the called side: identity, sequence numbers, route set, remote target.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::header::{NameAddr, Uri, print_cseq, print_via};
+use super::message::{Message, Start};
+use super::request::Request;
+use super::uas::{Flow, Transport};
+
+/// One dialog, early or confirmed.
+#[derive(Clone, Debug)]
+pub struct Dialog {
+    /// Call-ID.
+    pub call_id: String,
+    /// Our tag.
+    pub local_tag: String,
+    /// The peer's tag; empty for a caller of RFC 2543.
+    pub remote_tag: String,
+    /// To of the INVITE with our tag: From of our requests.
+    local: Vec<u8>,
+    /// From of the INVITE: To of our requests.
+    remote: Vec<u8>,
+    /// Contact of the peer as written, for Request-URIs.
+    target: String,
+    /// Record-Route of the INVITE, in its order.
+    routes: Vec<String>,
+    local_cseq: u32,
+    /// The highest CSeq of the peer so far.
+    remote_cseq: u32,
+    /// How the peer is reached when it does not say so.
+    flow: Flow,
+}
+
+impl Dialog {
+    /// The dialog that our answer with `local_tag` creates.
+    pub fn of_invite(invite: &Request, local_tag: &str, flow: Flow) -> Dialog {
+        let answer = invite.answer(180, local_tag);
+        let raw = |name| answer.raw(name).next().unwrap_or_default().to_vec();
+        let target = contact(invite).unwrap_or_else(|| invite.from.uri_text.clone());
+        Dialog {
+            call_id: invite.call_id.clone(),
+            local_tag: local_tag.into(),
+            remote_tag: invite.from.tag().unwrap_or_default().into(),
+            local: raw("To"),
+            remote: raw("From"),
+            target,
+            routes: invite.message.list("Record-Route"),
+            local_cseq: 0,
+            remote_cseq: invite.cseq.number,
+            flow,
+        }
+    }
+
+    /// Whether a request inside a dialog belongs to this one (RFC 3261 §12.2.2).
+    pub fn matches(&self, request: &Request) -> bool {
+        request.to.tag() == Some(&self.local_tag)
+            && request.call_id == self.call_id
+            && request.from.tag().unwrap_or_default() == self.remote_tag
+    }
+
+    /// Takes the CSeq of a request; false when it is lower than one before (or the same).
+    pub fn advance(&mut self, number: u32) -> bool {
+        let newer = number > self.remote_cseq;
+        self.remote_cseq = self.remote_cseq.max(number);
+        newer
+    }
+
+    /// A target refresh (RFC 3261 §12.2.2).
+    pub fn refresh(&mut self, request: &Request, flow: Flow) {
+        if let Some(target) = contact(request) {
+            self.target = target;
+        }
+        self.flow = flow;
+    }
+
+    /// Our next request. Gives the request and the place it goes to; `trusted` says whether an address is the exchange's own: what a
+    /// Contact or Route names elsewhere is reached by the way its last message came.
+    pub fn request(
+        &mut self,
+        method: &str,
+        branch: &str,
+        host: &str,
+        trusted: impl Fn(IpAddr) -> bool,
+    ) -> (Message, Flow) {
+        self.local_cseq += 1;
+        let mut routes = self.routes.clone();
+        let mut uri = self.target.clone();
+        let mut next = Uri::parse(&uri);
+        if let Some((first, rest)) = self.routes.split_first() {
+            let hop = NameAddr::parse(first);
+            next = hop.as_ref().map(|hop| hop.uri.clone());
+            if let Some(hop) = hop.filter(|hop| hop.uri.param("lr").is_none()) {
+                // A strict router wants itself as Request-URI and the target at the end (RFC 3261 §12.2.1.1).
+                routes = rest.to_vec();
+                routes.push(format!("<{uri}>"));
+                uri = hop.uri_text;
+            }
+        }
+        let flow = self.flow_to(next, trusted);
+        let mut message = Message::new(Start::Request { method: method.into(), uri });
+        message.push("Via", print_via(flow.transport.name(), host, flow.local.port(), branch));
+        message.push("Max-Forwards", "70");
+        for route in routes {
+            message.push("Route", route);
+        }
+        message.push("From", self.local.clone());
+        message.push("To", self.remote.clone());
+        message.push("Call-ID", self.call_id.clone());
+        message.push("CSeq", print_cseq(self.local_cseq, method));
+        (message, flow)
+    }
+
+    fn flow_to(&self, next: Option<Uri>, trusted: impl Fn(IpAddr) -> bool) -> Flow {
+        let address = next.and_then(|uri| {
+            let wanted = uri.param("transport").unwrap_or("udp");
+            let same = wanted.eq_ignore_ascii_case(self.flow.transport.name()) || self.flow.transport == Transport::Tcp;
+            let ip = uri.ip().filter(|ip| same && trusted(*ip))?;
+            Some(SocketAddr::new(ip, uri.port.unwrap_or(5060)))
+        });
+        match address {
+            Some(peer) => Flow { peer, ..self.flow },
+            None => self.flow,
+        }
+    }
+}
+
+fn contact(request: &Request) -> Option<String> {
+    let first = request.message.list("Contact").into_iter().next()?;
+    let contact = NameAddr::parse(&first).filter(|contact| matches!(contact.uri.scheme.as_str(), "sip" | "sips"))?;
+    Some(contact.uri_text)
+}

@@ -1,0 +1,441 @@
+//! Values of headers: Via, addresses, URIs, CSeq. The one file that uses `rsip`.
+//!
+//! `rsip` reads the parts that it reads right (host and port, transports, methods, what we print); quotes, comments in names, users with
+//! dots, IPv6 and unknown transports are cut here first, because it mistakes them (notes of the differential test).
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use super::wire::is_token;
+
+/// A parameter: lower-case name and its value without quotes.
+pub type Param = (String, Option<String>);
+
+/// A URI (RFC 3261 §19.1, RFC 3966).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uri {
+    /// Lower case: `sip`, `sips`, `tel`, …
+    pub scheme: String,
+    /// Before the `@` (or the number of a tel URI), percent-decoded, without password and user parameters.
+    pub user: Option<String>,
+    /// Host without brackets; empty for other schemes.
+    pub host: String,
+    /// Port, when given.
+    pub port: Option<u16>,
+    /// `;name=value`.
+    pub params: Vec<Param>,
+    /// Whether it carries headers (`?…`).
+    pub has_headers: bool,
+}
+
+/// A name-addr or addr-spec with parameters: From, To, Contact, Route, P-Asserted-Identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameAddr {
+    /// Display name, unquoted.
+    pub display: Option<String>,
+    /// The address.
+    pub uri: Uri,
+    /// The address as written, for Request-URIs.
+    pub uri_text: String,
+    /// Parameters of the header.
+    pub params: Vec<Param>,
+}
+
+/// One Via (RFC 3261 §20.42).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Via {
+    /// Upper case: `UDP`, `TCP`, …
+    pub transport: String,
+    /// sent-by host without brackets.
+    pub host: String,
+    /// sent-by port.
+    pub port: Option<u16>,
+    /// Parameters.
+    pub params: Vec<Param>,
+}
+
+/// CSeq (RFC 3261 §20.16).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CSeq {
+    /// Below 2³¹.
+    pub number: u32,
+    /// Case-sensitive.
+    pub method: String,
+}
+
+impl Uri {
+    /// Reads a URI; `None` when it breaks the grammar. Schemes other than `sip`, `sips` and `tel` are kept by name only.
+    pub fn parse(text: &str) -> Option<Uri> {
+        if text.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | '"')) {
+            return None;
+        }
+        let (scheme, rest) = text.split_once(':')?;
+        let scheme = scheme.to_ascii_lowercase();
+        let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+        if !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) || !scheme.chars().all(is_scheme) || rest.is_empty() {
+            return None;
+        }
+        match scheme.as_str() {
+            "sip" | "sips" => Uri::parse_sip(scheme, rest),
+            "tel" => {
+                let (number, params) = split_params(rest)?;
+                let user = Some(percent_decode(number)).filter(|number| !number.is_empty());
+                Some(Uri { scheme, user, host: String::new(), port: None, params, has_headers: false })
+            }
+            _ => Some(Uri { scheme, user: None, host: String::new(), port: None, params: vec![], has_headers: false }),
+        }
+    }
+
+    fn parse_sip(scheme: String, rest: &str) -> Option<Uri> {
+        let (user, place) = match rest.rsplit_once('@') {
+            Some((info, place)) => (Some(info), place),
+            None => (None, rest),
+        };
+        let user = match user {
+            Some(info) => {
+                let name = info.split(':').next().and_then(|name| name.split(';').next()).filter(|n| !n.is_empty())?;
+                Some(percent_decode(name))
+            }
+            None => None,
+        };
+        let (place, headers) = place.split_once('?').map_or((place, None), |(place, headers)| (place, Some(headers)));
+        let (host_port, params) = split_params(place)?;
+        let (host, port) = host_port_of(host_port)?;
+        Some(Uri { scheme, user, host, port, params, has_headers: headers.is_some() })
+    }
+
+    /// A parameter's value; an empty string when it has none.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        param(&self.params, name)
+    }
+
+    /// The address, when the host is one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+}
+
+impl NameAddr {
+    /// Reads one value; `None` when it breaks the grammar. Blanks and commas in an unquoted name are tolerated (RFC 4475 §3.1.2.15).
+    pub fn parse(text: &str) -> Option<NameAddr> {
+        let text = text.trim();
+        let open = find(text, '<')?;
+        let (display, uri, params) = match open {
+            Some(open) => {
+                let (display, rest) = text.split_at(open);
+                let (uri, params) = rest.get(1..)?.split_once('>')?;
+                let params = params.trim();
+                if !params.is_empty() && !params.starts_with(';') {
+                    return None;
+                }
+                (Some(unquote(display.trim())?).filter(|name| !name.is_empty()), uri, params)
+            }
+            None => {
+                let end = text.find([';', '?', ' ', '\t']).unwrap_or(text.len());
+                let (uri, params) = text.split_at(end);
+                let params = params.trim();
+                if !params.is_empty() && !params.starts_with(';') {
+                    return None;
+                }
+                (None, uri, params)
+            }
+        };
+        let (nothing, params) = split_params(params)?;
+        if !nothing.is_empty() {
+            return None;
+        }
+        Some(NameAddr { display, uri: Uri::parse(uri)?, uri_text: uri.into(), params })
+    }
+
+    /// The tag, when there is one.
+    pub fn tag(&self) -> Option<&str> {
+        param(&self.params, "tag").filter(|tag| !tag.is_empty())
+    }
+}
+
+impl Via {
+    /// Reads one value.
+    pub fn parse(text: &str) -> Option<Via> {
+        let (protocol, rest) = text.split_once('/')?;
+        let (version, rest) = rest.split_once('/')?;
+        if !protocol.trim().eq_ignore_ascii_case("SIP") || version.trim() != "2.0" {
+            return None;
+        }
+        let rest = rest.trim_start();
+        let (transport, rest) = rest.split_once([' ', '\t'])?;
+        if !is_token(transport) {
+            return None;
+        }
+        let (sent_by, params) = split_params(rest)?;
+        let sent_by: String = sent_by.chars().filter(|c| !c.is_whitespace()).collect();
+        let (host, port) = host_port_of(&sent_by)?;
+        let known = transport.to_ascii_uppercase().parse::<rsip::Transport>();
+        let transport = known.map_or_else(|_| transport.to_ascii_uppercase(), |transport| transport.to_string());
+        Some(Via { transport, host, port, params })
+    }
+
+    /// The branch; empty when there is none.
+    pub fn branch(&self) -> &str {
+        param(&self.params, "branch").unwrap_or_default()
+    }
+
+    /// Whether the sender wants the answer at the port it sent from (RFC 3581).
+    pub fn wants_rport(&self) -> bool {
+        self.params.iter().any(|(name, _)| name == "rport")
+    }
+}
+
+impl CSeq {
+    /// Reads the value.
+    pub fn parse(text: &str) -> Option<CSeq> {
+        let mut parts = text.split_ascii_whitespace();
+        let (number, method) = (parts.next()?, parts.next()?);
+        let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+        let number = number.parse::<u32>().ok().filter(|number| digits && *number < 1 << 31)?;
+        (is_token(method) && parts.next().is_none()).then(|| CSeq { number, method: method.into() })
+    }
+}
+
+/// Whether `method` is one that RFC 3261 or an extension in wide use defines (so 405, not 501).
+pub fn is_known_method(method: &str) -> bool {
+    method.parse::<rsip::Method>().is_ok_and(|known| known.to_string() == method)
+}
+
+/// The value of our CSeq.
+pub fn print_cseq(number: u32, method: &str) -> String {
+    match method.parse::<rsip::Method>() {
+        Ok(method) => rsip::typed::CSeq { seq: number, method }.to_string(),
+        Err(_) => format!("{number} {method}"),
+    }
+}
+
+/// The value of our Via, which asks for the answer at the port it is sent from.
+pub fn print_via(transport: &str, host: &str, port: u16, branch: &str) -> String {
+    let params = vec![rsip::Param::Branch(branch.into()), rsip::Param::Other("rport".into(), None)];
+    let via = rsip::typed::Via {
+        version: rsip::Version::V2,
+        transport: transport.parse().unwrap_or_default(),
+        uri: rsip::Uri { host_with_port: host_port(host, port), ..rsip::Uri::default() },
+        params,
+    };
+    via.to_string()
+}
+
+/// The value of our Contact.
+pub fn print_contact(user: &str, host: &str, port: u16, transport: &str) -> String {
+    let params = match transport.parse::<rsip::Transport>() {
+        Ok(rsip::Transport::Udp) | Err(_) => vec![],
+        Ok(other) => vec![rsip::Param::Other("transport".into(), Some(other.to_string().to_ascii_lowercase().into()))],
+    };
+    let uri = rsip::Uri {
+        scheme: Some(rsip::Scheme::Sip),
+        auth: Some(rsip::Auth { user: user.into(), password: None }),
+        host_with_port: host_port(host, port),
+        params,
+        headers: vec![],
+    };
+    rsip::typed::Contact { display_name: None, uri, params: vec![] }.to_string()
+}
+
+/// A host as it stands in a URI: IPv6 in brackets.
+pub fn bracketed(host: &str) -> String {
+    if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.into() }
+}
+
+fn host_port(host: &str, port: u16) -> rsip::HostWithPort {
+    let host = rsip::Host::Domain(bracketed(host).into());
+    rsip::HostWithPort { host, port: Some(port.into()) }
+}
+
+/// `host[:port]`; rsip reads names and IPv4, IPv6 is cut here.
+fn host_port_of(text: &str) -> Option<(String, Option<u16>)> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (host, port) = rest.split_once(']')?;
+        host.parse::<Ipv6Addr>().ok()?;
+        let port = match port.strip_prefix(':') {
+            Some(port) => Some(port.parse().ok()?),
+            None if port.is_empty() => None,
+            None => return None,
+        };
+        return Some((host.into(), port));
+    }
+    let read = rsip::HostWithPort::try_from(text).ok()?;
+    let host = read.host.to_string();
+    let is_host = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    is_host.then(|| (host, read.port.map(|port| *port.value())))
+}
+
+/// The value of a parameter, case-insensitive by name; an empty string when it has no value.
+pub fn param<'a>(params: &'a [Param], name: &str) -> Option<&'a str> {
+    params.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_deref().unwrap_or_default())
+}
+
+/// `value;name=value;…` → value and parameters; an empty parameter is tolerated at the end only.
+pub fn split_params(text: &str) -> Option<(&str, Vec<Param>)> {
+    let mut pieces = split(text, ';').into_iter().map(str::trim).peekable();
+    let value = pieces.next().unwrap_or_default();
+    let mut params = Vec::new();
+    while let Some(piece) = pieces.next() {
+        let (name, value) = match piece.split_once('=') {
+            Some((name, value)) => (name.trim(), Some(unquote(value.trim())?)),
+            None if piece.is_empty() && pieces.peek().is_none() => break,
+            None => (piece, None),
+        };
+        if name.is_empty() || name.contains([' ', '\t', ',', '"', '<', '>']) {
+            return None;
+        }
+        params.push((name.to_ascii_lowercase(), value));
+    }
+    Some((value, params))
+}
+
+/// Splits at `separator` outside quotes and angle brackets.
+pub fn split(text: &str, separator: char) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let (mut start, mut quoted, mut escaped, mut inside) = (0, false, false, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '<' if !quoted => inside = true,
+            '>' if !quoted => inside = false,
+            _ if c == separator && !quoted && !inside => {
+                pieces.push(text.get(start..at).unwrap_or_default());
+                start = at + c.len_utf8();
+            }
+            _ => {}
+        }
+    }
+    pieces.push(text.get(start..).unwrap_or_default());
+    pieces
+}
+
+/// The first `wanted` outside quotes; the outer `None` when a quote is not closed.
+fn find(text: &str, wanted: char) -> Option<Option<usize>> {
+    let (mut found, mut quoted, mut escaped) = (None, false, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ if c == wanted && !quoted && found.is_none() => found = Some(at),
+            _ => {}
+        }
+    }
+    (!quoted).then_some(found)
+}
+
+/// A quoted string without its quotes and escapes; other text as it is. `None` when the quotes do not match.
+fn unquote(text: &str) -> Option<String> {
+    let Some(rest) = text.strip_prefix('"') else {
+        return (!text.contains('"')).then(|| text.to_string());
+    };
+    let mut plain = String::new();
+    let mut escaped = false;
+    let mut chars = rest.chars();
+    for c in chars.by_ref() {
+        match c {
+            _ if escaped => {
+                plain.push(c);
+                escaped = false;
+            }
+            '\\' => escaped = true,
+            '"' => return chars.as_str().trim().is_empty().then_some(plain),
+            _ => plain.push(c),
+        }
+    }
+    None
+}
+
+/// `%41` → `A`; what is not an escape stays.
+fn percent_decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let escape = if *first == b'%' { after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok()) } else { None };
+        match escape.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    super::message::decode(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(text: &str) -> Option<String> {
+        Uri::parse(text).and_then(|uri| uri.user)
+    }
+
+    #[test]
+    fn users_as_exchanges_write_them() {
+        assert_eq!(user("sip:0663621234@192.0.2.1:5060;user=phone").as_deref(), Some("0663621234"));
+        assert_eq!(user("sip:a.g.bell@example.com").as_deref(), Some("a.g.bell"));
+        assert_eq!(user("sip:+81663621234;npdi:secret@[2001:db8::1]:5062").as_deref(), Some("+81663621234"));
+        assert_eq!(user("sip:sips%3Auser%40example.com@example.net").as_deref(), Some("sips:user@example.com"));
+        assert_eq!(user("tel:+81-6-6362-1234;phone-context=x").as_deref(), Some("+81-6-6362-1234"));
+        assert_eq!(Uri::parse("sip:[2001:db8::1]").unwrap().host, "2001:db8::1");
+        assert_eq!(Uri::parse("soap.beep://192.0.2.103:3002").unwrap().scheme, "soap.beep");
+    }
+
+    #[test]
+    fn bad_uris_are_refused() {
+        for text in
+            ["", "user@host", "sip:", "sip:@host", "sip:a@", "sip:a@h:99999", "sip:a b@h", "<sip:a@h>", "sip:a@[x]"]
+        {
+            assert_eq!(Uri::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_with_names_quotes_and_parameters() {
+        let addr = NameAddr::parse("\"Bell, \\\"A\\\" <x>\" <sip:a@h;lr>;tag=1;x=\"a;b\"").unwrap();
+        assert_eq!(addr.display.as_deref(), Some("Bell, \"A\" <x>"));
+        assert_eq!((addr.tag(), param(&addr.params, "x")), (Some("1"), Some("a;b")));
+        assert_eq!(addr.uri.param("lr"), Some(""));
+        assert_eq!(NameAddr::parse("sip:a@h;tag=2").unwrap().tag(), Some("2"));
+        assert_eq!(NameAddr::parse("caller<sip:a@h>").unwrap().display.as_deref(), Some("caller"));
+        assert_eq!(NameAddr::parse("sip:a@h ; tag = 3").unwrap().tag(), Some("3"));
+        for bad in ["\"Mr. J. User <sip:j@h>", "<sip:a@h", "\"a\" < sip:a@h >", "<sip:a@h> x", "a\"b <sip:a@h>"] {
+            assert_eq!(NameAddr::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn vias_of_every_kind() {
+        let via = Via::parse("SIP  /    2.0   / UDP  192.0.2.1 : 5061 ;branch= z9hG4bK30239 ;rport").unwrap();
+        assert_eq!((via.transport.as_str(), via.host.as_str(), via.port), ("UDP", "192.0.2.1", Some(5061)));
+        assert!(via.branch() == "z9hG4bK30239" && via.wants_rport());
+        assert_eq!(Via::parse("SIP/2.0/UNKNOWN t4.example.com;branch=x").unwrap().transport, "UNKNOWN");
+        assert_eq!(Via::parse("SIP/2.0/TCP [2001:db8::9]:5060").unwrap().host, "2001:db8::9");
+        assert_eq!(Via::parse("SIP/7.0/UDP c.example.com;branch=x"), None);
+        assert_eq!(Via::parse("SIP/2.0/UDP 192.0.2.15;;,;,,"), None);
+    }
+
+    #[test]
+    fn cseq_has_a_limit_and_any_method() {
+        assert_eq!(CSeq::parse("0009   INVITE").unwrap(), CSeq { number: 9, method: "INVITE".into() });
+        assert_eq!(CSeq::parse("1 NEWMETHOD").unwrap().method, "NEWMETHOD");
+        for bad in ["2147483648 INVITE", "+1 INVITE", "1", "x INVITE", "1 A B", "36893488147419103232 REGISTER"] {
+            assert_eq!(CSeq::parse(bad), None, "{bad}");
+        }
+        assert!(is_known_method("PRACK") && is_known_method("SUBSCRIBE") && !is_known_method("invite"));
+    }
+
+    #[test]
+    fn what_is_printed_is_read_back() {
+        let via = Via::parse(&print_via("TCP", "2001:db8::1", 5060, "z9hG4bKx")).unwrap();
+        assert!(via.host == "2001:db8::1" && via.branch() == "z9hG4bKx" && via.wants_rport());
+        let contact = NameAddr::parse(&print_contact("kakehashi", "192.0.2.1", 15_080, "TCP")).unwrap();
+        assert_eq!((contact.uri.port, contact.uri.param("transport")), (Some(15_080), Some("tcp")));
+        assert_eq!(print_cseq(3, "BYE"), "3 BYE");
+    }
+}

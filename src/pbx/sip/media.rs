@@ -1,0 +1,207 @@
+//! The media of one call: which lines are heard on which streams, and our description of that.
+
+use crate::pbx::{Speaker, StreamId};
+
+use super::sdp::{self, Description, Direction, Format, Line, Place, Taken};
+
+/// One line that is heard.
+#[derive(Clone, Debug)]
+pub(super) struct Stream {
+    pub(super) id: StreamId,
+    pub(super) speaker: Speaker,
+    /// Index of the media line.
+    line: usize,
+    /// Our RTP port, once the media stage opened it.
+    pub(super) port: Option<u16>,
+    pub(super) formats: Vec<Format>,
+    /// As the peer wrote it.
+    offered: Direction,
+    /// As the peer writes it when nobody is on hold.
+    normal: Direction,
+    null_address: bool,
+    target: (String, u16),
+}
+
+impl Stream {
+    fn new(id: StreamId, speaker: Speaker, line: usize, offered: &Line) -> Stream {
+        let normal = if offered.direction == Direction::Sendonly { Direction::Sendonly } else { Direction::Sendrecv };
+        Stream {
+            id,
+            speaker,
+            line,
+            port: None,
+            formats: offered.choose(None),
+            offered: offered.direction,
+            normal,
+            null_address: offered.null_address,
+            target: offered.target.clone(),
+        }
+    }
+
+    /// On hold: nothing can be heard, or the peer no longer wants to hear anybody. A recording leg is sendonly all the time.
+    fn is_held(&self) -> bool {
+        match self.offered {
+            _ if self.null_address => true,
+            Direction::Inactive | Direction::Recvonly => true,
+            Direction::Sendonly => self.normal != Direction::Sendonly,
+            Direction::Sendrecv => false,
+        }
+    }
+}
+
+/// What a re-negotiation changed for the media stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Other payload types.
+    Payloads(StreamId, Vec<Format>),
+    /// The peer's end moved: the source may be another one.
+    Moved(StreamId),
+    /// The line is gone.
+    Gone(StreamId),
+}
+
+/// What both sides agreed on.
+#[derive(Clone, Debug)]
+pub(super) struct Agreed {
+    pub(super) streams: Vec<Stream>,
+    place: Place,
+    /// Our last description.
+    last: Vec<u8>,
+    /// Lines of the session; may only grow (RFC 3264 §8).
+    lines: usize,
+}
+
+impl Agreed {
+    /// From the first offer: with two usable audio lines the first is the caller's and the second the agent's (a recording leg), with
+    /// one it is the caller's. `None` when nothing can be heard.
+    pub(super) fn of_offer(
+        offer: &Description,
+        place: Place,
+        mut id: impl FnMut(Speaker) -> StreamId,
+    ) -> Option<Agreed> {
+        let speakers = [Speaker::Caller, Speaker::Agent];
+        let streams: Vec<Stream> = offer
+            .usable()
+            .zip(speakers)
+            .map(|((index, line), speaker)| Stream::new(id(speaker), speaker, index, line))
+            .collect();
+        (!streams.is_empty()).then(|| Agreed { streams, place, last: Vec::new(), lines: offer.lines.len() })
+    }
+
+    /// For a call that came without an offer: we offer one line.
+    pub(super) fn of_nothing(place: Place, id: StreamId) -> Agreed {
+        let stream = Stream {
+            id,
+            speaker: Speaker::Caller,
+            line: 0,
+            port: None,
+            formats: sdp::own_formats(),
+            offered: Direction::Sendrecv,
+            normal: Direction::Sendrecv,
+            null_address: false,
+            target: (String::new(), 0),
+        };
+        Agreed { streams: vec![stream], place, last: Vec::new(), lines: 1 }
+    }
+
+    /// The media stage opened a stream; tells whether it is one of these.
+    pub(super) fn opened(&mut self, id: StreamId, port: u16) -> bool {
+        let stream = self.streams.iter_mut().find(|stream| stream.id == id);
+        stream.map(|stream| stream.port = Some(port)).is_some()
+    }
+
+    /// Every stream has its port.
+    pub(super) fn is_ready(&self) -> bool {
+        self.streams.iter().all(|stream| stream.port.is_some())
+    }
+
+    /// Nothing is to be heard on any line, by the peer's wish.
+    pub(super) fn is_held(&self) -> bool {
+        !self.streams.is_empty() && self.streams.iter().all(Stream::is_held)
+    }
+
+    /// Whether a new offer (or answer) can replace what was agreed: no line vanished, something can be heard.
+    pub(super) fn allows(&self, offer: &Description) -> bool {
+        offer.lines.len() >= self.lines
+            && self.streams.iter().any(|stream| offer.lines.get(stream.line).is_some_and(|line| stream.fits(line)))
+    }
+
+    /// Takes a new offer, or the answer to ours; ask [`Agreed::allows`] before. Lines that are new are not taken.
+    pub(super) fn renegotiate(&mut self, offer: &Description, is_answer: bool) -> Vec<Change> {
+        let mut changes = Vec::new();
+        self.lines = offer.lines.len();
+        self.streams.retain_mut(|stream| match offer.lines.get(stream.line).filter(|line| stream.fits(line)) {
+            Some(line) => {
+                stream.take(line, is_answer, &mut changes);
+                true
+            }
+            None => {
+                changes.push(Change::Gone(stream.id));
+                false
+            }
+        });
+        changes
+    }
+
+    /// Our answer to an offer.
+    pub(super) fn answer(&mut self, offer: &Description) -> Vec<u8> {
+        let taken = self.taken();
+        self.versioned(|place| sdp::answer(offer, &taken, place))
+    }
+
+    /// Our offer.
+    pub(super) fn offer(&mut self) -> Vec<u8> {
+        let taken = self.taken();
+        self.versioned(|place| sdp::offer(&taken, place))
+    }
+
+    fn taken(&self) -> Vec<Taken> {
+        let taken = |stream: &Stream| Taken {
+            line: stream.line,
+            port: stream.port.unwrap_or_default(),
+            formats: stream.formats.clone(),
+            direction: stream.offered.answered(),
+        };
+        self.streams.iter().map(taken).collect()
+    }
+
+    /// The version of `o=` rises only when something else changed (RFC 3264 §8).
+    fn versioned(&mut self, print: impl Fn(&Place) -> Vec<u8>) -> Vec<u8> {
+        let mut own = print(&self.place);
+        if own != self.last && !self.last.is_empty() {
+            self.place.version += 1;
+            own = print(&self.place);
+        }
+        self.last = own.clone();
+        own
+    }
+}
+
+impl Stream {
+    fn fits(&self, line: &Line) -> bool {
+        line.is_usable() && !line.choose(self.clock()).is_empty()
+    }
+
+    /// The clock that a running stream must keep.
+    fn clock(&self) -> Option<u32> {
+        self.formats.first().map(|format| format.clock)
+    }
+
+    fn take(&mut self, line: &Line, is_answer: bool, changes: &mut Vec<Change>) {
+        // Whoever answers may send any of what it lists; our own answer lists one codec.
+        let formats = if is_answer { line.common(self.clock()) } else { line.choose(self.clock()) };
+        if formats != self.formats {
+            self.formats = formats;
+            changes.push(Change::Payloads(self.id, self.formats.clone()));
+        }
+        if line.target != self.target {
+            let first = self.target.1 == 0;
+            self.target = line.target.clone();
+            if !first && !line.null_address {
+                changes.push(Change::Moved(self.id));
+            }
+        }
+        self.offered = line.direction;
+        self.null_address = line.null_address;
+    }
+}

@@ -1,0 +1,67 @@
+//! `[sip]` of the configuration, and `[pbx.sip]` of one exchange.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// How calls are received by SIP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Receive calls by SIP from the `peers` of every `[pbx.sip]`.
+    pub enabled: bool,
+    /// Addresses for SIP over UDP.
+    pub listen_udp: Vec<SocketAddr>,
+    /// Addresses for SIP over TCP.
+    pub listen_tcp: Vec<SocketAddr>,
+    /// Host that peers reach this machine by, for Contact and SDP; empty: the local address that a message came to.
+    pub advertised: String,
+    /// Calls at once; more are answered 503 with Retry-After.
+    pub max_calls: u32,
+    /// TCP connections at once in total; more are closed at once.
+    pub max_connections: u32,
+    /// TCP connections at once from one address.
+    pub max_connections_per_peer: u32,
+    /// Largest message that is read, in bytes; a larger one is answered 513.
+    pub message_max_bytes: u32,
+    /// A TCP connection without a message for this long is closed, in seconds.
+    pub idle_s: u32,
+    /// Time for one message over TCP to be complete, in milliseconds.
+    pub frame_ms: u32,
+    /// Value of Retry-After with 503, in seconds.
+    pub retry_after_s: u32,
+    /// Estimate of the round-trip time (RFC 3261 T1), in milliseconds; everything is given up after 64 times that.
+    pub t1_ms: u32,
+    /// How often the peer of a running call is asked whether it still has it (OPTIONS inside the call), in seconds; 0: never.
+    pub probe_s: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 15_080));
+        Self {
+            enabled: false,
+            listen_udp: vec![local],
+            listen_tcp: vec![local],
+            advertised: String::new(),
+            max_calls: 300,
+            max_connections: 256,
+            max_connections_per_peer: 64,
+            message_max_bytes: 65_535,
+            idle_s: 3_600,
+            frame_ms: 10_000,
+            retry_after_s: 10,
+            t1_ms: 500,
+            probe_s: 300,
+        }
+    }
+}
+
+/// Where the SIP messages of one exchange come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PeerSettings {
+    /// Networks of the exchange; a message from nowhere listed is not answered, and the narrowest network decides whose it is.
+    pub peers: Vec<IpNet>,
+}

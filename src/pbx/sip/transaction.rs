@@ -1,0 +1,296 @@
+//! Transactions (RFC 3261 §17 with RFC 6026): answers repeated, retransmissions absorbed, our own requests repeated. Virtual time.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::time::{Mono, Now};
+
+use super::request::Request;
+use super::uas::{Flow, Transport};
+
+/// RFC 3261 §17.1.1.1.
+const T2: Duration = Duration::from_secs(4);
+/// RFC 3261 §17.1.2.2.
+const T4: Duration = Duration::from_secs(5);
+
+/// Names a server transaction (RFC 3261 §17.2.3); an ACK or CANCEL finds the INVITE's by [`Key::of_invite`].
+/// A digest, so that a peer's long branches take no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(u128);
+
+impl Key {
+    /// The transaction of a request.
+    pub fn of(request: &Request) -> Key {
+        Key::with_method(request, &request.method)
+    }
+
+    /// The INVITE transaction that an ACK or CANCEL is about.
+    pub fn of_invite(request: &Request) -> Key {
+        Key::with_method(request, "INVITE")
+    }
+
+    fn with_method(request: &Request, method: &str) -> Key {
+        let via = &request.via;
+        let sent_by = format!("{}:{}", via.host.to_ascii_lowercase(), via.port.unwrap_or_default());
+        match via.branch().strip_prefix("z9hG4bK").filter(|rest| !rest.is_empty()) {
+            Some(branch) => digest(&[branch, &sent_by, method]),
+            None => {
+                let from = request.from.tag().unwrap_or_default();
+                let number = request.cseq.number.to_string();
+                digest(&["", via.branch(), from, &request.call_id, &number, &sent_by, method])
+            }
+        }
+    }
+}
+
+/// Timers of a site.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// T1.
+    pub t1: Duration,
+}
+
+impl Times {
+    /// The next interval of a retransmission.
+    pub fn next(self, interval: Duration) -> Duration {
+        (interval * 2).min(T2.max(self.t1))
+    }
+
+    /// 64·T1.
+    pub fn limit(self) -> Duration {
+        self.t1 * 64
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// No final answer yet.
+    Open,
+    /// A final answer was given, an ACK is awaited (INVITE, 300–699).
+    Completed { resend: Option<(Mono, Duration)>, until: Mono },
+    /// Nothing but retransmissions is expected (acknowledged, 2xx given, or not an INVITE).
+    Over { until: Mono, accepted: bool },
+}
+
+#[derive(Clone, Debug)]
+struct Server {
+    flow: Flow,
+    invite: bool,
+    state: State,
+    /// Last answer.
+    answer: Vec<u8>,
+    origin: Key,
+}
+
+/// What a retransmission finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// A new request.
+    New,
+    /// Seen before; the last answer, if there is one, goes out again.
+    Seen(Option<(Flow, Vec<u8>)>),
+}
+
+/// All server transactions; at most [`Servers::MAX`] with [`Servers::BYTES_MAX`] of answers.
+#[derive(Debug)]
+pub struct Servers {
+    times: Times,
+    /// Bytes of all answers.
+    held: usize,
+    all: HashMap<Key, Server>,
+    due: BTreeSet<(Mono, Key)>,
+    /// Call-ID, From tag and CSeq → the transaction that brought them first (merged requests, RFC 3261 §8.2.2.2).
+    origins: HashMap<Key, Key>,
+}
+
+impl Servers {
+    /// More are refused.
+    pub const MAX: usize = 8_192;
+    /// Beyond this none is opened.
+    pub const BYTES_MAX: usize = 64 << 20;
+
+    /// None yet.
+    pub fn new(times: Times) -> Self {
+        Self { times, held: 0, all: HashMap::new(), due: BTreeSet::new(), origins: HashMap::new() }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// What is known of a request.
+    pub fn repeat(&self, key: &Key) -> Repeat {
+        match self.all.get(key) {
+            None => Repeat::New,
+            Some(server) => {
+                // The 2xx is repeated by the dialog, not here (RFC 6026 §7.1).
+                let accepted = matches!(server.state, State::Over { accepted: true, .. });
+                let again = !server.answer.is_empty() && !accepted;
+                Repeat::Seen(again.then(|| (server.flow, server.answer.clone())))
+            }
+        }
+    }
+
+    /// Whether the same request came before by another way.
+    pub fn is_merged(&self, request: &Request) -> bool {
+        request.to.tag().is_none() && self.origins.get(&origin(request)).is_some_and(|key| *key != Key::of(request))
+    }
+
+    /// Opens a transaction; false when there are too many.
+    pub fn open(&mut self, key: &Key, request: &Request, flow: Flow) -> bool {
+        if self.all.len() >= Self::MAX || self.held >= Self::BYTES_MAX {
+            return false;
+        }
+        let origin = origin(request);
+        self.origins.entry(origin).or_insert(*key);
+        let invite = request.method == "INVITE";
+        self.all.insert(*key, Server { flow, invite, state: State::Open, answer: Vec::new(), origin });
+        true
+    }
+
+    /// Whether a final answer is still to be given.
+    pub fn is_open(&self, key: &Key) -> bool {
+        self.all.get(key).is_some_and(|server| server.state == State::Open)
+    }
+
+    /// An answer was given; gives the flow to send it on. `None` when there is no such open transaction.
+    pub fn answered(&mut self, key: &Key, code: u16, bytes: &[u8], now: Now) -> Option<Flow> {
+        let times = self.times;
+        let server = self.all.get_mut(key).filter(|server| server.state == State::Open)?;
+        self.held = self.held.saturating_sub(server.answer.len()) + bytes.len();
+        server.answer = bytes.to_vec();
+        let flow = server.flow;
+        let datagram = flow.transport == Transport::Udp;
+        let limit = now.mono + times.limit();
+        server.state = match (code, server.invite) {
+            (..200, _) => State::Open,
+            (..300, true) => State::Over { until: limit, accepted: true },
+            (_, true) => {
+                let resend = datagram.then(|| (now.mono + times.t1, times.t1));
+                State::Completed { resend, until: limit }
+            }
+            (_, false) => State::Over { until: if datagram { limit } else { now.mono }, accepted: false },
+        };
+        self.schedule(key);
+        Some(flow)
+    }
+
+    /// An ACK came for this INVITE transaction; true when it was for an answer other than 2xx and is thereby done with.
+    pub fn acknowledged(&mut self, key: &Key, now: Now) -> bool {
+        let Some(server) = self.all.get_mut(key) else { return false };
+        match server.state {
+            State::Completed { .. } => {
+                let rest = if server.flow.transport == Transport::Udp { T4 } else { Duration::ZERO };
+                server.state = State::Over { until: now.mono + rest, accepted: false };
+                self.schedule(key);
+                true
+            }
+            State::Over { accepted, .. } => !accepted,
+            State::Open => true,
+        }
+    }
+
+    /// Answers that are due again.
+    pub fn handle_timeout(&mut self, now: Now) -> Vec<(Flow, Vec<u8>)> {
+        let mut again = Vec::new();
+        while let Some((at, key)) = self.due.first().copied().filter(|(at, _)| *at <= now.mono) {
+            self.due.remove(&(at, key));
+            let Some(server) = self.all.get_mut(&key) else { continue };
+            match &mut server.state {
+                State::Completed { resend: Some((next, interval)), until } if *until > now.mono => {
+                    if *next <= now.mono {
+                        again.push((server.flow, server.answer.clone()));
+                        *interval = self.times.next(*interval);
+                        *next = now.mono + *interval;
+                    }
+                    self.schedule(&key);
+                }
+                State::Completed { until, .. } | State::Over { until, .. } if *until <= now.mono => self.remove(&key),
+                _ => self.schedule(&key),
+            }
+        }
+        again
+    }
+
+    /// When [`Servers::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Forgets an INVITE that will never be answered (its call is gone).
+    pub fn remove(&mut self, key: &Key) {
+        let Some(server) = self.all.remove(key) else { return };
+        self.held = self.held.saturating_sub(server.answer.len());
+        if self.origins.get(&server.origin) == Some(key) {
+            self.origins.remove(&server.origin);
+        }
+    }
+
+    /// One entry a change: an entry that comes too early looks at the state and enters itself again.
+    fn schedule(&mut self, key: &Key) {
+        let at = match self.all.get(key).map(|server| server.state) {
+            Some(State::Completed { resend: Some((next, _)), until }) => next.min(until),
+            Some(State::Completed { until, .. } | State::Over { until, .. }) => until,
+            Some(State::Open) | None => return,
+        };
+        self.due.insert((at, *key));
+    }
+}
+
+fn origin(request: &Request) -> Key {
+    let (from, number) = (request.from.tag().unwrap_or_default(), request.cseq.number.to_string());
+    digest(&[&request.call_id, from, &number, &request.cseq.method])
+}
+
+fn digest(parts: &[&str]) -> Key {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
+    }
+    let bytes = hash.finalize();
+    Key(bytes.iter().take(16).fold(0, |sum, byte| (sum << 8) | u128::from(*byte)))
+}
+
+/// One request of ours inside a dialog, other than INVITE (RFC 3261 §17.1.2).
+#[derive(Clone, Debug)]
+pub struct Client {
+    flow: Flow,
+    bytes: Vec<u8>,
+    resend: Option<(Mono, Duration)>,
+    until: Mono,
+}
+
+impl Client {
+    /// A request that was just sent.
+    pub fn new(flow: Flow, bytes: Vec<u8>, times: Times, now: Now) -> Client {
+        let resend = (flow.transport == Transport::Udp).then(|| (now.mono + times.t1, times.t1));
+        Client { flow, bytes, resend, until: now.mono + times.limit() }
+    }
+
+    /// When something is due.
+    pub fn deadline(&self) -> Mono {
+        self.resend.map_or(self.until, |(next, _)| next.min(self.until))
+    }
+
+    /// Whether no answer came in time.
+    pub fn is_over(&self, now: Now) -> bool {
+        self.until <= now.mono
+    }
+
+    /// The request, when it is due again.
+    pub fn again(&mut self, times: Times, now: Now) -> Option<(Flow, Vec<u8>)> {
+        let (next, interval) = self.resend.filter(|(next, _)| *next <= now.mono)?;
+        let interval = times.next(interval);
+        self.resend = Some((next.max(now.mono) + interval, interval));
+        Some((self.flow, self.bytes.clone()))
+    }
+}

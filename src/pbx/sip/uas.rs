@@ -1,0 +1,419 @@
+//! The user agent server: messages of the exchanges in; signals, answers and wishes for media out. Sans-IO.
+//!
+//! Drive it so: one `handle_*`, then [`Uas::poll_output`] until `None`, then wait for input or for [`Uas::poll_timeout`].
+//!
+//! Bounds: calls by `max_calls`, transactions by [`Servers::MAX`], requests of our own by two for each call; what is beyond them is
+//! answered 503 or dropped and counted. What comes from an address that no exchange has is counted and gets nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::events::NAMESPACE;
+use crate::pbx::{Observed, PbxId, Speaker, StreamId};
+use crate::time::{Mono, Now};
+
+use super::call::Call;
+use super::check;
+use super::message::{Message, Start};
+use super::request::{self, Request, answer_address, stamp_via};
+use super::sdp::Format;
+use super::settings::{PeerSettings, Settings};
+use super::transaction::{Client, Key, Repeat, Servers, Times};
+use super::wire::{self, Bad, Limits};
+
+/// Requests of our own that wait for an answer.
+const CLIENTS_MAX: usize = 4_096;
+
+/// What a message travels on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// A connection.
+    Tcp,
+}
+
+impl Transport {
+    /// As in Via.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Udp => "UDP",
+            Transport::Tcp => "TCP",
+        }
+    }
+}
+
+/// Between which ends a message travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// Our address as the peer sees it (never unspecified), with the port that we listen on.
+    pub local: SocketAddr,
+    /// Where the message came from or goes to. Over TCP: where to connect to when `channel` is gone.
+    pub peer: SocketAddr,
+    /// The edge's name for the UDP socket or the TCP connection.
+    pub channel: u64,
+}
+
+/// Policy of a dialled line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Keep the sound on disk.
+    pub record: bool,
+    /// Turn it into text.
+    pub transcribe: bool,
+    /// How long it rings before it is answered, in milliseconds.
+    pub answer_after_ms: u64,
+}
+
+/// What the machine wants done, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Tell the hub.
+    Signal(Observed),
+    /// Send these bytes.
+    Send(Flow, Vec<u8>),
+    /// Open a stream and give its port to [`Uas::handle_opened`].
+    Open {
+        /// The stream.
+        stream: StreamId,
+        /// Payload types, best first.
+        formats: Vec<Format>,
+        /// Policy of the dialled line.
+        policy: Policy,
+    },
+    /// Other payload types for a stream.
+    Payloads(StreamId, Vec<Format>),
+    /// The source of a stream may have moved.
+    Relatch(StreamId),
+    /// Close the stream.
+    Close(StreamId),
+}
+
+/// What happened so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages from addresses of no exchange; not answered.
+    pub untrusted: u64,
+    /// Messages that could not be used.
+    pub malformed: u64,
+    /// Requests taken, without retransmissions.
+    pub requests: u64,
+    /// Answers to nothing that was asked.
+    pub stray: u64,
+    /// Calls that got their 180.
+    pub calls: u64,
+    /// Requests answered 503.
+    pub refused: u64,
+}
+
+/// What one of our own requests is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Bye,
+    /// Whether the peer still has this call.
+    Probe(String),
+}
+
+/// The server of all exchanges that call by SIP.
+pub struct Uas {
+    pub(super) settings: Settings,
+    peers: Vec<(ipnet::IpNet, PbxId)>,
+    pub(super) policy: Box<dyn Fn(&str) -> Policy + Send + Sync>,
+    secret: [u8; 32],
+    pub(super) counter: u64,
+    pub(super) times: Times,
+    pub(super) servers: Servers,
+    clients: BTreeMap<String, (Client, Purpose)>,
+    /// By our tag.
+    pub(super) calls: BTreeMap<String, Call>,
+    stopping: bool,
+    overloaded: bool,
+    pub(super) counters: Counters,
+    pub(super) out: VecDeque<Output>,
+}
+
+impl Uas {
+    /// A server; `policy` is asked with the dialled line, `secret` makes tags and branches unguessable.
+    pub fn new(
+        settings: Settings,
+        peers: &[(PbxId, PeerSettings)],
+        policy: Box<dyn Fn(&str) -> Policy + Send + Sync>,
+        secret: [u8; 32],
+    ) -> Self {
+        let networks = peers.iter().flat_map(|(pbx, own)| own.peers.iter().map(|net| (*net, pbx.clone())));
+        let mut peers: Vec<(ipnet::IpNet, PbxId)> = networks.collect();
+        peers.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
+        let times = Times { t1: Duration::from_millis(u64::from(settings.t1_ms.max(1))) };
+        Self {
+            settings,
+            peers,
+            policy,
+            secret,
+            counter: 0,
+            times,
+            servers: Servers::new(times),
+            clients: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            stopping: false,
+            overloaded: false,
+            counters: Counters::default(),
+            out: VecDeque::new(),
+        }
+    }
+
+    /// The exchange that an address belongs to.
+    pub fn pbx_of(&self, address: IpAddr) -> Option<&PbxId> {
+        let address = address.to_canonical();
+        self.peers.iter().find(|(net, _)| net.contains(&address)).map(|(_, pbx)| pbx)
+    }
+
+    /// How much of a message is to be read.
+    pub fn limits(&self) -> Limits {
+        Limits::of(usize::try_from(self.settings.message_max_bytes).unwrap_or(usize::MAX))
+    }
+
+    /// One datagram.
+    pub fn handle_datagram(&mut self, flow: Flow, bytes: &[u8], now: Now) {
+        if self.pbx_of(flow.peer.ip()).is_none() {
+            self.counters.untrusted += 1;
+            return;
+        }
+        match wire::read_datagram(bytes, &self.limits()) {
+            Ok(Some(message)) => self.handle_message(flow, message, now),
+            Ok(None) => {}
+            Err(bad) => self.handle_bad(flow, bad),
+        }
+    }
+
+    /// One message that was read (from a stream).
+    pub fn handle_message(&mut self, flow: Flow, message: Message, now: Now) {
+        let Some(pbx) = self.pbx_of(flow.peer.ip()).cloned() else {
+            self.counters.untrusted += 1;
+            return;
+        };
+        match message.start {
+            Start::Request { .. } => self.handle_request(&pbx, flow, message, now),
+            Start::Response { code, .. } => self.handle_response(code, &message, now),
+        }
+    }
+
+    /// One message that could not be read; it is answered when it has what an answer needs.
+    pub fn handle_bad(&mut self, flow: Flow, bad: Bad) {
+        self.counters.malformed += 1;
+        let Some(mut message) = bad.message.filter(|_| self.pbx_of(flow.peer.ip()).is_some()) else { return };
+        let is_ack = matches!(&message.start, Start::Request { method, .. } if method == "ACK");
+        let vias = message.list("Via");
+        let Some(via) = vias.first().and_then(|via| super::header::Via::parse(via)) else { return };
+        if is_ack || !matches!(message.start, Start::Request { .. }) {
+            return;
+        }
+        stamp_via(&mut message, flow.peer);
+        let tag = self.token();
+        let answer = request::answer(&message, bad.status, bad.reason, &tag);
+        let to = Flow { peer: return_address(&via, flow), ..flow };
+        self.out.push_back(Output::Send(to, wire::write(&answer)));
+    }
+
+    /// The media stage opened a stream on this local port, or says why it could not (no personal data).
+    pub fn handle_opened(&mut self, stream: StreamId, port: Result<u16, String>, now: Now) {
+        self.stream_opened(stream, port, now);
+    }
+
+    /// The hub cannot keep up (or can again): new calls are answered 503 meanwhile.
+    pub fn set_overloaded(&mut self, overloaded: bool) {
+        self.overloaded = overloaded;
+    }
+
+    /// Time passed; call at or after [`Uas::poll_timeout`].
+    pub fn handle_timeout(&mut self, now: Now) {
+        for (flow, bytes) in self.servers.handle_timeout(now) {
+            self.out.push_back(Output::Send(flow, bytes));
+        }
+        let due: Vec<String> =
+            self.clients.iter().filter(|(_, (c, _))| c.deadline() <= now.mono).map(|(b, _)| b.clone()).collect();
+        for branch in due {
+            let Some((client, _)) = self.clients.get_mut(&branch) else { continue };
+            if client.is_over(now) {
+                if let Some((_, purpose)) = self.clients.remove(&branch) {
+                    self.answered(purpose, None, now);
+                }
+            } else if let Some((flow, bytes)) = client.again(self.times, now) {
+                self.out.push_back(Output::Send(flow, bytes));
+            }
+        }
+        self.calls_timeout(now);
+    }
+
+    /// The bridge stops: rings no longer (503, so that the exchange goes elsewhere), hangs up what runs (BYE), takes nothing new. As in
+    /// the other drivers calls are told nothing more than the end of their streams: they end with the bridge.
+    pub fn handle_stop(&mut self, now: Now) {
+        self.stopping = true;
+        self.stop_calls(now);
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// When [`Uas::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        let calls = self.calls.values().filter_map(Call::deadline);
+        let clients = self.clients.values().map(|(client, _)| client.deadline());
+        calls.chain(clients).chain(self.servers.poll_timeout()).min()
+    }
+
+    /// Calls that exist.
+    pub fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Transactions of the peers.
+    pub fn transactions(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// Our own requests that wait for an answer.
+    pub fn requests_under_way(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    fn handle_request(&mut self, pbx: &PbxId, flow: Flow, mut message: Message, now: Now) {
+        stamp_via(&mut message, flow.peer);
+        let request = match Request::read(message) {
+            Ok(request) => request,
+            Err(bad) => return self.handle_bad(flow, bad),
+        };
+        if request.method == "ACK" {
+            if !self.servers.acknowledged(&Key::of_invite(&request), now) {
+                self.acknowledge(&request, now);
+            }
+            return;
+        }
+        let back = Flow { peer: return_address(&request.via, flow), ..flow };
+        let key = Key::of(&request);
+        match self.servers.repeat(&key) {
+            Repeat::Seen(Some((flow, bytes))) => return self.out.push_back(Output::Send(flow, bytes)),
+            Repeat::Seen(None) => return,
+            Repeat::New => {}
+        }
+        self.counters.requests += 1;
+        let tag = self.token();
+        let merged = self.servers.is_merged(&request);
+        if !self.servers.open(&key, &request, back) {
+            let answer = self.busy(&request, &tag);
+            self.out.push_back(Output::Send(back, wire::write(&answer)));
+            return;
+        }
+        if let Some(answer) = check::refusal(&request, &tag) {
+            return self.respond(&key, &answer, now);
+        }
+        if merged && request.method != "CANCEL" {
+            return self.respond(&key, &request.answer(482, &tag), now);
+        }
+        match request.method.as_str() {
+            "CANCEL" => self.cancel(&key, &request, &tag, now),
+            _ if request.to.tag().is_some() => self.within_dialog(&key, request, flow, now),
+            "INVITE" if self.stopping || self.overloaded || self.calls.len() >= self.most_calls() => {
+                let answer = self.busy(&request, &tag);
+                self.respond(&key, &answer, now);
+            }
+            "INVITE" => self.invite(pbx, key, request, flow, tag, now),
+            "OPTIONS" => {
+                let mut answer = request.answer(200, &tag);
+                check::describe(&mut answer);
+                self.respond(&key, &answer, now);
+            }
+            _ => self.respond(&key, &request.answer(481, &tag), now),
+        }
+    }
+
+    fn handle_response(&mut self, code: u16, message: &Message, now: Now) {
+        let vias = message.list("Via");
+        let branch = vias.first().and_then(|via| super::header::Via::parse(via)).map(|via| via.branch().to_string());
+        let Some(branch) = branch.filter(|branch| self.clients.contains_key(branch)) else {
+            self.counters.stray += 1;
+            return;
+        };
+        if code >= 200
+            && let Some((_, purpose)) = self.clients.remove(&branch)
+        {
+            self.answered(purpose, Some(code), now);
+        }
+    }
+
+    /// One of our requests was answered (or not in time).
+    fn answered(&mut self, purpose: Purpose, code: Option<u16>, now: Now) {
+        if let Purpose::Probe(tag) = purpose {
+            self.probed(&tag, code, now);
+        }
+    }
+
+    /// Sends a request of our own.
+    pub(super) fn ask(&mut self, message: &Message, branch: String, flow: Flow, purpose: Purpose, now: Now) {
+        let bytes = wire::write(message);
+        if self.clients.len() < CLIENTS_MAX {
+            self.clients.insert(branch, (Client::new(flow, bytes.clone(), self.times, now), purpose));
+        }
+        self.out.push_back(Output::Send(flow, bytes));
+    }
+
+    /// Gives an answer in its transaction.
+    pub(super) fn respond(&mut self, key: &Key, answer: &Message, now: Now) {
+        let Start::Response { code, .. } = answer.start else { return };
+        let bytes = wire::write(answer);
+        if let Some(flow) = self.servers.answered(key, code, &bytes, now) {
+            self.out.push_back(Output::Send(flow, bytes));
+        }
+    }
+
+    /// 503 with Retry-After.
+    pub(super) fn busy(&mut self, request: &Request, tag: &str) -> Message {
+        self.counters.refused += 1;
+        let mut answer = request.answer(503, tag);
+        answer.push("Retry-After", self.settings.retry_after_s.to_string());
+        answer
+    }
+
+    /// The host that we give as ours.
+    pub(super) fn host(&self, flow: Flow) -> String {
+        let own = self.settings.advertised.trim();
+        if own.is_empty() { flow.local.ip().to_canonical().to_string() } else { own.into() }
+    }
+
+    /// An unguessable token that never comes twice.
+    pub(super) fn token(&mut self) -> String {
+        self.counter += 1;
+        let digest = Sha256::new().chain_update(self.secret).chain_update(self.counter.to_be_bytes()).finalize();
+        digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    pub(super) fn new_stream(&mut self, pbx: &PbxId, leg: &str, speaker: Speaker, now: Now) -> StreamId {
+        self.counter += 1;
+        let name = format!("{}|{leg}|{speaker:?}|{}|{}", pbx.0, now.wall.0, self.counter);
+        StreamId(Uuid::new_v5(&NAMESPACE, name.as_bytes()))
+    }
+
+    fn most_calls(&self) -> usize {
+        usize::try_from(self.settings.max_calls).unwrap_or(usize::MAX)
+    }
+}
+
+/// Where the answer goes: over TCP to the sent-by port, should the connection be gone (RFC 3261 §18.2.2).
+fn return_address(via: &super::header::Via, flow: Flow) -> SocketAddr {
+    match flow.transport {
+        Transport::Udp => answer_address(via, flow.peer),
+        Transport::Tcp => SocketAddr::new(flow.peer.ip(), via.port.unwrap_or(5060)),
+    }
+}
