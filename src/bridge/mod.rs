@@ -4,6 +4,7 @@ pub mod ari;
 pub mod deliver;
 pub mod lookup;
 pub mod media;
+pub mod sip;
 
 use crate::media::StreamEvent;
 use crate::pbx::Observed;

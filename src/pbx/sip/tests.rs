@@ -505,6 +505,7 @@ fn an_offerless_call_gets_our_offer_and_answers_in_the_ack() {
     assert!(body(lab.last()).contains("m=audio 20002 RTP/AVP 0 8 13 101\r\n"), "{}", body(lab.last()));
     let tag = lab.tag();
     assert_eq!(lab.send(&request("INVITE", "r2", 2, &tag, "", SDP)), ["491"], "our offer is open");
+    lab.send(&request("ACK", "r2", 2, &tag, "", ""));
     assert!(lab.send(&request("ACK", "a1", 1, &tag, "", &SDP.replace("0 8 101", "8 0 101"))).is_empty());
     assert_eq!(lab.did, [Did::Open(vec![0, 8, 13, 101]), Did::Payloads(vec![8, 0, 101])]);
     assert_eq!(lab.pass(60_000), []);

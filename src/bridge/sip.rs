@@ -1,0 +1,377 @@
+//! SIP at the edge: sockets, connections and streams of all exchanges that call the bridge; drives [`crate::pbx::sip::Uas`].
+//!
+//! One task owns the machine. A socket is read by its own task into one bounded queue (when it is full, datagrams wait in the kernel and
+//! are dropped there, connections are not read). Nothing is ever awaited for a peer: a datagram that cannot go is dropped, a connection
+//! whose queue is full is closed. While the hub does not keep up, signals wait here, new calls are answered 503, and at
+//! [`TOLD_MAX`] nothing more is read. Of a message nothing reaches a log.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use crate::bridge::Input;
+use crate::bridge::media::MediaHandle;
+use crate::call::line::Lines;
+use crate::media::{Codec, OpenStream, Payload};
+use crate::pbx::sip::sdp::{self, Format};
+use crate::pbx::sip::wire::Item;
+use crate::pbx::sip::{Flow, Output, PeerSettings, Policy, Settings, Transport, Uas, uas};
+use crate::pbx::{Observed, PbxId, StreamId};
+use crate::time::{Mono, Now};
+
+use self::socket::{Sockets, Trust};
+use self::tcp::Connections;
+
+mod socket;
+mod tcp;
+
+/// Events that wait for the task.
+const EVENTS_MAX: usize = 1_024;
+/// Signals that wait for the hub before new calls are refused.
+const TOLD_MANY: usize = 1_024;
+/// Signals that wait for the hub before nothing more is read.
+pub const TOLD_MAX: usize = 16_384;
+/// How long stopping may take.
+const STOP: Duration = Duration::from_millis(2_000);
+
+/// Why SIP cannot be received.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address cannot be bound.
+    #[error("[sip] `{key}`: {address} cannot be used: {reason}; {remedy}")]
+    Bind {
+        /// The key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        reason: std::io::Error,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A setting cannot be used.
+    #[error("[sip] `{key}` is {found:?}; expected {expected}")]
+    Setting {
+        /// The key.
+        key: &'static str,
+        /// What it holds.
+        found: String,
+        /// What it should hold.
+        expected: &'static str,
+    },
+    /// Nobody may call.
+    #[error(
+        "[pbx.sip]: no `peers` in any exchange; expected the networks of the exchanges, such as peers = [\"192.0.2.10/32\"]"
+    )]
+    NoPeers,
+    /// The system has no random numbers.
+    #[error("[sip] the system gave no random numbers: {0}; check /dev/urandom")]
+    Random(getrandom::Error),
+}
+
+/// What happened so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Of the machine; `untrusted` includes what the sockets refused.
+    pub uas: uas::Counters,
+    /// Calls now.
+    pub calls: usize,
+    /// TCP connections now.
+    pub connections: usize,
+    /// TCP connections closed at once, because there were too many.
+    pub connections_refused: u64,
+    /// Connections closed because the peer did not read.
+    pub stuck: u64,
+    /// Datagrams that could not be sent.
+    pub send_failed: u64,
+    /// Signals that wait for the hub now.
+    pub waiting: usize,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct SipHandle {
+    /// Addresses that are listened on by UDP.
+    pub udp: Vec<SocketAddr>,
+    /// Addresses that are listened on by TCP.
+    pub tcp: Vec<SocketAddr>,
+    counters: watch::Receiver<Counters>,
+    stop: Option<oneshot::Sender<()>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl SipHandle {
+    /// What happened so far.
+    pub fn counters(&self) -> Counters {
+        *self.counters.borrow()
+    }
+
+    /// Hangs up every call (BYE, answered or repeated for at most 2 s), closes the streams and ends the task.
+    pub async fn stop(mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if timeout(STOP * 2, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
+    }
+}
+
+/// Starts receiving calls.
+///
+/// # Errors
+/// An address that cannot be bound, a setting that cannot work, or no peers at all.
+pub async fn spawn(
+    settings: Settings,
+    peers: Vec<(PbxId, PeerSettings)>,
+    lines: Arc<Lines>,
+    media: MediaHandle,
+    hub: mpsc::Sender<Input>,
+) -> Result<SipHandle, Error> {
+    check(&settings)?;
+    if peers.iter().all(|(_, own)| own.peers.is_empty()) {
+        return Err(Error::NoPeers);
+    }
+    let trust = Arc::new(Trust::new(peers.iter().flat_map(|(_, own)| own.peers.clone()).collect()));
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(Error::Random)?;
+    let (events, inbox) = mpsc::channel(EVENTS_MAX);
+    let sockets = Sockets::bind(&settings, &trust, &events).await?;
+    let policy = Box::new(move |called: &str| {
+        let line = lines.policy(called);
+        Policy { record: line.record, transcribe: line.transcribe, answer_after_ms: line.answer_after_ms }
+    });
+    let uas = Uas::new(settings.clone(), &peers, policy, secret);
+    let (udp, tcp) = (sockets.udp(), sockets.tcp.clone());
+    info!(?udp, ?tcp, "receiving calls by SIP");
+    let connections = Connections::new(&settings, uas.limits(), tcp.first().map(SocketAddr::port), events.clone());
+    let (told, counters) = watch::channel(Counters::default());
+    let (stop, stopped) = oneshot::channel();
+    let driver = Driver {
+        uas,
+        sockets,
+        connections,
+        media,
+        hub,
+        events,
+        told: VecDeque::new(),
+        trust,
+        counters: told,
+        routes: HashMap::new(),
+    };
+    let task = tokio::spawn(driver.run(inbox, stopped));
+    Ok(SipHandle { udp, tcp, counters, stop: Some(stop), task })
+}
+
+fn check(settings: &Settings) -> Result<(), Error> {
+    let wrong = |key, found: String, expected| Err(Error::Setting { key, found, expected });
+    if settings.listen_udp.is_empty() && settings.listen_tcp.is_empty() {
+        return wrong("listen_udp", "empty, as is `listen_tcp`".into(), "at least one address in one of them");
+    }
+    let advertised = settings.advertised.trim();
+    if !advertised.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:".contains(&byte)) {
+        return wrong("advertised", advertised.into(), "an IP address or a host name, without port");
+    }
+    if !(4_096..=1 << 20).contains(&settings.message_max_bytes) {
+        return wrong("message_max_bytes", settings.message_max_bytes.to_string(), "4096 to 1048576");
+    }
+    if !(10..=10_000).contains(&settings.t1_ms) {
+        return wrong("t1_ms", settings.t1_ms.to_string(), "10 to 10000");
+    }
+    Ok(())
+}
+
+/// What the tasks bring to the driver.
+#[derive(Debug)]
+enum Event {
+    /// A datagram on socket number `socket`.
+    Datagram { socket: u64, from: SocketAddr, bytes: Vec<u8> },
+    /// Somebody trusted connected.
+    Accepted(tokio::net::TcpStream, SocketAddr),
+    /// Something came on a connection; after the last item the connection is of no use.
+    Item { flow: Flow, item: Item, last: bool },
+    /// A connection is gone.
+    Ended(u64),
+    /// The media stage answered.
+    Opened(StreamId, Result<u16, String>),
+}
+
+struct Driver {
+    uas: Uas,
+    sockets: Sockets,
+    connections: Connections,
+    media: MediaHandle,
+    hub: mpsc::Sender<Input>,
+    events: mpsc::Sender<Event>,
+    /// Signals that the hub has no room for yet.
+    told: VecDeque<Observed>,
+    trust: Arc<Trust>,
+    counters: watch::Sender<Counters>,
+    /// Our address as each peer sees it, where we listen on all.
+    routes: HashMap<IpAddr, IpAddr>,
+}
+
+impl Driver {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Event>, mut stopped: oneshot::Receiver<()>) {
+        let hub = self.hub.clone();
+        let mut until = None;
+        loop {
+            self.carry_out();
+            if until.is_some_and(|until| Instant::now() >= until || self.is_quiet()) {
+                return;
+            }
+            let due = self.due().min(until.unwrap_or_else(|| Instant::now() + Duration::from_secs(60)));
+            tokio::select! {
+                Some(event) = inbox.recv(), if self.told.len() < TOLD_MAX => self.event(event),
+                room = hub.reserve(), if !self.told.is_empty() => match (room, self.told.pop_front()) {
+                    (Ok(room), Some(observed)) => room.send(Input::Observed(observed)),
+                    _ => {
+                        debug!("the hub is gone");
+                        self.told.clear();
+                    }
+                },
+                () = sleep_until(due) => self.uas.handle_timeout(super::now()),
+                _ = &mut stopped, if until.is_none() => {
+                    info!(calls = self.uas.calls(), "SIP stops: hanging up");
+                    self.uas.handle_stop(super::now());
+                    until = Some(Instant::now() + STOP);
+                }
+            }
+        }
+    }
+
+    /// Nothing is left to wait for.
+    fn is_quiet(&self) -> bool {
+        self.uas.requests_under_way() == 0 && self.told.is_empty()
+    }
+
+    fn event(&mut self, event: Event) {
+        let now = super::now();
+        match event {
+            Event::Datagram { socket, from, bytes } => {
+                let Some(local) = self.local_of(socket, from.ip()) else { return };
+                let flow = Flow { transport: Transport::Udp, local, peer: from, channel: socket };
+                self.uas.handle_datagram(flow, &bytes, now);
+            }
+            Event::Accepted(stream, peer) => self.connections.accept(stream, peer),
+            Event::Item { flow, item, last } => {
+                match item {
+                    Item::Message(message) => self.uas.handle_message(flow, message, now),
+                    Item::Bad(bad) => self.uas.handle_bad(flow, bad),
+                    Item::Ping => self.connections.send(flow, b"\r\n".to_vec(), false),
+                }
+                if last {
+                    self.carry_out();
+                    self.connections.finish(flow.channel);
+                }
+            }
+            Event::Ended(channel) => self.connections.finish(channel),
+            Event::Opened(stream, port) => {
+                if let Err(reason) = &port {
+                    warn!(stream = %stream.0, reason, "a call is turned away");
+                }
+                self.uas.handle_opened(stream, port, now);
+            }
+        }
+    }
+
+    /// Does what the machine wants.
+    fn carry_out(&mut self) {
+        while let Some(output) = self.uas.poll_output() {
+            match output {
+                Output::Signal(observed) => self.tell(observed),
+                Output::Send(flow, bytes) => match flow.transport {
+                    Transport::Udp => self.sockets.send(flow, &bytes),
+                    Transport::Tcp => {
+                        let may_connect = self.uas.pbx_of(flow.peer.ip()).is_some();
+                        self.connections.send(flow, bytes, may_connect);
+                    }
+                },
+                Output::Open { stream, formats, policy } => self.open(stream, &formats, policy),
+                Output::Payloads(stream, formats) => self.media.set_payloads(stream, payloads(&formats)),
+                Output::Relatch(stream) => self.media.relatch(stream),
+                Output::Close(stream) => self.media.close(stream),
+            }
+        }
+        self.uas.set_overloaded(self.told.len() >= TOLD_MANY);
+        let mut uas = self.uas.counters();
+        uas.untrusted += self.trust.refused();
+        let counters = Counters {
+            uas,
+            calls: self.uas.calls(),
+            connections: self.connections.len(),
+            connections_refused: self.connections.refused,
+            stuck: self.connections.stuck,
+            send_failed: self.sockets.send_failed,
+            waiting: self.told.len(),
+        };
+        self.counters.send_if_modified(|old| {
+            let changed = *old != counters;
+            *old = counters;
+            changed
+        });
+    }
+
+    /// In order: what waits goes first.
+    fn tell(&mut self, observed: Observed) {
+        if !self.told.is_empty() {
+            self.told.push_back(observed);
+            return;
+        }
+        match self.hub.try_send(Input::Observed(observed)) {
+            Err(mpsc::error::TrySendError::Full(Input::Observed(observed))) => self.told.push_back(observed),
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    fn open(&self, stream: StreamId, formats: &[Format], policy: Policy) {
+        let (media, events) = (self.media.clone(), self.events.clone());
+        let Policy { record, transcribe, .. } = policy;
+        let open = OpenStream { stream, payloads: payloads(formats), record, transcribe };
+        tokio::task::spawn_blocking(move || {
+            let _ = events.blocking_send(Event::Opened(stream, media.open(open).map_err(|e| e.to_string())));
+        });
+    }
+
+    /// Our address on a UDP socket as `peer` sees it.
+    fn local_of(&mut self, socket: u64, peer: IpAddr) -> Option<SocketAddr> {
+        let bound = self.sockets.local(socket)?;
+        if !bound.ip().is_unspecified() {
+            return Some(bound);
+        }
+        if let Some(ip) = self.routes.get(&peer) {
+            return Some(SocketAddr::new(*ip, bound.port()));
+        }
+        let ip = socket::route_to(peer).ok()?;
+        if self.routes.len() < EVENTS_MAX {
+            self.routes.insert(peer, ip);
+        }
+        Some(SocketAddr::new(ip, bound.port()))
+    }
+
+    fn due(&self) -> Instant {
+        let Now { mono, .. } = super::now();
+        let at = self.uas.poll_timeout().unwrap_or(mono + Duration::from_secs(60));
+        Instant::now() + Mono::since(at, mono)
+    }
+}
+
+/// For the media stage.
+fn payloads(formats: &[Format]) -> Vec<Payload> {
+    let translate = |format: &Format| {
+        let codec = match format.codec {
+            sdp::Codec::Pcmu => Codec::Pcmu,
+            sdp::Codec::Pcma => Codec::Pcma,
+            sdp::Codec::Opus => Codec::Opus,
+            sdp::Codec::TelephoneEvent => Codec::TelephoneEvent,
+            sdp::Codec::ComfortNoise => Codec::ComfortNoise,
+        };
+        Payload { number: format.number, codec }
+    };
+    formats.iter().map(translate).collect()
+}
