@@ -3,6 +3,12 @@
 //! In: PCM of one stream, cut into utterances by `vad` and `endpoint`. Out: a [`Hypothesis`] or a [`Failure`] per job; nothing is lost in
 //! between. The work is done in worker processes that speak `worker`'s protocol; `whisper` is the only recogniser of this version.
 
+pub mod endpoint;
+pub mod manifest;
+pub mod settings;
+mod tone;
+pub mod vad;
+
 use serde::{Deserialize, Serialize};
 
 use crate::pbx::StreamId;
