@@ -101,6 +101,7 @@ pub struct SipHandle {
     /// Addresses that are listened on by TCP.
     pub tcp: Vec<SocketAddr>,
     counters: watch::Receiver<Counters>,
+    trust: Arc<Trust>,
     stop: Option<oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -108,7 +109,9 @@ pub struct SipHandle {
 impl SipHandle {
     /// What happened so far.
     pub fn counters(&self) -> Counters {
-        *self.counters.borrow()
+        let mut counters = *self.counters.borrow();
+        counters.uas.untrusted += self.trust.refused();
+        counters
     }
 
     /// Hangs up every call (BYE, answered or repeated for at most 2 s), closes the streams and ends the task.
@@ -160,12 +163,11 @@ pub async fn spawn(
         hub,
         events,
         told: VecDeque::new(),
-        trust,
         counters: told,
         routes: HashMap::new(),
     };
     let task = tokio::spawn(driver.run(inbox, stopped));
-    Ok(SipHandle { udp, tcp, counters, stop: Some(stop), task })
+    Ok(SipHandle { udp, tcp, counters, trust, stop: Some(stop), task })
 }
 
 fn check(settings: &Settings) -> Result<(), Error> {
@@ -210,7 +212,6 @@ struct Driver {
     events: mpsc::Sender<Event>,
     /// Signals that the hub has no room for yet.
     told: VecDeque<Observed>,
-    trust: Arc<Trust>,
     counters: watch::Sender<Counters>,
     /// Our address as each peer sees it, where we listen on all.
     routes: HashMap<IpAddr, IpAddr>,
@@ -299,10 +300,8 @@ impl Driver {
             }
         }
         self.uas.set_overloaded(self.told.len() >= TOLD_MANY);
-        let mut uas = self.uas.counters();
-        uas.untrusted += self.trust.refused();
         let counters = Counters {
-            uas,
+            uas: self.uas.counters(),
             calls: self.uas.calls(),
             connections: self.connections.len(),
             connections_refused: self.connections.refused,
