@@ -153,11 +153,11 @@ impl NameAddr {
 }
 
 impl Via {
-    /// Reads one value.
+    /// Reads one value, of any version of SIP: the start line decides about that.
     pub fn parse(text: &str) -> Option<Via> {
         let (protocol, rest) = text.split_once('/')?;
-        let (version, rest) = rest.split_once('/')?;
-        if !protocol.trim().eq_ignore_ascii_case("SIP") || version.trim() != "2.0" {
+        let (_, rest) = rest.split_once('/')?;
+        if !protocol.trim().eq_ignore_ascii_case("SIP") {
             return None;
         }
         let rest = rest.trim_start();
@@ -416,7 +416,8 @@ mod tests {
         assert!(via.branch() == "z9hG4bK30239" && via.wants_rport());
         assert_eq!(Via::parse("SIP/2.0/UNKNOWN t4.example.com;branch=x").unwrap().transport, "UNKNOWN");
         assert_eq!(Via::parse("SIP/2.0/TCP [2001:db8::9]:5060").unwrap().host, "2001:db8::9");
-        assert_eq!(Via::parse("SIP/7.0/UDP c.example.com;branch=x"), None);
+        assert_eq!(Via::parse("SIP/7.0/UDP c.example.com;branch=x").unwrap().branch(), "x");
+        assert_eq!(Via::parse("HTTP/2.0/UDP c.example.com"), None);
         assert_eq!(Via::parse("SIP/2.0/UDP 192.0.2.15;;,;,,"), None);
     }
 

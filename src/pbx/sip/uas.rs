@@ -18,6 +18,7 @@ use crate::time::{Mono, Now};
 
 use super::call::Call;
 use super::check;
+use super::header::Via;
 use super::message::{Message, Start};
 use super::request::{self, Request, answer_address, stamp_via};
 use super::sdp::Format;
@@ -203,20 +204,16 @@ impl Uas {
         }
     }
 
-    /// One message that could not be read; it is answered when it has what an answer needs.
+    /// One message that could not be read; it is answered when it is a request with a Via (where that is unreadable too: to the source).
     pub fn handle_bad(&mut self, flow: Flow, bad: Bad) {
         self.counters.malformed += 1;
         let Some(mut message) = bad.message.filter(|_| self.pbx_of(flow.peer.ip()).is_some()) else { return };
-        let is_ack = matches!(&message.start, Start::Request { method, .. } if method == "ACK");
-        let vias = message.list("Via");
-        let Some(via) = vias.first().and_then(|via| super::header::Via::parse(via)) else { return };
-        if is_ack || !matches!(message.start, Start::Request { .. }) {
-            return;
-        }
+        let asks = matches!(&message.start, Start::Request { method, .. } if method != "ACK");
+        let Some(via) = message.list("Via").into_iter().next().filter(|_| asks) else { return };
         stamp_via(&mut message, flow.peer);
         let tag = self.token();
         let answer = request::answer(&message, bad.status, bad.reason, &tag);
-        let to = Flow { peer: return_address(&via, flow), ..flow };
+        let to = Via::parse(&via).map_or(flow, |via| Flow { peer: return_address(&via, flow), ..flow });
         self.out.push_back(Output::Send(to, wire::write(&answer)));
     }
 
@@ -341,7 +338,7 @@ impl Uas {
 
     fn handle_response(&mut self, code: u16, message: &Message, now: Now) {
         let vias = message.list("Via");
-        let branch = vias.first().and_then(|via| super::header::Via::parse(via)).map(|via| via.branch().to_string());
+        let branch = vias.first().and_then(|via| Via::parse(via)).map(|via| via.branch().to_string());
         let Some(branch) = branch.filter(|branch| self.clients.contains_key(branch)) else {
             self.counters.stray += 1;
             return;
@@ -411,7 +408,7 @@ impl Uas {
 }
 
 /// Where the answer goes: over TCP to the sent-by port, should the connection be gone (RFC 3261 §18.2.2).
-fn return_address(via: &super::header::Via, flow: Flow) -> SocketAddr {
+fn return_address(via: &Via, flow: Flow) -> SocketAddr {
     match flow.transport {
         Transport::Udp => answer_address(via, flow.peer),
         Transport::Tcp => SocketAddr::new(flow.peer.ip(), via.port.unwrap_or(5060)),
