@@ -45,9 +45,11 @@ fn answers(name: &str, bytes: &[u8], transport: Transport) -> Vec<u16> {
     codes
 }
 
+type Expected = (&'static str, &'static [u16], Option<&'static [u16]>);
+
 /// File, answers over datagrams, answers over a stream where they differ. REGISTER and MESSAGE are not for us (405); what RFC 4475 leaves
 /// to the element is decided strictly (400), except names without quotes (baddn).
-const EXPECTED: [(&str, &[u16], Option<&[u16]>); 49] = [
+const EXPECTED: [Expected; 49] = [
     // valid: §3.1.1
     ("dblreq", &[405], Some(&[405, 488])), // a datagram ends with its first message; the second one's SDP has a broken line
     ("esc01", &[100, 180], None),

@@ -322,9 +322,9 @@ impl Driver {
             self.told.push_back(observed);
             return;
         }
-        match self.hub.try_send(Input::Observed(observed)) {
-            Err(mpsc::error::TrySendError::Full(Input::Observed(observed))) => self.told.push_back(observed),
-            Ok(()) | Err(_) => {}
+        let sent = self.hub.try_send(Input::Observed(observed));
+        if let Err(mpsc::error::TrySendError::Full(Input::Observed(observed))) = sent {
+            self.told.push_back(observed);
         }
     }
 

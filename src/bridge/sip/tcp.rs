@@ -118,12 +118,9 @@ impl Connections {
         let (writes, queue) = mpsc::channel(WRITES_MAX);
         let (patience, events, port, peer) = (self.patience, self.events.clone(), self.port, wanted.peer);
         let task = tokio::spawn(async move {
-            let stream = match timeout(WRITE, TcpStream::connect(peer)).await {
-                Ok(Ok(stream)) => stream,
-                _ => {
-                    let _ = events.send(Event::Ended(channel)).await;
-                    return;
-                }
+            let Ok(Ok(stream)) = timeout(WRITE, TcpStream::connect(peer)).await else {
+                let _ = events.send(Event::Ended(channel)).await;
+                return;
             };
             let mut local = stream.local_addr().unwrap_or(wanted.local);
             local.set_port(port.unwrap_or(local.port()));

@@ -8,14 +8,16 @@ use crate::time::{Mono, Now};
 
 use super::check;
 use super::dialog::Dialog;
+use super::flow::Flow;
 use super::header::print_contact;
 use super::identity;
-use super::media::{Agreed, Change};
+use super::inside::probe_at;
+use super::media::Agreed;
 use super::message::Message;
 use super::request::Request;
 use super::sdp::{Description, Place};
 use super::transaction::Key;
-use super::uas::{Flow, Output, Policy, Purpose, Uas};
+use super::uas::{Output, Policy, Purpose, Uas};
 use super::wire;
 
 /// Time for the media stage to open the streams.
@@ -27,9 +29,9 @@ const RING_AGAIN: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     key: CallKey,
-    leg: LegKey,
-    dialog: Dialog,
-    flow: Flow,
+    pub(super) leg: LegKey,
+    pub(super) dialog: Dialog,
+    pub(super) flow: Flow,
     /// The INVITE that opened it.
     invite: Request,
     invite_key: Key,
@@ -37,10 +39,10 @@ pub(super) struct Call {
     phase: Phase,
     /// The peer's offer; `None`: we offer.
     offer: Option<Description>,
-    agreed: Agreed,
-    held: bool,
-    unacknowledged: Option<Unacknowledged>,
-    probe_at: Option<Mono>,
+    pub(super) agreed: Agreed,
+    pub(super) held: bool,
+    pub(super) unacknowledged: Option<Unacknowledged>,
+    pub(super) probe_at: Option<Mono>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,7 @@ enum Phase {
 
 /// A 2xx whose ACK has not come; it is repeated over TCP too (RFC 3261 §13.3.1.4).
 #[derive(Clone, Debug)]
-struct Unacknowledged {
+pub(super) struct Unacknowledged {
     flow: Flow,
     bytes: Vec<u8>,
     cseq: u32,
@@ -63,7 +65,7 @@ struct Unacknowledged {
     interval: Duration,
     until: Mono,
     /// Our offer is in it, the answer comes in the ACK.
-    offered: bool,
+    pub(super) offered: bool,
 }
 
 impl Call {
@@ -77,7 +79,7 @@ impl Call {
         phase.into_iter().chain(ack).min()
     }
 
-    fn is_answered(&self) -> bool {
+    pub(super) fn is_answered(&self) -> bool {
         self.phase == Phase::Answered
     }
 
@@ -86,7 +88,7 @@ impl Call {
         !matches!(self.phase, Phase::Opening { .. })
     }
 
-    fn observed(&self, signal: Signal, at: Now) -> Output {
+    pub(super) fn observed(&self, signal: Signal, at: Now) -> Output {
         Output::Signal(Observed { call: self.key.clone(), at, signal })
     }
 }
@@ -153,27 +155,6 @@ impl Uas {
         }
     }
 
-    /// A request that names one of our tags.
-    pub(super) fn within_dialog(&mut self, key: &Key, request: Request, flow: Flow, now: Now) {
-        let tag = request.to.tag().unwrap_or_default().to_string();
-        let Some(call) = self.calls.get_mut(&tag).filter(|call| call.dialog.matches(&request)) else {
-            return self.respond(key, &request.answer(481, &tag), now);
-        };
-        if !call.dialog.advance(request.cseq.number) {
-            return self.respond(key, &request.answer(500, &tag), now);
-        }
-        call.probe_at = probe_at(self.settings.probe_s, now);
-        match request.method.as_str() {
-            "BYE" => self.bye(key, &request, &tag, now),
-            "INVITE" => self.reinvite(key, &request, &tag, flow, now),
-            _ => {
-                let mut answer = request.answer(200, &tag);
-                check::describe(&mut answer);
-                self.respond(key, &answer, now);
-            }
-        }
-    }
-
     /// CANCEL: the INVITE, if it still rings, ends with 487 (RFC 3261 §9.2).
     pub(super) fn cancel(&mut self, key: &Key, request: &Request, tag: &str, now: Now) {
         let invite = Key::of_invite(request);
@@ -225,15 +206,6 @@ impl Uas {
                 Phase::Answered if call.unacknowledged.is_some() => self.repeat_2xx(&tag, now),
                 Phase::Answered => self.probe(&tag, now),
             }
-        }
-    }
-
-    /// The peer was asked whether it still has the call (RFC 3261 §12.2.1.2).
-    pub(super) fn probed(&mut self, tag: &str, code: Option<u16>, now: Now) {
-        match code {
-            Some(481) => self.end(tag, EndCause::LostSight, now),
-            None | Some(408) => self.hang_up(tag, EndCause::LostSight, now),
-            Some(_) => {}
         }
     }
 
@@ -314,7 +286,7 @@ impl Uas {
     }
 
     /// A final answer that is repeated until its ACK.
-    fn send_2xx(&mut self, tag: &str, key: &Key, answer: &Message, cseq: u32, offered: bool, now: Now) {
+    pub(super) fn send_2xx(&mut self, tag: &str, key: &Key, answer: &Message, cseq: u32, offered: bool, now: Now) {
         let bytes = wire::write(answer);
         let Some(flow) = self.servers.answered(key, 200, &bytes, now) else { return };
         let (t1, limit) = (self.times.t1, self.times.limit());
@@ -337,7 +309,7 @@ impl Uas {
     }
 
     /// An answer that makes or refreshes the dialog: Record-Route, Contact, Allow.
-    fn dialog_answer(&self, tag: &str, request: Option<&Request>, code: u16) -> Option<(Key, Message)> {
+    pub(super) fn dialog_answer(&self, tag: &str, request: Option<&Request>, code: u16) -> Option<(Key, Message)> {
         let call = self.calls.get(tag)?;
         let request = request.unwrap_or(&call.invite);
         let mut answer = request.answer(code, tag);
@@ -353,17 +325,8 @@ impl Uas {
         Some((call.invite_key, answer))
     }
 
-    fn bye(&mut self, key: &Key, request: &Request, tag: &str, now: Now) {
-        self.respond(key, &request.answer(200, tag), now);
-        if self.calls.get(tag).is_some_and(Call::is_answered) {
-            self.end(tag, EndCause::Normal, now);
-        } else {
-            self.terminate(tag, now);
-        }
-    }
-
     /// The caller gave up while it rang: 487.
-    fn terminate(&mut self, tag: &str, now: Now) {
+    pub(super) fn terminate(&mut self, tag: &str, now: Now) {
         let Some(call) = self.calls.get(tag).filter(|call| !call.is_answered()) else { return };
         let (key, answer) = (call.invite_key, call.invite.answer(487, tag));
         self.respond(&key, &answer, now);
@@ -379,81 +342,11 @@ impl Uas {
         self.end(tag, EndCause::Failed, now);
     }
 
-    /// A new offer inside the call (RFC 3261 §14.2, RFC 3264 §8); a refused one leaves everything as it was.
-    fn reinvite(&mut self, key: &Key, request: &Request, tag: &str, flow: Flow, now: Now) {
-        let Some(call) = self.calls.get_mut(tag) else { return };
-        if !call.is_answered() {
-            let mut answer = request.answer(500, tag);
-            answer.push("Retry-After", "1");
-            return self.respond(key, &answer, now);
-        }
-        if call.unacknowledged.as_ref().is_some_and(|waiting| waiting.offered) {
-            return self.respond(key, &request.answer(491, tag), now);
-        }
-        let offer = if request.message.body.is_empty() {
-            None
-        } else {
-            let offer = Description::parse(&request.message.body).ok().filter(|offer| call.agreed.allows(offer));
-            if offer.is_none() {
-                return self.respond(key, &request.answer(488, tag), now);
-            }
-            offer
-        };
-        call.dialog.refresh(request, flow);
-        call.flow = flow;
-        let Some((_, mut answer)) = self.dialog_answer(tag, Some(request), 200) else { return };
-        if let Some(offer) = &offer {
-            self.take(tag, offer, false, now);
-        }
-        let Some(call) = self.calls.get_mut(tag) else { return };
-        answer.body = match &offer {
-            Some(offer) => call.agreed.answer(offer),
-            None => call.agreed.offer(),
-        };
-        self.send_2xx(tag, key, &answer, request.cseq.number, offer.is_none(), now);
-    }
-
-    /// Brings the media to what the peer described.
-    fn take(&mut self, tag: &str, description: &Description, is_answer: bool, now: Now) {
-        let Some(call) = self.calls.get_mut(tag) else { return };
-        for change in call.agreed.renegotiate(description, is_answer) {
-            match change {
-                Change::Payloads(stream, formats) => self.out.push_back(Output::Payloads(stream, formats)),
-                Change::Moved(stream) => self.out.push_back(Output::Relatch(stream)),
-                Change::Gone(stream) => {
-                    self.out.push_back(Output::Close(stream));
-                    let removed = call.observed(Signal::StreamRemoved(stream), now);
-                    self.out.push_back(removed);
-                }
-            }
-        }
-        self.tell_hold(tag, now);
-    }
-
-    fn tell_hold(&mut self, tag: &str, now: Now) {
-        let Some(call) = self.calls.get_mut(tag) else { return };
-        let held = call.agreed.is_held();
-        if held != call.held {
-            call.held = held;
-            let leg = call.leg.clone();
-            let signal = if held { Signal::LegHeld(leg) } else { Signal::LegResumed(leg) };
-            let told = call.observed(signal, now);
-            self.out.push_back(told);
-        }
-    }
-
-    /// Asks the peer whether it still has the call.
-    fn probe(&mut self, tag: &str, now: Now) {
-        let Some(call) = self.calls.get_mut(tag) else { return };
-        call.probe_at = probe_at(self.settings.probe_s, now);
-        self.send_request(tag, "OPTIONS", Purpose::Probe(tag.into()), now);
-    }
-
     fn send_bye(&mut self, tag: &str, now: Now) {
         self.send_request(tag, "BYE", Purpose::Bye, now);
     }
 
-    fn send_request(&mut self, tag: &str, method: &str, purpose: Purpose, now: Now) {
+    pub(super) fn send_request(&mut self, tag: &str, method: &str, purpose: Purpose, now: Now) {
         let branch = format!("z9hG4bK{}", self.token());
         let Some(call) = self.calls.get(tag) else { return };
         let (mut dialog, host, flow) = (call.dialog.clone(), self.host(call.flow), call.flow);
@@ -467,13 +360,13 @@ impl Uas {
     }
 
     /// We hang up.
-    fn hang_up(&mut self, tag: &str, cause: EndCause, now: Now) {
+    pub(super) fn hang_up(&mut self, tag: &str, cause: EndCause, now: Now) {
         self.send_bye(tag, now);
         self.end(tag, cause, now);
     }
 
     /// The one way a call ends for the hub.
-    fn end(&mut self, tag: &str, cause: EndCause, now: Now) {
+    pub(super) fn end(&mut self, tag: &str, cause: EndCause, now: Now) {
         self.close_streams(tag, now);
         let Some(call) = self.calls.remove(tag) else { return };
         if call.is_known() {
@@ -491,8 +384,4 @@ impl Uas {
             }
         }
     }
-}
-
-fn probe_at(seconds: u32, now: Now) -> Option<Mono> {
-    (seconds > 0).then(|| now.mono + Duration::from_secs(u64::from(seconds)))
 }

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::flow::{Flow, Transport};
 use super::header::{NameAddr, Uri, print_cseq, print_via};
 use super::message::{Message, Start};
 use super::request::Request;
-use super::uas::{Flow, Transport};
 
 /// One dialog, early or confirmed.
 #[derive(Clone, Debug)]

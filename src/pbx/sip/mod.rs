@@ -5,6 +5,7 @@
 //! [`dialog`] and media agreed in [`sdp`].
 
 pub mod dialog;
+pub mod flow;
 pub mod header;
 pub mod message;
 pub mod request;
@@ -17,10 +18,12 @@ pub mod wire;
 mod call;
 mod check;
 mod identity;
+mod inside;
 mod media;
 
 #[cfg(test)]
 mod tests;
 
+pub use flow::{Flow, Transport};
 pub use settings::{PeerSettings, Settings};
-pub use uas::{Flow, Output, Policy, Transport, Uas};
+pub use uas::{Output, Policy, Uas};

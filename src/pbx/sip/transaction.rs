@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 
 use crate::time::{Mono, Now};
 
+use super::flow::{Flow, Transport};
 use super::request::Request;
-use super::uas::{Flow, Transport};
 
 /// RFC 3261 §17.1.1.1.
 const T2: Duration = Duration::from_secs(4);

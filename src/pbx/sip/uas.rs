@@ -6,7 +6,7 @@
 //! answered 503 or dropped and counted. What comes from an address that no exchange has is counted and gets nothing.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -18,9 +18,10 @@ use crate::time::{Mono, Now};
 
 use super::call::Call;
 use super::check;
+use super::flow::{Flow, return_address};
 use super::header::Via;
 use super::message::{Message, Start};
-use super::request::{self, Request, answer_address, stamp_via};
+use super::request::{self, Request, stamp_via};
 use super::sdp::Format;
 use super::settings::{PeerSettings, Settings};
 use super::transaction::{Client, Key, Repeat, Servers, Times};
@@ -28,38 +29,6 @@ use super::wire::{self, Bad, Limits};
 
 /// Requests of our own that wait for an answer.
 const CLIENTS_MAX: usize = 4_096;
-
-/// What a message travels on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Transport {
-    /// Datagrams.
-    Udp,
-    /// A connection.
-    Tcp,
-}
-
-impl Transport {
-    /// As in Via.
-    pub fn name(self) -> &'static str {
-        match self {
-            Transport::Udp => "UDP",
-            Transport::Tcp => "TCP",
-        }
-    }
-}
-
-/// Between which ends a message travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flow {
-    /// UDP or TCP.
-    pub transport: Transport,
-    /// Our address as the peer sees it (never unspecified), with the port that we listen on.
-    pub local: SocketAddr,
-    /// Where the message came from or goes to. Over TCP: where to connect to when `channel` is gone.
-    pub peer: SocketAddr,
-    /// The edge's name for the UDP socket or the TCP connection.
-    pub channel: u64,
-}
 
 /// Policy of a dialled line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -404,13 +373,5 @@ impl Uas {
 
     fn most_calls(&self) -> usize {
         usize::try_from(self.settings.max_calls).unwrap_or(usize::MAX)
-    }
-}
-
-/// Where the answer goes: over TCP to the sent-by port, should the connection be gone (RFC 3261 §18.2.2).
-fn return_address(via: &Via, flow: Flow) -> SocketAddr {
-    match flow.transport {
-        Transport::Udp => answer_address(via, flow.peer),
-        Transport::Tcp => SocketAddr::new(flow.peer.ip(), via.port.unwrap_or(5060)),
     }
 }
