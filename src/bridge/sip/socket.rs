@@ -16,6 +16,8 @@ use crate::pbx::sip::{Flow, Settings};
 
 /// The largest datagram that UDP carries.
 const DATAGRAM: usize = 65_536;
+/// Pause after an error of a socket.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Whose messages are looked at.
 #[derive(Debug)]
@@ -97,8 +99,11 @@ impl Sockets {
 async fn read_datagrams(number: u64, socket: Arc<UdpSocket>, trust: Arc<Trust>, events: mpsc::Sender<Event>) {
     let mut space = vec![0; DATAGRAM];
     loop {
-        // An error here is that of an earlier send (ICMP), never the end of the socket.
-        let Ok((length, from)) = socket.recv_from(&mut space).await else { continue };
+        let Ok((length, from)) = socket.recv_from(&mut space).await else {
+            // The error of an earlier send (ICMP) or a lack of memory, never the end of the socket.
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
         let Some(bytes) = space.get(..length).filter(|_| trust.admits(from.ip())) else { continue };
         if events.send(Event::Datagram { socket: number, from, bytes: bytes.to_vec() }).await.is_err() {
             return;
@@ -116,7 +121,7 @@ async fn accept(listener: TcpListener, trust: Arc<Trust>, events: mpsc::Sender<E
             }
             Ok(_) => {}
             // Out of descriptors: the connection waits until there is one.
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
 }

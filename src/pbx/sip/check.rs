@@ -1,4 +1,4 @@
-//! What a request must be before it is acted on, in the order of RFC 3261 §8.2: method, URI, extensions, content.
+//! What a request must be before it is acted on, in the order of RFC 3261 §8.2: method, URI, merged requests, extensions, content.
 
 use super::header::{is_known_method, split_params};
 use super::message::Message;
@@ -11,10 +11,11 @@ const SUPPORTED: [&str; 0] = [];
 /// Bodies of INVITE that are read.
 pub(super) const ACCEPT: &str = "application/sdp";
 
-/// The answer that refuses a request, when something is wrong with it.
-pub(super) fn refusal(request: &Request, tag: &str) -> Option<Message> {
+/// The answer that refuses a request, when something is wrong with it. `merged`: it came before by another way.
+pub(super) fn refusal(request: &Request, merged: bool, tag: &str) -> Option<Message> {
     method(request, tag)
         .or_else(|| scheme(request, tag))
+        .or_else(|| merged.then(|| request.answer(482, tag)))
         .or_else(|| extensions(request, tag))
         .or_else(|| content(request, tag))
 }

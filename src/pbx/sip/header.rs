@@ -1,7 +1,7 @@
 //! Values of headers: Via, addresses, URIs, CSeq. The one file that uses `rsip`.
 //!
-//! `rsip` reads the parts that it reads right (host and port, transports, methods, what we print); quotes, comments in names, users with
-//! dots, IPv6 and unknown transports are cut here first, because it mistakes them (notes of the differential test).
+//! `rsip` reads the parts that it reads right (host and port, transports, methods) and prints what we say; quotes, users with dots, IPv6,
+//! lists and unknown transports are cut here first, because it mistakes them (tests/sip_oracle.rs compares both).
 
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -361,6 +361,8 @@ fn the_same_request_by_another_way_is_a_loop() {
     let mut lab = udp();
     lab.send(&invite());
     assert_eq!(lab.send(&invite().replace("z9hG4bKi1", "z9hG4bKi2")), ["482"]);
+    let demanding = invite().replace("z9hG4bKi1", "z9hG4bKi3").replace("Max-Forwards", "Require: x\r\nMax-Forwards");
+    assert_eq!(lab.send(&demanding), ["482"], "before extensions");
     assert_eq!(lab.send(&invite()), ["180"], "a retransmission is none");
 }
 

@@ -276,17 +276,14 @@ impl Uas {
         }
         self.counters.requests += 1;
         let tag = self.token();
-        let merged = self.servers.is_merged(&request);
+        let merged = request.method != "CANCEL" && self.servers.is_merged(&request);
         if !self.servers.open(&key, &request, back) {
             let answer = self.busy(&request, &tag);
             self.out.push_back(Output::Send(back, wire::write(&answer)));
             return;
         }
-        if let Some(answer) = check::refusal(&request, &tag) {
+        if let Some(answer) = check::refusal(&request, merged, &tag) {
             return self.respond(&key, &answer, now);
-        }
-        if merged && request.method != "CANCEL" {
-            return self.respond(&key, &request.answer(482, &tag), now);
         }
         match request.method.as_str() {
             "CANCEL" => self.cancel(&key, &request, &tag, now),
