@@ -4,6 +4,7 @@
 mod bridge;
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bridge::{Bridge, PATIENCE, SDP, Wanted, code, request, to_tag};
@@ -313,4 +314,50 @@ async fn on_all_addresses_the_bridge_names_the_one_that_the_peer_reaches() {
     assert!(answer.contains(&format!("Contact: <sip:kakehashi@127.0.0.1:{port}>\r\n")), "{answer}");
     assert!(answer.contains("c=IN IP4 127.0.0.1\r\n"), "{answer}");
     bridge.sip.stop().await;
+}
+
+/// Everything that is logged, at every level.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_number_name_or_message_reaches_a_log_at_trace_level() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let mut bridge = Wanted { ports: (25_400, 3), ..Wanted::new(25_400) }.start().await.unwrap();
+    let caller = Plain::to(bridge.udp()).await;
+    // answered, turned away for want of a port, malformed, ended
+    caller.send("INVITE", "secret-1", 1, "", SDP).await;
+    let tag = to_tag(&caller.answered(200).await);
+    caller.send("ACK", "secret-1", 1, &tag, "").await;
+    caller.send("INVITE", "secret-2", 1, "", SDP).await;
+    caller.answered(503).await;
+    let bad = request("OPTIONS", "secret-3", &caller.via, 1, "", "").replace("CSeq: 1", "CSeq: x");
+    caller.socket.send(bad.as_bytes()).await.unwrap();
+    caller.answered(400).await;
+    caller.send("BYE", "secret-1", 2, &tag, "").await;
+    bridge.until(|signal| matches!(signal, Signal::CallEnded(_))).await;
+    bridge.sip.stop().await;
+    let text = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+    assert!(text.contains("receiving calls by SIP") && text.contains("a call is turned away"), "{text}");
+    for secret in ["0663621234", "7001", "secret-", "INVITE", "m=audio", "tag="] {
+        assert!(!text.contains(secret), "{secret} in the log: {text}");
+    }
 }
