@@ -25,6 +25,12 @@ pub struct EvalArgs {
     /// Whisper model in ggml format.
     #[arg(long, value_name = "FILE")]
     pub model: PathBuf,
+    /// Spoken language, as Whisper names it.
+    #[arg(long, default_value = "ja", value_name = "CODE")]
+    pub language: String,
+    /// Threads of the recogniser.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub threads: u16,
     /// One JSON object instead of a table.
     #[arg(long)]
     pub json: bool,
@@ -80,9 +86,6 @@ pub enum EvalError {
     /// `--set` is wrong.
     #[error("--set {0}: {1}")]
     Setting(String, String),
-    /// The model cannot be used.
-    #[error("{0}")]
-    Model(String),
     /// The recogniser failed.
     #[error("{}: {failure}", path.display())]
     Recognition {
@@ -158,7 +161,7 @@ struct Report {
 /// # Errors
 /// [`EvalError`] names the file and the remedy.
 pub fn run(args: EvalArgs) -> super::Result {
-    let mut recognizer = open(&args.model)?;
+    let mut recognizer = super::model::open(&args.model, &args.language, args.threads)?;
     run_with(&args, recognizer.as_mut())
 }
 
@@ -181,14 +184,6 @@ pub fn run_with(args: &EvalArgs, recognizer: &mut dyn Recognizer) -> super::Resu
         print(&mut out, &report)?;
     }
     Ok(())
-}
-
-/// Opens the model.
-fn open(model: &Path) -> Result<Box<dyn Recognizer>, EvalError> {
-    Err(EvalError::Model(format!(
-        "{}: this program was built without recognition (feature `whisper`)",
-        model.display()
-    )))
 }
 
 fn measure(

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand; this one reads the arguments and turns errors into exit codes.
 
 pub mod eval;
+pub mod model;
 pub mod score;
 
 use std::process::ExitCode;

@@ -4,10 +4,14 @@
 //! between. The work is done in worker processes that speak `worker`'s protocol; `whisper` is the only recogniser of this version.
 
 pub mod endpoint;
+pub mod ggml;
 pub mod manifest;
+pub mod plausible;
 pub mod settings;
 mod tone;
 pub mod vad;
+#[cfg(feature = "whisper")]
+pub mod whisper;
 
 use serde::{Deserialize, Serialize};
 

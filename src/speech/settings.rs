@@ -14,7 +14,7 @@ pub struct Settings {
     pub language: String,
     /// Worker processes; 0 means one for every two cores.
     pub workers: u16,
-    /// Threads of one worker; 0 means two, or one where there is only one core.
+    /// Threads of one worker; more than one only helps while the cores are free.
     pub threads: u16,
     /// How much lower the workers' priority is, 0–19.
     pub nice: u8,
@@ -48,7 +48,7 @@ impl Default for Settings {
             model: PathBuf::from("models/kakehashi-lab-ja.bin"),
             language: "ja".into(),
             workers: 0,
-            threads: 0,
+            threads: 1,
             nice: 10,
             queue_live_seconds: 1_200,
             queue_catch_up_seconds: 300,

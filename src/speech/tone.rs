@@ -13,7 +13,7 @@ const STEADY: u32 = 4;
 
 /// The last 64 ms of a stream.
 #[derive(Clone, Debug)]
-pub struct Tone {
+pub(super) struct Tone {
     past: Vec<f32>,
     /// Windows in a row that looked like a tone, the first of them on line `line`.
     steady: u32,
@@ -28,13 +28,13 @@ impl Default for Tone {
 
 impl Tone {
     /// Takes samples (±1.0) at 8 kHz.
-    pub fn push(&mut self, samples: impl Iterator<Item = f32>) {
+    pub(super) fn push(&mut self, samples: impl Iterator<Item = f32>) {
         self.past.extend(samples);
         self.past.drain(..self.past.len() - WINDOW);
     }
 
     /// Whether one or two steady tones make up what was last pushed; ask after every push that may be one.
-    pub fn heard(&mut self) -> bool {
+    pub(super) fn heard(&mut self) -> bool {
         let energy = spectrum(&self.past);
         let all: f32 = energy.iter().sum();
         let (line, first, rest) = without_strongest(&energy);

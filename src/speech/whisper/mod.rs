@@ -1,0 +1,226 @@
+//! The recogniser: whisper.cpp behind [`Recognizer`].
+//!
+//! In: 16 kHz sound of one utterance and perhaps a bias. Out: a [`Hypothesis`] with the probabilities that the model itself gave. One state is
+//! kept and reused; nothing of an utterance is left in it for the next one. `raw` holds all that is unsafe.
+
+use std::ffi::CString;
+use std::io::{Read, Seek, SeekFrom};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::ggml::{self, GgmlError};
+use super::manifest::Manifest;
+use super::{Bias, Failure, Hypothesis, Recognizer, Token, Vocabulary, plausible};
+use crate::time::Mono;
+
+mod filter;
+mod raw;
+
+pub use raw::EngineError;
+
+use filter::Biased;
+
+/// Samples of the longest window, 30 s.
+const WINDOW: usize = 30 * 16_000;
+
+/// How a model is used.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The name that hypotheses carry.
+    pub name: String,
+    /// Spoken language, as Whisper names it.
+    pub language: String,
+    /// Threads of one decode, at least 1.
+    pub threads: u16,
+    /// Reads the clock, for `decode_ms`.
+    pub clock: fn() -> Mono,
+}
+
+/// Why a model cannot be used. The caller adds the file's name.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file is not a model, or not all of one.
+    #[error(transparent)]
+    File(#[from] GgmlError),
+    /// It is another file than the manifest says.
+    #[error("it has {found} bytes, the manifest beside it expects {expected}")]
+    Size {
+        /// Its size.
+        found: u64,
+        /// The size in the manifest.
+        expected: u64,
+    },
+    /// It is another file than the manifest says.
+    #[error("its SHA-256 is {found}, the manifest beside it expects {expected}")]
+    Checksum {
+        /// Its SHA-256.
+        found: String,
+        /// The one in the manifest.
+        expected: String,
+    },
+    /// Whisper has no such language.
+    #[error("Whisper knows no language {0:?}; expected a code like ja or en (`[speech] language`)")]
+    Language(String),
+    /// whisper.cpp refused it.
+    #[error("whisper.cpp refused it ({0})")]
+    Refused(String),
+    /// whisper.cpp could not work with it.
+    #[error("whisper.cpp cannot work with it: {0}")]
+    Engine(#[from] EngineError),
+}
+
+/// A loaded model with its state.
+#[derive(Debug)]
+pub struct Whisper {
+    model: Arc<raw::Model>,
+    state: Option<Pooled>,
+    manifest: Manifest,
+    vocabulary: Vocabulary,
+    language: CString,
+    options: Options,
+}
+
+/// The state that is reused.
+#[derive(Debug)]
+struct Pooled {
+    state: raw::State,
+    /// It was used with the whole window; see [`Manifest::window`] for why the two are not mixed.
+    whole: bool,
+}
+
+impl Whisper {
+    /// Checks and loads a model.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file; whisper.cpp sees it only after it has passed.
+    pub fn open<R: Read + Seek>(mut reader: R, manifest: Manifest, options: Options) -> Result<Whisper, OpenError> {
+        let language = raw::language(&options.language).ok_or_else(|| OpenError::Language(options.language.clone()))?;
+        ggml::check(&mut reader)?;
+        verify(&mut reader, &manifest)?;
+        reader.seek(SeekFrom::Start(0)).map_err(GgmlError::Io)?;
+        let mut buffered = std::io::BufReader::with_capacity(1 << 20, reader);
+        let model = Arc::new(raw::Model::load(&mut buffered).map_err(OpenError::Refused)?);
+        let vocabulary = Vocabulary::new((0..model.end_of_text()).map(|id| model.token_bytes(id)).collect());
+        let mut whisper = Whisper { model, state: None, manifest, vocabulary, language, options };
+        // the largest buffers are asked for now, not in the first call
+        whisper.decode(&vec![0.0; WINDOW / 30], None)?;
+        Ok(whisper)
+    }
+
+    /// The name that hypotheses carry.
+    pub fn name(&self) -> &str {
+        &self.options.name
+    }
+
+    /// The text tokens.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// Versions and processor features, for comparisons.
+    pub fn engine() -> String {
+        format!("whisper.cpp {}; {}", whisper_rs::WHISPER_CPP_VERSION, whisper_rs::print_system_info().trim())
+    }
+
+    /// Decodes at most 30 s: tokens with honest probabilities, no-speech probability, bonuses.
+    fn decode(&mut self, pcm: &[f32], bias: Option<&dyn Bias>) -> Result<(Vec<Token>, f32, u32), EngineError> {
+        let audio_ctx = self.manifest.window(pcm.len(), self.model.audio_ctx());
+        let whole = audio_ctx == 0;
+        let mut pooled = match self.state.take().filter(|pooled| pooled.whole == whole) {
+            Some(pooled) => pooled,
+            None => Pooled { state: raw::State::new(&self.model)?, whole },
+        };
+        let decode = &self.manifest.decode;
+        let params = raw::Params {
+            threads: self.options.threads,
+            language: &self.language,
+            audio_ctx,
+            beam: decode.beam,
+            temperature_inc: decode.temperature_inc,
+            entropy: decode.entropy,
+            logprob: decode.logprob,
+        };
+        let biased = bias.map(|bias| Biased::new(bias, &self.vocabulary));
+        let (said, no_speech) =
+            pooled.state.full(&params, pcm, biased.as_ref().map(|biased| biased as &dyn raw::Filter))?;
+        self.state = Some(pooled); // after an error it is dropped instead
+        let ids: Vec<i32> = said.iter().map(|said| said.id).collect();
+        let honest = |n: usize, p: f32| match &biased {
+            Some(biased) => biased.unbiased(ids.get(..=n).unwrap_or_default(), p),
+            None => p,
+        };
+        let token = |(n, said): (usize, &raw::Said)| Token {
+            bytes: self.vocabulary.bytes(usize::try_from(said.id).unwrap_or(usize::MAX)).to_vec(),
+            p: honest(n, said.p),
+        };
+        let tokens = said.iter().enumerate().map(token).collect();
+        Ok((tokens, no_speech, biased.map_or(0, |biased| biased.bonuses())))
+    }
+}
+
+impl Recognizer for Whisper {
+    fn recognize(&mut self, pcm: &[f32], bias: Option<&dyn Bias>) -> Result<Hypothesis, Failure> {
+        let began = (self.options.clock)();
+        let mut hypothesis = Hypothesis {
+            model: self.options.name.clone(),
+            dictionary: bias.map_or_else(String::new, |bias| bias.version().to_owned()),
+            no_speech: 1.0,
+            ..Hypothesis::default()
+        };
+        for window in pcm.chunks(WINDOW) {
+            let (tokens, no_speech, bonuses) =
+                self.decode(window, bias).map_err(|error| Failure::Failed(error.to_string()))?;
+            hypothesis.tokens.extend(tokens);
+            hypothesis.no_speech = hypothesis.no_speech.min(no_speech);
+            hypothesis.bonuses = hypothesis.bonuses.saturating_add(bonuses);
+        }
+        settle(&mut hypothesis, pcm.len() as f32 / 16_000.0, &self.manifest);
+        let spent = (self.options.clock)().since(began);
+        hypothesis.decode_ms = u32::try_from(spent.as_millis()).unwrap_or(u32::MAX);
+        Ok(hypothesis)
+    }
+}
+
+/// Makes text and confidence of the tokens, and drops what is not believed.
+fn settle(hypothesis: &mut Hypothesis, seconds: f32, manifest: &Manifest) {
+    let mut tokens = plausible::without_loops(std::mem::take(&mut hypothesis.tokens), manifest.reject.repeats);
+    if let Some(first) = tokens.first_mut() {
+        let blank = first.bytes.iter().take_while(|byte| **byte == b' ').count();
+        first.bytes.drain(..blank);
+    }
+    let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.bytes.clone()).collect();
+    hypothesis.text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+    hypothesis.confidence = tokens.iter().map(|token| token.p).sum::<f32>() / tokens.len().max(1) as f32;
+    hypothesis.tokens = tokens;
+    if !plausible::believed(hypothesis, seconds, &manifest.decode, &manifest.reject) {
+        hypothesis.text.clear();
+        hypothesis.tokens.clear();
+        hypothesis.confidence = 0.0;
+    }
+}
+
+/// Compares the file with its manifest.
+fn verify<R: Read + Seek>(reader: &mut R, manifest: &Manifest) -> Result<(), OpenError> {
+    let Some(expected) = &manifest.file else { return Ok(()) };
+    let found = reader.seek(SeekFrom::End(0)).map_err(GgmlError::Io)?;
+    if found != expected.bytes {
+        return Err(OpenError::Size { found, expected: expected.bytes });
+    }
+    reader.seek(SeekFrom::Start(0)).map_err(GgmlError::Io)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let got = reader.read(&mut buffer).map_err(GgmlError::Io)?;
+        let Some(bytes) = buffer.get(..got).filter(|bytes| !bytes.is_empty()) else { break };
+        hash.update(bytes);
+    }
+    let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    if found.eq_ignore_ascii_case(&expected.sha256) {
+        return Ok(());
+    }
+    Err(OpenError::Checksum { found, expected: expected.sha256.clone() })
+}
+
+#[cfg(test)]
+mod tests;
