@@ -5,6 +5,7 @@ pub mod deliver;
 pub mod lookup;
 pub mod media;
 pub mod sip;
+pub mod workers;
 
 use crate::media::StreamEvent;
 use crate::pbx::Observed;

@@ -3,6 +3,8 @@
 pub mod eval;
 pub mod model;
 pub mod score;
+pub mod transcribe;
+pub mod worker;
 
 use std::process::ExitCode;
 
@@ -26,6 +28,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Eval(eval::EvalArgs),
+    Transcribe(transcribe::TranscribeArgs),
+    #[command(hide = true)]
+    Worker(worker::WorkerArgs),
 }
 
 /// Reads the arguments, runs the subcommand and gives the exit code.
@@ -43,6 +48,8 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result {
     match command {
         Command::Eval(args) => eval::run(args),
+        Command::Transcribe(args) => transcribe::run(args),
+        Command::Worker(args) => worker::run(args),
     }
 }
 

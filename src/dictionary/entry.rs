@@ -1,7 +1,9 @@
 //! One word of the municipality: how it is written, how it is spoken, what it is.
 
+use serde::{Deserialize, Serialize};
+
 /// A word as imported.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// The official spelling, as typed (髙 and 高 are different words).
     pub surface: String,

@@ -27,6 +27,7 @@ use crate::speech::{Bias, Hypothesis};
 #[derive(Debug)]
 pub struct Dictionary {
     version: String,
+    settings: Settings,
     entries: Vec<Entry>,
     bias: Option<Arc<bias::TrieBias>>,
     corrector: Option<correct::Corrector>,
@@ -47,7 +48,22 @@ impl Dictionary {
         let bias = (settings.bias && !entries.is_empty())
             .then(|| Arc::new(bias::TrieBias::new(&entries, settings, version.clone())));
         let corrector = (settings.correct && !entries.is_empty()).then(|| correct::Corrector::new(&entries, settings));
-        Self { version, entries, bias, corrector }
+        Self { version, settings: settings.clone(), entries, bias, corrector }
+    }
+
+    /// The content for another process: entries and thresholds, from which [`Dictionary::from_bytes`] makes the same version.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let settings = Settings { files: Vec::new(), ..self.settings.clone() };
+        serde_json::to_vec(&(settings, &self.entries)).unwrap_or_default()
+    }
+
+    /// The dictionary that [`Dictionary::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// When it was written by another version of this program.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        let (settings, entries): (Settings, Vec<Entry>) = serde_json::from_slice(bytes)?;
+        Ok(Self::of_entries(entries, &settings))
     }
 
     /// A dictionary without words: it changes nothing and its version is empty.
@@ -93,4 +109,20 @@ fn version(entries: &[Entry], settings: &Settings) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_process_gets_the_same_version() {
+        let bytes = include_bytes!("../../samples/dictionary.csv");
+        let settings = Settings { correct_below: 0.7, bias_rise_nats: 1.1, ..Settings::default() };
+        let here = Dictionary::load(&[Source { name: "dictionary.csv", bytes }], &settings).unwrap();
+        let there = Dictionary::from_bytes(&here.to_bytes()).unwrap();
+        assert_eq!((there.version(), there.entries()), (here.version(), here.entries()));
+        assert_ne!(here.version(), "");
+        assert!(Dictionary::from_bytes(b"[1]").is_err());
+    }
 }

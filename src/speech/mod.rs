@@ -1,12 +1,14 @@
 //! Utterances in, hypotheses out.
 //!
 //! In: PCM of one stream, cut into utterances by `vad` and `endpoint`. Out: a [`Hypothesis`] or a [`Failure`] per job; nothing is lost in
-//! between. The work is done in worker processes that speak `worker`'s protocol; `whisper` is the only recogniser of this version.
+//! between. `schedule` says which job is next, worker processes do the work and speak `protocol`; `whisper` is the only recogniser of this version.
 
 pub mod endpoint;
 pub mod ggml;
 pub mod manifest;
 pub mod plausible;
+pub mod protocol;
+pub mod schedule;
 pub mod settings;
 mod tone;
 pub mod vad;
@@ -77,6 +79,8 @@ pub struct Job {
     pub id: u64,
     /// What it is for.
     pub kind: JobKind,
+    /// Whose sound it is; the texts of one stream come out in order.
+    pub stream: StreamId,
     /// Sample rate of `pcm` in Hz (8000 or 16000).
     pub rate: u32,
     /// The sound, full scale ±32768.

@@ -58,7 +58,7 @@ impl Default for Settings {
             vad_threshold: 0.4,
             energy_floor_dbfs: -60.0,
             pre_roll_ms: 250,
-            hangover_ms: 600,
+            hangover_ms: 700,
             min_speech_ms: 200,
             max_utterance_ms: 14_000,
         }

@@ -1,0 +1,449 @@
+//! The worker processes: starts them, feeds them from the [`Schedule`], replaces those that die or hang, hands outcomes to the hub.
+//!
+//! One task for each worker. A worker has one job at a time; one that does not answer within the job's patience is killed. No job is lost: what
+//! waited still waits, what ran is tried once more by another process.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{sleep, timeout};
+use tracing::{error, info, warn};
+
+use crate::bridge::{Input, now};
+use crate::dictionary::Dictionary;
+use crate::speech::protocol::{Decoder, FromWorker, Hello, Message, ProtocolError, Sound, ToWorker, VERSION, Words};
+use crate::speech::schedule::{Load, Schedule};
+use crate::speech::settings::Settings;
+use crate::speech::{Job, Outcome};
+
+/// Waits between attempts to start a worker that does not start.
+const RESTART: [u64; 5] = [1, 2, 5, 15, 30];
+/// How long running jobs may go on after the stop, before their workers are killed.
+const STOP: Duration = Duration::from_secs(3);
+
+/// Why no worker can work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The executable could not be started.
+    #[error(
+        "worker {path}: {source}; expected this program itself to start again. Was it moved or replaced while it ran?"
+    )]
+    Spawn {
+        /// The executable.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The worker said that it cannot work.
+    #[error("{0}")]
+    Refused(String),
+    /// It did not come up.
+    #[error(
+        "worker of {model}: not ready within {seconds} s. Is the disk or the machine overloaded? (`[speech] start_timeout_ms`)"
+    )]
+    Slow {
+        /// The model.
+        model: PathBuf,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// It ended without a word.
+    #[error("worker of {model}: it ended while it started ({status}); its standard error says why")]
+    Ended {
+        /// The model.
+        model: PathBuf,
+        /// How it ended.
+        status: String,
+    },
+    /// It does not speak our protocol.
+    #[error("worker: {0}; install the same version of bridge and worker")]
+    Protocol(#[from] ProtocolError),
+    /// This program cannot recognise.
+    #[error(
+        "this program was built without recognition; build it with the feature `whisper` (on by default), or set `transcribe = false` for every line"
+    )]
+    NotBuilt,
+}
+
+/// What the workers did and have to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counters {
+    /// Jobs that wait and run.
+    pub load: Load,
+    /// Utterances recognised.
+    pub decodes: u64,
+    /// Jobs that failed twice.
+    pub failures: u64,
+    /// Workers that were replaced.
+    pub restarts: u64,
+    /// Milliseconds that the workers decoded.
+    pub decode_ms: u64,
+}
+
+/// The pool; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Workers {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    executable: PathBuf,
+    schedule: Mutex<Schedule>,
+    words: Mutex<Words>,
+    wake: Notify,
+    stopping: watch::Sender<bool>,
+    /// Process ids by slot, 0 where none runs.
+    pids: Vec<AtomicU32>,
+    running: AtomicU32,
+    ended: Notify,
+    decodes: AtomicU64,
+    failures: AtomicU64,
+    restarts: AtomicU64,
+    decode_ms: AtomicU64,
+}
+
+/// Starts the workers and waits until they are ready. Outcomes go to `hub`; while it is full, workers wait.
+///
+/// # Errors
+/// When a worker cannot be started or says that it cannot work: missing or damaged model, wrong language, built without recognition.
+pub async fn spawn(
+    settings: &Settings,
+    dictionary: Arc<Dictionary>,
+    hub: mpsc::Sender<Input>,
+) -> Result<Workers, Error> {
+    let executable =
+        std::env::current_exe().map_err(|source| Error::Spawn { path: PathBuf::from("/proc/self/exe"), source })?;
+    spawn_with(executable, settings, dictionary, hub).await
+}
+
+/// As [`spawn`], with another executable that has the subcommand `worker`.
+///
+/// # Errors
+/// As [`spawn`].
+pub async fn spawn_with(
+    executable: PathBuf,
+    settings: &Settings,
+    dictionary: Arc<Dictionary>,
+    hub: mpsc::Sender<Input>,
+) -> Result<Workers, Error> {
+    if cfg!(not(feature = "whisper")) {
+        return Err(Error::NotBuilt);
+    }
+    let count = count(settings.workers);
+    let shared = Arc::new(Shared {
+        settings: settings.clone(),
+        executable,
+        schedule: Mutex::new(Schedule::new(settings)),
+        words: Mutex::new(words(&dictionary)),
+        wake: Notify::new(),
+        stopping: watch::Sender::new(false),
+        pids: (0..count).map(|_| AtomicU32::new(0)).collect(),
+        running: AtomicU32::new(0),
+        ended: Notify::new(),
+        decodes: AtomicU64::new(0),
+        failures: AtomicU64::new(0),
+        restarts: AtomicU64::new(0),
+        decode_ms: AtomicU64::new(0),
+    });
+    let mut ready = Vec::new();
+    for slot in 0..count {
+        ready.push(shared.start(slot).await?);
+    }
+    info!(workers = count, model = %settings.model.display(), "recognition is ready");
+    for (slot, worker) in ready.into_iter().enumerate() {
+        shared.running.fetch_add(1, Ordering::SeqCst);
+        tokio::spawn(run(shared.clone(), slot, worker, hub.clone()));
+    }
+    Ok(Workers { shared })
+}
+
+/// Workers when the settings leave it open: one for every two cores.
+fn count(setting: u16) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if setting > 0 { setting.into() } else { (cores / 2).max(1) }
+}
+
+fn words(dictionary: &Dictionary) -> Words {
+    Words { version: dictionary.version().to_owned(), content: dictionary.to_bytes().into() }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Workers {
+    /// Hands in a job; its outcome comes to the hub.
+    ///
+    /// # Errors
+    /// Gives it back when too much sound waits, or after the stop: its sound is on disk, or waits with the caller.
+    pub fn submit(&self, job: Job) -> Result<(), Job> {
+        if *self.shared.stopping.borrow() {
+            return Err(job);
+        }
+        lock(&self.shared.schedule).submit(job)?;
+        self.shared.wake.notify_waiters();
+        Ok(())
+    }
+
+    /// Every job that starts from now on is decoded with `dictionary`.
+    pub fn set_dictionary(&self, dictionary: &Dictionary) {
+        *lock(&self.shared.words) = words(dictionary);
+    }
+
+    /// What was done and what waits.
+    pub fn counters(&self) -> Counters {
+        let shared = &self.shared;
+        Counters {
+            load: lock(&shared.schedule).load(),
+            decodes: shared.decodes.load(Ordering::Relaxed),
+            failures: shared.failures.load(Ordering::Relaxed),
+            restarts: shared.restarts.load(Ordering::Relaxed),
+            decode_ms: shared.decode_ms.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Process ids of the workers that run.
+    pub fn pids(&self) -> Vec<u32> {
+        self.shared.pids.iter().map(|pid| pid.load(Ordering::SeqCst)).filter(|pid| *pid != 0).collect()
+    }
+
+    /// Takes no more jobs, lets running ones finish (3 s at most), ends the processes. What waited is not decoded.
+    pub async fn stop(self) {
+        self.shared.stopping.send_replace(true);
+        self.shared.wake.notify_waiters();
+        let ended = async {
+            loop {
+                let notified = self.shared.ended.notified();
+                if self.shared.running.load(Ordering::SeqCst) == 0 {
+                    return;
+                }
+                notified.await;
+            }
+        };
+        let _ = timeout(STOP + Duration::from_secs(1), ended).await;
+    }
+}
+
+/// A worker process that is ready.
+#[derive(Debug)]
+struct Worker {
+    child: Child,
+    input: ChildStdin,
+    output: ChildStdout,
+    decoder: Decoder,
+    /// Version of the dictionary that it has.
+    dictionary: String,
+}
+
+impl Worker {
+    async fn send(&mut self, message: &ToWorker) -> Result<(), String> {
+        let mut bytes = Vec::new();
+        message.write(&mut bytes).map_err(|error| error.to_string())?;
+        self.input.write_all(&bytes).await.map_err(|error| format!("the worker takes nothing more: {error}"))
+    }
+
+    /// The next message; `None` when the worker has ended.
+    async fn receive(&mut self) -> Result<Option<FromWorker>, ProtocolError> {
+        let mut buffer = [0; 8_192];
+        loop {
+            if let Some(message) = self.decoder.next()? {
+                return Ok(Some(message));
+            }
+            match self.output.read(&mut buffer).await {
+                Ok(got) if got > 0 => self.decoder.push(buffer.get(..got).unwrap_or_default()),
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    /// Does one job; an error means that the worker is of no more use.
+    async fn work(&mut self, job: &Job, words: &Words) -> Result<Outcome, String> {
+        if self.dictionary != words.version {
+            self.send(&ToWorker::Dictionary(words.clone())).await?;
+            self.dictionary.clone_from(&words.version);
+        }
+        self.send(&ToWorker::Job(Sound { id: job.id, rate: job.rate, pcm: job.pcm.clone() })).await?;
+        match self.receive().await {
+            Ok(Some(FromWorker::Done(done))) if done.id == job.id => Ok(Outcome { id: done.id, result: done.result }),
+            Ok(Some(_)) => Err("the worker answered something else".into()),
+            Ok(None) => Err(format!("the worker ended ({})", self.status().await)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Kills it if it still runs; how it ended.
+    async fn status(&mut self) -> String {
+        let _ = self.child.start_kill();
+        self.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string())
+    }
+}
+
+impl Shared {
+    /// Starts a process and waits until its model is loaded.
+    async fn start(&self, slot: usize) -> Result<Worker, Error> {
+        let patience = Duration::from_millis(self.settings.start_timeout_ms.into());
+        let model = self.settings.model.clone();
+        let mut worker = self.process()?;
+        let pid = worker.child.id().unwrap_or(0);
+        let greeting = ToWorker::Hello(Hello {
+            protocol: VERSION,
+            model: model.clone(),
+            language: self.settings.language.clone(),
+            threads: self.settings.threads.max(1),
+            nice: self.settings.nice,
+        });
+        let _ = worker.send(&greeting).await; // a worker that is gone already shows below
+        let heard = timeout(patience, worker.receive()).await;
+        match heard {
+            Err(_) => Err(Error::Slow { model, seconds: patience.as_secs() }),
+            Ok(Ok(Some(FromWorker::Ready(_)))) => {
+                self.set_pid(slot, pid);
+                Ok(worker)
+            }
+            Ok(Ok(Some(FromWorker::Refused(reason)))) => Err(Error::Refused(reason)),
+            Ok(Ok(_)) => Err(Error::Ended { model, status: worker.status().await }),
+            Ok(Err(error)) => Err(error.into()),
+        }
+    }
+
+    fn process(&self) -> Result<Worker, Error> {
+        let wrong = |source| Error::Spawn { path: self.executable.clone(), source };
+        let mut child = Command::new(&self.executable)
+            .arg("worker")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(wrong)?;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(wrong(std::io::Error::other("it has no pipes")));
+        };
+        Ok(Worker { child, input, output, decoder: Decoder::default(), dictionary: String::new() })
+    }
+
+    fn set_pid(&self, slot: usize, pid: u32) {
+        if let Some(place) = self.pids.get(slot) {
+            place.store(pid, Ordering::SeqCst);
+        }
+    }
+
+    /// Starts a replacement, as often as needed; `None` when the pool stops.
+    async fn replace(&self, slot: usize) -> Option<Worker> {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+        for attempt in 0.. {
+            if *self.stopping.borrow() {
+                return None;
+            }
+            match self.start(slot).await {
+                Ok(worker) => return Some(worker),
+                Err(problem) => {
+                    let wait = RESTART.get(attempt).or(RESTART.last()).copied().unwrap_or(30);
+                    error!(slot, "a worker could not be started again, next try in {wait} s: {problem}");
+                    let _ = timeout(Duration::from_secs(wait), self.stopped()).await;
+                }
+            }
+        }
+        None
+    }
+
+    async fn stopped(&self) {
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+    }
+
+    /// What there is to do next, once there is something; `None` when the pool stops.
+    async fn next(&self) -> Option<Next> {
+        loop {
+            let woken = self.wake.notified(); // before the look, so that no job is missed
+            if *self.stopping.borrow() {
+                return None;
+            }
+            let mut withdrawn = Vec::new();
+            let job = {
+                let mut schedule = lock(&self.schedule);
+                let attempt = schedule.take(now(), &mut withdrawn);
+                attempt.map(|attempt| (schedule.patience(&attempt.job), attempt.job))
+            };
+            if job.is_some() || !withdrawn.is_empty() {
+                return Some(Next { job, withdrawn });
+            }
+            woken.await;
+        }
+    }
+
+    /// Notes what a worker made of a job: the outcome to tell, unless the job is tried again.
+    fn note(&self, id: u64, result: Result<Outcome, String>) -> Option<Outcome> {
+        let mut schedule = lock(&self.schedule);
+        let reason = match result {
+            Ok(Outcome { id, result: Ok(hypothesis) }) => {
+                schedule.done(id);
+                self.decodes.fetch_add(1, Ordering::Relaxed);
+                self.decode_ms.fetch_add(hypothesis.decode_ms.into(), Ordering::Relaxed);
+                return Some(Outcome { id, result: Ok(hypothesis) });
+            }
+            Ok(Outcome { result: Err(failure), .. }) => failure.to_string(),
+            Err(reason) => reason,
+        };
+        let outcome = schedule.failed(id, &reason)?;
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        Some(outcome)
+    }
+}
+
+/// Work for a slot.
+#[derive(Debug)]
+struct Next {
+    /// The job and how long it may take.
+    job: Option<(Duration, Job)>,
+    /// Jobs that came too late.
+    withdrawn: Vec<Outcome>,
+}
+
+/// Runs one slot until the pool stops.
+async fn run(shared: Arc<Shared>, slot: usize, first: Worker, hub: mpsc::Sender<Input>) {
+    let mut worker = Some(first);
+    while let Some(running) = &mut worker {
+        let Some(next) = shared.next().await else { break };
+        for outcome in next.withdrawn {
+            let _ = hub.send(Input::Recognized(outcome)).await;
+        }
+        let Some((patience, job)) = next.job else { continue };
+        let words = lock(&shared.words).clone();
+        let worked = tokio::select! {
+            worked = timeout(patience, running.work(&job, &words)) => worked,
+            () = stopped_for_long(&shared) => break,
+        };
+        let result = worked.unwrap_or_else(|_| Err(format!("no answer within {} ms", patience.as_millis())));
+        if let Err(reason) = &result {
+            warn!(slot, job = job.id, "a worker failed and is replaced: {reason}");
+            worker = None; // kills it
+            shared.set_pid(slot, 0);
+        }
+        let outcome = shared.note(job.id, result);
+        shared.wake.notify_waiters(); // the stream of this job is free for its next one
+        if let Some(outcome) = outcome {
+            let _ = hub.send(Input::Recognized(outcome)).await;
+        }
+        if worker.is_none() {
+            worker = shared.replace(slot).await;
+        }
+    }
+    drop(worker);
+    shared.set_pid(slot, 0);
+    shared.running.fetch_sub(1, Ordering::SeqCst);
+    shared.ended.notify_waiters();
+}
+
+/// Comes back [`STOP`] after the pool began to stop.
+async fn stopped_for_long(shared: &Shared) {
+    shared.stopped().await;
+    sleep(STOP).await;
+}

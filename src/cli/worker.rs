@@ -1,0 +1,181 @@
+//! `kakehashi worker`: one recogniser, driven over standard input and output by the bridge that started it. Not for people.
+//!
+//! It ends when its input ends, also in the middle of a decode: a bridge that was killed leaves no worker behind.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use super::model;
+use crate::dictionary::Dictionary;
+use crate::media::resample::Upsampler;
+use crate::speech::protocol::{
+    Decoder, Done, FromWorker, Hello, Message, ProtocolError, Ready, Sound, ToWorker, VERSION,
+};
+use crate::speech::{Bias, Failure, Recognizer};
+
+/// Recognise what the bridge sends (started by `kakehashi serve`, not by hand).
+#[derive(Debug, clap::Args)]
+pub struct WorkerArgs {}
+
+/// Why a worker ended.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The bridge does not speak this protocol.
+    #[error(
+        "standard input: {0}; expected the bridge of the same version. `kakehashi worker` is started by `kakehashi serve`"
+    )]
+    Protocol(#[from] ProtocolError),
+    /// The first frame is not the one that must come first.
+    #[error("standard input: the first frame is no greeting; `kakehashi worker` is started by `kakehashi serve`")]
+    NoHello,
+    /// The bridge has another version.
+    #[error(
+        "the bridge speaks version {found} of the protocol, this program {VERSION}; install the same version of both"
+    )]
+    Version {
+        /// The bridge's.
+        found: u32,
+    },
+    /// The answer could not be written.
+    #[error("standard output: {0}")]
+    Output(#[from] std::io::Error),
+    /// The model cannot be used (the bridge was told).
+    #[error(transparent)]
+    Model(#[from] model::ModelError),
+    /// The dictionary does not have the version that it should have.
+    #[error(
+        "the dictionary that came has version {found}, not {expected}; install the same version of bridge and worker"
+    )]
+    Dictionary {
+        /// What came.
+        found: String,
+        /// What was announced.
+        expected: String,
+    },
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// When the bridge does not keep to the protocol, or the model cannot be used.
+pub fn run(_: WorkerArgs) -> super::Result {
+    let decoding = Arc::new(AtomicBool::new(false));
+    let (frames, received) = sync_channel(2);
+    let busy = decoding.clone();
+    std::thread::Builder::new().name("input".into()).spawn(move || read(&frames, &busy))?;
+    let mut out = std::io::stdout().lock();
+    Ok(serve(&received, &mut out, &decoding)?)
+}
+
+/// Reads frames until the input ends; then the process ends, whatever it does at that moment.
+fn read(frames: &SyncSender<Result<ToWorker, ProtocolError>>, decoding: &AtomicBool) {
+    let mut input = std::io::stdin().lock();
+    let mut decoder = Decoder::default();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        loop {
+            match decoder.next() {
+                Ok(Some(message)) => {
+                    if frames.send(Ok(message)).is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    let _ = frames.send(Err(error));
+                    return;
+                }
+            }
+        }
+        match input.read(&mut buffer) {
+            Ok(got) if got > 0 => decoder.push(buffer.get(..got).unwrap_or_default()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            _ if decoding.load(Ordering::SeqCst) => {
+                // nobody waits for the text; unwinding would have to wait for whisper.cpp
+                let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+                return;
+            }
+            _ => return,
+        }
+    }
+}
+
+type Frames = Receiver<Result<ToWorker, ProtocolError>>;
+
+fn serve(frames: &Frames, out: &mut impl Write, decoding: &AtomicBool) -> Result<(), WorkerError> {
+    let hello = match frames.recv() {
+        Ok(Ok(ToWorker::Hello(hello))) => hello,
+        Ok(Ok(_)) => return Err(WorkerError::NoHello),
+        Ok(Err(error)) => return Err(error.into()),
+        Err(_) => return Ok(()),
+    };
+    decoding.store(true, Ordering::SeqCst);
+    let mut recognizer = match start(&hello) {
+        Ok(recognizer) => recognizer,
+        Err(error) => {
+            answer(out, &FromWorker::Refused(error.to_string()))?;
+            return Err(error);
+        }
+    };
+    decoding.store(false, Ordering::SeqCst);
+    let name = hello.model.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    answer(out, &FromWorker::Ready(Ready { protocol: VERSION, model: name }))?;
+    let mut bias: Option<Arc<dyn Bias>> = None;
+    while let Ok(frame) = frames.recv() {
+        match frame? {
+            ToWorker::Hello(_) => return Err(WorkerError::NoHello),
+            ToWorker::Dictionary(words) => {
+                let dictionary = Dictionary::from_bytes(&words.content).ok();
+                let found = dictionary.as_ref().map_or("none", Dictionary::version);
+                if found != words.version {
+                    return Err(WorkerError::Dictionary { found: found.to_owned(), expected: words.version });
+                }
+                bias = dictionary.and_then(|dictionary| dictionary.bias());
+            }
+            ToWorker::Job(sound) => {
+                decoding.store(true, Ordering::SeqCst);
+                let result = recognise(recognizer.as_mut(), &sound, bias.as_deref());
+                decoding.store(false, Ordering::SeqCst);
+                answer(out, &FromWorker::Done(Done { id: sound.id, result }))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn start(hello: &Hello) -> Result<Box<dyn Recognizer>, WorkerError> {
+    if hello.protocol != VERSION {
+        return Err(WorkerError::Version { found: hello.protocol });
+    }
+    if let Err(error) = rustix::process::nice(i32::from(hello.nice.min(19))) {
+        eprintln!("kakehashi worker: the priority could not be lowered: {error}");
+    }
+    Ok(model::open(&hello.model, &hello.language, hello.threads)?)
+}
+
+fn recognise(
+    recognizer: &mut dyn Recognizer,
+    sound: &Sound,
+    bias: Option<&dyn Bias>,
+) -> Result<crate::speech::Hypothesis, Failure> {
+    recognizer.recognize(&at_16_khz(&sound.pcm, sound.rate), bias)
+}
+
+/// Samples at 16 kHz, ±1.0, of samples at 8 or 16 kHz.
+pub(super) fn at_16_khz(pcm: &[i16], rate: u32) -> Vec<f32> {
+    if rate == 8_000 {
+        let mut out = Vec::with_capacity(2 * pcm.len());
+        Upsampler::new().push(pcm, &mut out);
+        return out;
+    }
+    pcm.iter().map(|&sample| f32::from(sample) / 32_768.0).collect()
+}
+
+fn answer(out: &mut impl Write, message: &FromWorker) -> Result<(), WorkerError> {
+    let mut bytes = Vec::new();
+    message.write(&mut bytes)?;
+    out.write_all(&bytes)?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,247 @@
+//! Real worker processes on the sample call: text arrives, also when a worker is killed or stopped in the middle of an utterance.
+#![cfg(feature = "whisper")]
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kakehashi::bridge::Input;
+use kakehashi::bridge::workers::{Workers, spawn_with};
+use kakehashi::dictionary::{Dictionary, Settings as Tuning, Source};
+use kakehashi::pbx::StreamId;
+use kakehashi::speech::endpoint::Endpointer;
+use kakehashi::speech::settings::Settings;
+use kakehashi::speech::{Failure, Hypothesis, Job, JobKind, SpeechEventKind, Utterance};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn settings(workers: u16) -> Settings {
+    Settings { workers, job_timeout_ms: 4_000, job_timeout_per_second_ms: 1_000, ..Settings::default() }
+}
+
+/// The utterances of the sample call by channel (0 caller, 1 agent).
+fn utterances() -> Vec<(u128, Utterance)> {
+    let samples: Vec<i16> =
+        hound::WavReader::open("samples/calls/call1.wav").unwrap().into_samples().map(Result::unwrap).collect();
+    let mut found = Vec::new();
+    for channel in 0..2 {
+        let mono: Vec<i16> = samples.chunks_exact(2).map(|pair| pair[channel]).collect();
+        let mut events = Vec::new();
+        let mut endpointer = Endpointer::new(&Settings::default(), 8_000);
+        endpointer.push(0, &mono, &mut events);
+        endpointer.finish(&mut events);
+        for event in events {
+            if let SpeechEventKind::Ended(utterance) = event {
+                found.push((channel as u128, utterance));
+            }
+        }
+    }
+    assert!(found.len() >= 9);
+    found
+}
+
+fn job(id: u64, stream: u128, utterance: &Utterance) -> Job {
+    let (pcm, rate) = (utterance.pcm.clone(), utterance.rate);
+    Job { id, kind: JobKind::LiveFinal, stream: StreamId(Uuid::from_u128(stream)), rate, pcm, deadline: None }
+}
+
+fn dictionary() -> Arc<Dictionary> {
+    let bytes = std::fs::read("samples/dictionary.csv").unwrap();
+    Arc::new(Dictionary::load(&[Source { name: "dictionary.csv", bytes: &bytes }], &Tuning::default()).unwrap())
+}
+
+async fn start(settings: &Settings, dictionary: Arc<Dictionary>) -> (Workers, mpsc::Receiver<Input>) {
+    let (hub, inputs) = mpsc::channel(64);
+    let executable = PathBuf::from(env!("CARGO_BIN_EXE_kakehashi"));
+    (spawn_with(executable, settings, dictionary, hub).await.unwrap(), inputs)
+}
+
+/// The next outcomes in the order in which they come.
+async fn outcomes(inputs: &mut mpsc::Receiver<Input>, count: usize) -> Vec<(u64, Result<Hypothesis, Failure>)> {
+    let mut got = Vec::new();
+    while got.len() < count {
+        let input = tokio::time::timeout(PATIENCE, inputs.recv()).await.expect("an outcome in time").expect("a hub");
+        if let Input::Recognized(outcome) = input {
+            got.push((outcome.id, outcome.result));
+        }
+    }
+    got
+}
+
+fn text_of(results: &HashMap<u64, Result<Hypothesis, Failure>>, ids: impl Iterator<Item = u64>) -> String {
+    ids.map(|id| results[&id].as_ref().unwrap().text.clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sample_call_becomes_text_in_the_order_of_each_stream_and_a_new_dictionary_is_used_at_once() {
+    let (workers, mut inputs) = start(&settings(2), Arc::new(Dictionary::empty())).await;
+    assert_eq!(workers.pids().len(), 2);
+    let said = utterances();
+    for (id, (stream, utterance)) in said.iter().enumerate() {
+        workers.submit(job(id as u64, *stream, utterance)).unwrap();
+    }
+    let got = outcomes(&mut inputs, said.len()).await;
+    for stream in 0..2 {
+        let ids: Vec<u64> = got.iter().map(|one| one.0).filter(|id| said[*id as usize].0 == stream).collect();
+        assert!(ids.is_sorted(), "stream {stream} came as {ids:?}");
+    }
+    let results: HashMap<u64, _> = got.into_iter().collect();
+    let agent = text_of(&results, (0..said.len() as u64).filter(|id| said[*id as usize].0 == 1));
+    for part in
+        ["お電話ありがとうございます", "コールセンター", "地域活動協議会", "お手続きいただけます", "失礼いたします"]
+    {
+        assert!(agent.contains(part), "{part} in {agent}");
+    }
+    assert!(results.values().all(|result| result.as_ref().unwrap().dictionary.is_empty()));
+
+    let words = dictionary();
+    workers.set_dictionary(&words);
+    workers.submit(job(100, 0, &said[0].1)).unwrap();
+    let hypothesis = outcomes(&mut inputs, 1).await.remove(0).1.unwrap();
+    assert_eq!((hypothesis.dictionary.as_str(), hypothesis.model.as_str()), (words.version(), "kakehashi-lab-ja"));
+    let counters = workers.counters();
+    assert_eq!((counters.decodes, counters.failures, counters.restarts), (said.len() as u64 + 1, 0, 0));
+    assert_eq!(counters.load.waiting + counters.load.running, 0);
+    let pids = workers.pids();
+    workers.stop().await;
+    assert!(pids.iter().all(|pid| gone(*pid)), "no worker is left behind");
+}
+
+/// Whether a process has ended (or only waits to be reaped).
+fn gone(pid: u32) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    state.rsplit(") ").next().is_none_or(|rest| rest.is_empty() || rest.starts_with(['Z', 'X']))
+}
+
+/// Sends `signal` to the only worker while it decodes; every job still gets its text.
+async fn survives(signal: Signal) {
+    let (workers, mut inputs) = start(&settings(1), dictionary()).await;
+    let said: Vec<_> = utterances().into_iter().filter(|one| one.0 == 1).collect();
+    let before = workers.pids();
+    for (id, (stream, utterance)) in said.iter().enumerate() {
+        workers.submit(job(id as u64, *stream, utterance)).unwrap();
+    }
+    let mut got = outcomes(&mut inputs, 1).await;
+    while workers.counters().load.running == 0 {
+        tokio::task::yield_now().await;
+    }
+    kill(Pid::from_raw(before[0] as i32), signal).unwrap();
+    got.extend(outcomes(&mut inputs, said.len() - 1).await);
+    let ids: Vec<u64> = got.iter().map(|one| one.0).collect();
+    assert_eq!(ids, (0..said.len() as u64).collect::<Vec<_>>(), "each once, in order");
+    let results: HashMap<u64, _> = got.into_iter().collect();
+    let text = text_of(&results, 0..said.len() as u64);
+    assert!(text.contains("地域活動協議会") && text.contains("午後5時30分"), "{text}");
+    let counters = workers.counters();
+    assert_eq!((counters.restarts, counters.failures), (1, 0));
+    assert_ne!(workers.pids(), before);
+    workers.stop().await;
+    assert!(gone(before[0]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_killed_in_the_middle_of_an_utterance_costs_no_text() {
+    survives(Signal::SIGKILL).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_stopped_in_the_middle_of_an_utterance_costs_no_text() {
+    survives(Signal::SIGSTOP).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_utterance_on_which_two_workers_die_is_told_as_failed_and_the_next_one_is_heard() {
+    let (workers, mut inputs) = start(&settings(1), Arc::new(Dictionary::empty())).await;
+    let said: Vec<_> = utterances().into_iter().filter(|one| one.0 == 1).collect();
+    for try_number in 1..=2 {
+        // stopped first, so that it cannot finish before it is killed
+        let pid = loop {
+            match workers.pids().first() {
+                Some(pid) if workers.counters().restarts + 1 == try_number => break Pid::from_raw(*pid as i32),
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        kill(pid, Signal::SIGSTOP).unwrap();
+        if try_number == 1 {
+            workers.submit(job(1, 1, &said[0].1)).unwrap();
+            workers.submit(job(2, 1, &said[1].1)).unwrap();
+        }
+        while workers.counters().load.running == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        kill(pid, Signal::SIGKILL).unwrap();
+    }
+    let got = outcomes(&mut inputs, 2).await;
+    assert!(matches!(&got[0], (1, Err(Failure::Failed(reason))) if reason.contains("ended")), "{:?}", got[0]);
+    assert!(!got[1].1.as_ref().unwrap().text.is_empty());
+    assert_eq!(workers.counters().failures, 1);
+    workers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_cannot_be_used_is_told_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = std::fs::read("models/kakehashi-lab-ja.bin").unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let manifest = std::fs::read_to_string("models/kakehashi-lab-ja.toml").unwrap();
+    file("other.toml", manifest.replace("eb6bd", "00000").as_bytes());
+    for (model, expected) in [
+        (folder.path().join("none.bin"), vec!["none.bin", "ggml format", "`[speech] model`"]),
+        (file("half.bin", &whole[..whole.len() / 2]), vec!["half.bin", "ends at byte 14134812", "again"]),
+        (file("foreign.bin", b"RIFF0000WAVEfmt "), vec!["foreign.bin", "begins with", "ggml"]),
+        (file("other.bin", &whole), vec!["other.bin", "SHA-256", "manifest", "another"]),
+    ] {
+        let (hub, _inputs) = mpsc::channel(1);
+        let executable = PathBuf::from(env!("CARGO_BIN_EXE_kakehashi"));
+        let settings = Settings { model, ..settings(1) };
+        let error = spawn_with(executable, &settings, Arc::new(Dictionary::empty()), hub).await.unwrap_err();
+        let said = error.to_string();
+        assert!(expected.iter().all(|part| said.contains(part)), "{said}");
+    }
+    let (hub, _inputs) = mpsc::channel(1);
+    let error = spawn_with("/nowhere/kakehashi".into(), &settings(1), Arc::new(Dictionary::empty()), hub).await;
+    assert!(error.unwrap_err().to_string().contains("/nowhere/kakehashi"));
+}
+
+#[test]
+fn a_worker_ends_with_its_bridge_also_while_it_decodes() {
+    use kakehashi::speech::protocol::{Hello, Message, Sound, ToWorker, VERSION};
+    use std::io::{Read, Write};
+    let mut worker = std::process::Command::new(env!("CARGO_BIN_EXE_kakehashi"))
+        .arg("worker")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut frames = Vec::new();
+    let model = Path::new("models/kakehashi-lab-ja.bin").to_path_buf();
+    let hello = Hello { protocol: VERSION, model, language: "ja".into(), threads: 1, nice: 0 };
+    ToWorker::Hello(hello).write(&mut frames).unwrap();
+    let mut input = worker.stdin.take().unwrap();
+    input.write_all(&frames).unwrap();
+    let mut ready = [0; 5];
+    worker.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    assert_eq!(ready[4], 65);
+    frames.clear();
+    for id in 0..50 {
+        let sound = Sound { id, rate: 8_000, pcm: utterances()[0].1.pcm.clone() };
+        ToWorker::Job(sound).write(&mut frames).unwrap();
+    }
+    let feeding = std::thread::spawn(move || {
+        let _ = input.write_all(&frames[..frames.len() / 25]);
+        drop(input); // the bridge is gone
+    });
+    feeding.join().unwrap();
+    let began = std::time::Instant::now();
+    worker.wait().unwrap();
+    assert!(began.elapsed() < PATIENCE);
+}
