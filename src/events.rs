@@ -610,6 +610,11 @@ impl Data {
             _ => Class::Record,
         }
     }
+
+    /// Whether it holds words that somebody said.
+    pub fn carries_text(&self) -> bool {
+        matches!(self, Data::TranscriptFinal(_) | Data::TranscriptDocument(_))
+    }
 }
 
 #[cfg(test)]

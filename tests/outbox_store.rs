@@ -32,6 +32,7 @@ fn batch(contact: u128, first: u64, count: u64) -> Batch {
         },
         keys: vec![ExternalKey { kind: KeyKind::Linkedid, value: contact.to_string() }],
         events: events.collect(),
+        deliver_text: true,
     }
 }
 

@@ -107,6 +107,7 @@ fn batch(contact: u128, count: u64) -> Batch {
         contact: ContactRow { id, site: "s".into(), call, open: true, state: "{}".into() },
         keys: Vec::new(),
         events: (1..=count).map(|sequence| event(id, sequence)).collect(),
+        deliver_text: true,
     }
 }
 

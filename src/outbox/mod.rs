@@ -21,6 +21,8 @@ pub struct Batch {
     pub keys: Vec<ExternalKey>,
     /// Record events in order of `sequence`.
     pub events: Vec<Event>,
+    /// Whether the line's policy lets text leave for the endpoints; without it, events that carry spoken text are kept and shown, not sent.
+    pub deliver_text: bool,
 }
 
 /// The stored state of a contact.

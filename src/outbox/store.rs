@@ -138,6 +138,7 @@ pub struct Listed {
 enum Command {
     Commit(Box<Batch>, Option<oneshot::Sender<()>>),
     Outcome(DeliveryId, Outcome),
+    Flush(oneshot::Sender<()>),
 }
 
 /// The outbox; cheap to clone.
@@ -192,6 +193,16 @@ impl Outbox {
         Ok(wait)
     }
 
+    /// Gives a receiver that resolves when everything that was accepted before is on disk.
+    ///
+    /// # Errors
+    /// When the writer is gone.
+    pub fn flush(&self) -> Result<oneshot::Receiver<()>, Error> {
+        let (done, wait) = oneshot::channel();
+        self.commands.send(Command::Flush(done)).map_err(|_| Error::Stopped)?;
+        Ok(wait)
+    }
+
     /// Records what became of an attempt.
     pub fn record(&self, delivery: DeliveryId, outcome: Outcome) {
         let _ = self.commands.send(Command::Outcome(delivery, outcome));
@@ -238,7 +249,8 @@ impl Outbox {
         })?;
         let parsed = bodies.iter().filter_map(|body| {
             Event::from_json(body)
-                .map_err(|error| tracing::error!(%contact, %error, "a stored event does not parse"))
+                // the reader's own words may quote the event
+                .map_err(|e| tracing::error!(%contact, column = e.column(), "a stored event does not parse"))
                 .ok()
         });
         Ok(parsed.collect())
@@ -465,7 +477,7 @@ impl Writer {
                 }
             }
             for command in group {
-                if let Command::Commit(_, Some(done)) = command {
+                if let Command::Commit(_, Some(done)) | Command::Flush(done) = command {
                     let _ = done.send(());
                 }
             }
@@ -475,17 +487,37 @@ impl Writer {
     fn write(&mut self, group: &[Command]) -> rusqlite::Result<Vec<Committed>> {
         let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let mut written = Vec::new();
+        write_contacts(&transaction, group)?;
         for command in group {
             match command {
                 Command::Commit(batch, _) => {
                     write_batch(&transaction, batch, &self.ids, &mut self.chains, &mut written)?;
                 }
                 Command::Outcome(delivery, outcome) => write_outcome(&transaction, *delivery, outcome)?,
+                Command::Flush(_) => {}
             }
         }
         transaction.commit()?;
         Ok(written)
     }
+}
+
+/// Stores the newest state of each contact of a group, once.
+fn write_contacts(transaction: &Transaction<'_>, group: &[Command]) -> rusqlite::Result<()> {
+    let mut newest: HashMap<ContactId, &ContactRow> = HashMap::new();
+    for command in group {
+        if let Command::Commit(batch, _) = command {
+            newest.insert(batch.contact.id, &batch.contact);
+        }
+    }
+    let mut store = transaction.prepare_cached(
+        "INSERT INTO contact (id, site, pbx, call_key, open, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+         ON CONFLICT (id) DO UPDATE SET open = excluded.open, state = excluded.state",
+    )?;
+    for row in newest.values() {
+        store.execute(params![row.id.to_string(), row.site, row.call.pbx.0, row.call.key, row.open, row.state])?;
+    }
+    Ok(())
 }
 
 fn write_batch(
@@ -497,12 +529,6 @@ fn write_batch(
 ) -> rusqlite::Result<()> {
     let row = &batch.contact;
     let id = row.id.to_string();
-    transaction
-        .prepare_cached(
-            "INSERT INTO contact (id, site, pbx, call_key, open, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-             ON CONFLICT (id) DO UPDATE SET open = excluded.open, state = excluded.state",
-        )?
-        .execute(params![id, row.site, row.call.pbx.0, row.call.key, row.open, row.state])?;
     for key in &batch.keys {
         let kind = serde_json::to_string(&key.kind).unwrap_or_default();
         transaction
@@ -510,7 +536,9 @@ fn write_batch(
             .execute(params![row.site, kind, key.value, id])?;
     }
     for event in &batch.events {
-        written.push(write_event(transaction, event, endpoints, chains)?);
+        let kept_here = !batch.deliver_text && event.data.carries_text();
+        let receivers = if kept_here { &[] } else { endpoints };
+        written.push(write_event(transaction, event, receivers, chains)?);
     }
     if !row.open {
         chains.remove(&row.id);

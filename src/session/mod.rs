@@ -174,6 +174,11 @@ impl Session {
         &self.contact
     }
 
+    /// Whether the line's policy lets text leave for the CRM.
+    pub fn delivers_text(&self) -> bool {
+        self.line.deliver
+    }
+
     /// Uses the site's reloaded directory and dictionary from now on.
     pub fn reload(&mut self, site: Site) {
         self.site = site;

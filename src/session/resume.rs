@@ -24,9 +24,12 @@ pub struct State {
 /// Why a stored contact could not be taken up.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the stored state of a contact cannot be read ({0}); it was written by another version; its events are kept and delivered, export the database before you upgrade"
+    "the stored state of a contact cannot be read (column {column}); it was written by another version; its events are kept and delivered, export the database before you upgrade"
 )]
-pub struct ResumeError(#[from] serde_json::Error);
+pub struct ResumeError {
+    /// Where the state, one line of JSON, is not as expected (what the reader says of it may quote personal data).
+    column: usize,
+}
 
 impl State {
     /// Reads a stored state.
@@ -34,7 +37,7 @@ impl State {
     /// # Errors
     /// When it was written by another version.
     pub fn parse(state: &str) -> Result<State, ResumeError> {
-        Ok(serde_json::from_str(state)?)
+        serde_json::from_str(state).map_err(|error| ResumeError { column: error.column() })
     }
 
     /// The streams whose sound may be on disk, with the wall time of their first sample.
