@@ -1,0 +1,277 @@
+//! The configuration file: composes each stage's own settings and refuses what it does not know.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::call::line::Line;
+use crate::crm::settings::Endpoint;
+use crate::pbx::{PbxId, asterisk, sip};
+
+/// The whole file. Every key has a default; `config/kakehashi.toml` lists them all.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `[node]`.
+    pub node: Node,
+    /// `[log]`.
+    pub log: Log,
+    /// `[[site]]`: municipalities or offices.
+    pub site: Vec<Site>,
+    /// `[[pbx]]`: exchanges.
+    pub pbx: Vec<Pbx>,
+    /// `[[line]]`: what may be done with calls to a dialled line.
+    pub line: Vec<Line>,
+    /// `[sip]`.
+    pub sip: sip::Settings,
+    /// `[media]`.
+    pub media: crate::media::settings::Settings,
+    /// `[speech]`.
+    pub speech: crate::speech::settings::Settings,
+    /// `[dictionary]`.
+    pub dictionary: crate::dictionary::Settings,
+    /// `[outbox]`.
+    pub outbox: crate::outbox::settings::Settings,
+    /// `[[endpoint]]`: receivers of signed webhooks.
+    pub endpoint: Vec<Endpoint>,
+    /// `[panel]`.
+    #[cfg(feature = "web")]
+    pub panel: crate::panel::Settings,
+    /// `[panel]`: kept unread in a build without the panel.
+    #[cfg(not(feature = "web"))]
+    #[serde(skip_serializing)]
+    pub panel: toml::Table,
+}
+
+/// This process among others of the same installation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Node {
+    /// Name of this node; part of the `source` of every event.
+    pub id: String,
+    /// Folder of the outbox and the recordings; one bridge at a time.
+    pub data_dir: PathBuf,
+    /// How long stopping may take until texts and events that wait are left for the next start, in milliseconds.
+    pub drain_ms: u64,
+    /// How often the directory, contacts and dictionary files are looked at for changes, in milliseconds; 0 = only on SIGHUP.
+    pub reload_ms: u64,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self { id: "n1".into(), data_dir: "data".into(), drain_ms: 10_000, reload_ms: 5_000 }
+    }
+}
+
+/// What is written about the bridge's own work. Numbers, names and spoken text never are, at any level.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: Level,
+    /// One JSON object a line instead of text.
+    pub json: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: Level::Info, json: false }
+    }
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Something failed and a person should look.
+    Error,
+    /// Something was not as expected and was dealt with.
+    Warn,
+    /// What the bridge does.
+    Info,
+    /// For whoever looks for a fault.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Level {
+    /// As the filter of the log wants it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+            Level::Trace => "trace",
+        }
+    }
+}
+
+/// One site: its people and its contacts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Site {
+    /// Name in events: letters, digits, `-` and `_`.
+    pub id: String,
+    /// CSV of agents: extension,agent,name,department,tier; empty = none.
+    pub directory: PathBuf,
+    /// CSV of known callers: id,name,number and optionally note,url; empty = none.
+    pub contacts: PathBuf,
+}
+
+/// One exchange and how it is observed: by ARI, by SIP, or both.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pbx {
+    /// Name in events and logs: letters, digits, `-` and `_`.
+    pub id: String,
+    /// The `[[site]]` it belongs to.
+    pub site: String,
+    /// `[pbx.ari]`: an Asterisk that is observed by ARI.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ari: Option<asterisk::Settings>,
+    /// `[pbx.sip]`: an exchange that sends calls to the bridge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sip: Option<sip::PeerSettings>,
+}
+
+impl Pbx {
+    /// Its name as later stages use it.
+    pub fn name(&self) -> PbxId {
+        PbxId(self.id.clone())
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {source}; expected a configuration file, for example config/minimal.toml", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not TOML, or a key that does not exist, or a value of the wrong kind.
+    #[error("{}, line {line}: {problem}; config/kakehashi.toml lists every key with its default", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Values that do not fit together.
+    #[error("{}, {place}: {problem}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// Section and key.
+        place: String,
+        /// What is wrong and what is expected.
+        problem: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks the text of a file; `path` is only used in messages.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place.
+    pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
+        let config: Config = toml::from_str(text).map_err(|error| ConfigError::Syntax {
+            path: path.into(),
+            line: error.span().map_or(1, |span| 1 + text.get(..span.start).unwrap_or("").matches('\n').count()),
+            problem: error.message().trim().replace('\n', " "),
+        })?;
+        config.check().map_err(|(place, problem)| ConfigError::Value { path: path.into(), place, problem })?;
+        Ok(config)
+    }
+
+    /// Whether any call may be transcribed, so that recognisers are needed.
+    pub fn transcribes(&self) -> bool {
+        let others = self.line.iter().find(|line| line.number == "*").is_none_or(|line| line.transcribe);
+        others || self.line.iter().any(|line| line.transcribe)
+    }
+
+    /// Checks what one section alone cannot: names and references.
+    fn check(&self) -> Result<(), (String, String)> {
+        name("[node] id", &self.node.id)?;
+        unique("[[site]]", self.site.iter().map(|site| site.id.as_str()))?;
+        unique("[[pbx]]", self.pbx.iter().map(|pbx| pbx.id.as_str()))?;
+        unique("[[endpoint]]", self.endpoint.iter().map(|endpoint| endpoint.id.as_str()))?;
+        for pbx in &self.pbx {
+            let place = |key: &str| format!("[[pbx]] id = \"{}\": {key}", pbx.id);
+            if !self.site.iter().any(|site| site.id == pbx.site) {
+                let problem = format!("no [[site]] has the id \"{}\"; expected one of them", pbx.site);
+                return Err((place("site"), problem));
+            }
+            if pbx.ari.is_none() && pbx.sip.is_none() {
+                let problem = "neither [pbx.ari] nor [pbx.sip] is there; expected at least one way to observe it";
+                return Err((place("ari, sip"), problem.into()));
+            }
+            if pbx.sip.is_some() && !self.sip.enabled {
+                let problem =
+                    "[pbx.sip] is there but [sip] enabled is false; set it to true, with listen_udp or listen_tcp";
+                return Err((place("sip"), problem.into()));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unique<'a>(section: &str, ids: impl Iterator<Item = &'a str>) -> Result<(), (String, String)> {
+    let mut seen = HashSet::new();
+    for id in ids {
+        name(&format!("{section} id"), id)?;
+        if !seen.insert(id) {
+            return Err((
+                format!("{section} id = \"{id}\""),
+                "this id is there twice; expected a name of its own".into(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn name(place: &str, id: &str) -> Result<(), (String, String)> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if id.is_empty() || id.len() > 64 || !id.chars().all(plain) {
+        let problem = "expected a name of 1 to 64 letters, digits, - and _";
+        return Err((format!("{place} = \"{id}\""), problem.into()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        Config::parse(Path::new("k.toml"), text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_unknown_key_names_its_line() {
+        let error = refused("[node]\nid = \"n1\"\ndata_dri = \"x\"\n");
+        assert!(error.starts_with("k.toml, line 3: unknown field `data_dri`"), "{error}");
+    }
+
+    #[test]
+    fn a_pbx_of_no_site_and_one_that_nobody_observes_are_refused() {
+        let error = refused("[[pbx]]\nid = \"a\"\nsite = \"osaka\"\n");
+        assert!(error.contains("[[pbx]] id = \"a\": site: no [[site]]"), "{error}");
+        let error = refused("[[site]]\nid = \"osaka\"\n[[pbx]]\nid = \"a\"\nsite = \"osaka\"\n");
+        assert!(error.contains("neither [pbx.ari] nor [pbx.sip]"), "{error}");
+    }
+
+    #[test]
+    fn ids_are_names_and_their_own() {
+        assert!(refused("[[site]]\nid = \"a b\"\n").contains("[[site]] id = \"a b\""));
+        assert!(refused("[[site]]\nid = \"a\"\n[[site]]\nid = \"a\"\n").contains("twice"));
+    }
+}
