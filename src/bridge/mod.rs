@@ -2,11 +2,20 @@
 
 pub mod ari;
 pub mod deliver;
+pub mod hub;
+pub mod listener;
 pub mod lookup;
 pub mod media;
+pub mod readback;
+pub mod reload;
 pub mod sip;
+pub mod start;
 pub mod workers;
 
+use tokio::sync::oneshot;
+
+use crate::call::ContactId;
+use crate::events::Match;
 use crate::media::StreamEvent;
 use crate::pbx::Observed;
 use crate::speech::{Outcome, SpeechEvent};
@@ -22,6 +31,26 @@ pub enum Input {
     Speech(SpeechEvent),
     /// From the worker pool.
     Recognized(Outcome),
+    /// From a look-up: who has the number; `None` when it failed or took too long.
+    LookedUp {
+        /// The contact that asked.
+        contact: ContactId,
+        /// The number that was looked up.
+        number: String,
+        /// Who has it.
+        matches: Option<Vec<Match>>,
+    },
+    /// From the disk.
+    ReadBack(readback::Read),
+    /// The site's files were read again.
+    Reloaded(hub::Fresh),
+    /// End every contact, finish what can be finished until then, and answer.
+    Stop {
+        /// When the hub ends whatever is left.
+        until: crate::time::Mono,
+        /// Answered at the end.
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// Reads both clocks.

@@ -20,7 +20,7 @@ use crate::dictionary::Dictionary;
 use crate::speech::protocol::{Decoder, FromWorker, Hello, Message, ProtocolError, Sound, ToWorker, VERSION, Words};
 use crate::speech::schedule::{Load, Schedule};
 use crate::speech::settings::Settings;
-use crate::speech::{Job, Outcome};
+use crate::speech::{Job, JobKind, Outcome};
 
 /// Waits between attempts to start a worker that does not start.
 const RESTART: [u64; 5] = [1, 2, 5, 15, 30];
@@ -191,6 +191,11 @@ impl Workers {
         lock(&self.shared.schedule).submit(job)?;
         self.shared.wake.notify_waiters();
         Ok(())
+    }
+
+    /// Whether `samples` more of this kind may wait; for who would have to read them from disk first.
+    pub fn has_room(&self, kind: JobKind, samples: usize, rate: u32) -> bool {
+        lock(&self.shared.schedule).has_room(kind, samples, rate)
     }
 
     /// Every job that starts from now on is decoded with `dictionary`.

@@ -62,6 +62,11 @@ impl Queue {
         Self { jobs: VecDeque::new(), waiting: 0, limit: u64::from(seconds) * 1_000_000 }
     }
 
+    /// One job always has a place, however long it is.
+    fn takes(&self, micros: u64) -> bool {
+        self.jobs.is_empty() || self.waiting + micros <= self.limit
+    }
+
     fn push_back(&mut self, attempt: Attempt) {
         self.waiting += micros(&attempt.job);
         self.jobs.push_back(attempt);
@@ -104,11 +109,20 @@ impl Schedule {
     /// Gives it back when as much sound of its kind waits as may; it can be handed in again later, or read from disk.
     pub fn submit(&mut self, job: Job) -> Result<(), Job> {
         let queue = self.queue(job.kind);
-        if !queue.jobs.is_empty() && queue.waiting + micros(&job) > queue.limit {
+        if !queue.takes(micros(&job)) {
             return Err(job);
         }
         queue.push_back(Attempt { job, failed: 0 });
         Ok(())
+    }
+
+    /// Whether [`Schedule::submit`] would take a job of this kind and length.
+    pub fn has_room(&self, kind: JobKind, samples: usize, rate: u32) -> bool {
+        let queue = match kind {
+            JobKind::LiveFinal => &self.live,
+            JobKind::CatchUp => &self.catch_up,
+        };
+        queue.takes(samples as u64 * 1_000_000 / u64::from(rate.max(1)))
     }
 
     /// The next job for a free worker. Jobs whose deadline has passed come out as `withdrawn` instead.

@@ -1,0 +1,421 @@
+//! The hub: one thread that owns every session, hands it its inputs, and carries out what it asks for.
+//!
+//! It runs on a thread of its own because accepting an event may wait for the disk: while the outbox is full, the drivers wait, and nothing is
+//! dropped. Everything that is kept here is bounded by the number of contacts and of utterances that a session may have.
+
+use std::collections::{BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::deliver::Deliverer;
+use super::lookup::LookUps;
+use super::readback::{Read, ReadBack, Request};
+use super::workers::Workers;
+use super::{Input, now};
+use crate::call::ContactId;
+use crate::call::line::Lines;
+use crate::call::number::Number;
+use crate::events::{EndReason, Event};
+use crate::media::segment;
+use crate::media::{StreamEvent, StreamEventKind};
+use crate::outbox::store::Outbox;
+use crate::outbox::{Batch, ContactRow};
+use crate::pbx::{CallKey, Observed, PbxId, Signal, StreamId};
+use crate::session::{Opening, Output, Session, Site, State};
+use crate::speech::{SpeechEvent, SpeechEventKind};
+use crate::time::{Mono, Now, Wall};
+
+mod orphans;
+mod work;
+
+use orphans::Orphans;
+use work::Work;
+
+/// The most contacts at once; more calls than that are not observed, and said not to be.
+pub const MAX_CONTACTS: usize = 20_000;
+
+/// What one site's sessions need from outside.
+#[derive(Clone)]
+pub struct SiteSetup {
+    /// What sessions share.
+    pub site: Site,
+    /// Who is calling.
+    pub look_ups: LookUps,
+    /// The exchanges of the site.
+    pub exchanges: Vec<PbxId>,
+}
+
+/// Values that were read again from a site's files.
+#[derive(Clone, Debug)]
+pub struct Fresh {
+    /// Sites with their new directories and the new dictionary.
+    pub sites: Vec<Site>,
+}
+
+/// Everything that the hub works with.
+pub struct Setup {
+    /// The sites.
+    pub sites: Vec<SiteSetup>,
+    /// Policies of dialled lines.
+    pub lines: Arc<Lines>,
+    /// Where events are accepted.
+    pub outbox: Outbox,
+    /// Where realtime events go.
+    pub deliverer: Deliverer,
+    /// Shows a realtime event on the panel.
+    pub show: Box<dyn Fn(&Event) + Send>,
+    /// The recognisers; `None` when nothing is transcribed.
+    pub workers: Option<Workers>,
+    /// Reads sound back.
+    pub read_back: ReadBack,
+    /// Folder of the recordings.
+    pub audio: PathBuf,
+    /// To the hub itself, for look-ups.
+    pub inputs: mpsc::Sender<Input>,
+}
+
+struct Hub {
+    setup: Setup,
+    sessions: HashMap<ContactId, Session>,
+    /// The running contact of each call; a call whose contact was ended by a restart gets a new one.
+    calls: HashMap<CallKey, ContactId>,
+    streams: HashMap<StreamId, ContactId>,
+    due: BTreeSet<(Mono, ContactId)>,
+    due_of: HashMap<ContactId, Mono>,
+    work: Work,
+    orphans: Orphans,
+    stop: Option<(Mono, oneshot::Sender<()>)>,
+}
+
+/// Takes up what was left open, then runs until it is stopped. Blocks: give it a thread of its own inside the runtime.
+pub fn run(setup: Setup, inputs: mpsc::Receiver<Input>) {
+    let handle = tokio::runtime::Handle::current();
+    let mut hub = Hub {
+        work: Work::new(setup.workers.clone(), setup.read_back.clone()),
+        setup,
+        sessions: HashMap::new(),
+        calls: HashMap::new(),
+        streams: HashMap::new(),
+        due: BTreeSet::new(),
+        due_of: HashMap::new(),
+        orphans: Orphans::default(),
+        stop: None,
+    };
+    hub.resume(now());
+    handle.block_on(hub.serve(inputs));
+}
+
+impl Hub {
+    async fn serve(mut self, mut inputs: mpsc::Receiver<Input>) {
+        loop {
+            if let Some((until, _)) = &self.stop
+                && (self.sessions.is_empty() || *until <= now().mono)
+            {
+                break;
+            }
+            let wait = self.next_due();
+            tokio::select! {
+                input = inputs.recv() => match input {
+                    Some(input) => self.handle(now(), input),
+                    None => break,
+                },
+                () = tokio::time::sleep_until(wait) => self.handle_timeouts(now()),
+            }
+        }
+        if let Some((_, done)) = self.stop.take() {
+            let _ = done.send(());
+        }
+    }
+
+    fn next_due(&self) -> Instant {
+        let now = now().mono;
+        let due = self.due.first().map(|(due, _)| *due);
+        let stop = self.stop.as_ref().map(|(until, _)| *until);
+        let at = [due, stop, self.work.due(now)].into_iter().flatten().min();
+        Instant::now() + at.map_or(std::time::Duration::from_secs(3_600), |at| at.since(now))
+    }
+
+    fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Observed(observed) => self.observed(now, &observed),
+            Input::Stream(event) => self.stream(event),
+            Input::Speech(event) => self.speech(event, false),
+            Input::Recognized(outcome) => {
+                if let Some(task) = self.work.finished(outcome.id) {
+                    self.with(task.contact, |session| {
+                        session.handle_outcome(now, task.stream, task.number, outcome.result)
+                    });
+                }
+                self.feed_workers(now);
+            }
+            Input::LookedUp { contact, number, matches } => {
+                self.with(contact, |session| session.handle_look_up(now, &number, matches));
+            }
+            Input::ReadBack(read) => self.read_back(now, read),
+            Input::Reloaded(fresh) => self.reloaded(fresh),
+            Input::Stop { until, done } => {
+                let open: Vec<ContactId> = self.sessions.keys().copied().collect();
+                for contact in open {
+                    self.with(contact, |session| session.end(now, EndReason::BridgeRestart));
+                }
+                self.stop = Some((until, done));
+            }
+        }
+    }
+
+    fn observed(&mut self, now: Now, observed: &Observed) {
+        let known = self.calls.get(&observed.call).copied();
+        let running = known.filter(|id| self.sessions.get(id).is_some_and(|s| s.contact().ended.is_none()));
+        let contact = match (running, &observed.signal) {
+            (Some(contact), _) => contact,
+            (None, Signal::CallAppeared { caller, called, .. }) => {
+                let Some(contact) = self.open(observed, caller, called) else { return };
+                return self.after(now, contact);
+            }
+            // what comes after the end of a contact belongs to it (the end of a stream, of a leg)
+            (None, _) => match known {
+                Some(contact) => contact,
+                None => return,
+            },
+        };
+        if let Signal::StreamAdded { stream, .. } = &observed.signal {
+            self.streams.insert(*stream, contact);
+        }
+        self.with(contact, |session| session.handle_signal(observed.at, &observed.signal));
+        if let Signal::StreamAdded { stream, .. } = &observed.signal {
+            for early in self.orphans.take(*stream) {
+                self.handle(now, early);
+            }
+        }
+    }
+
+    /// A contact for a call that was not known.
+    fn open(&mut self, observed: &Observed, caller: &crate::pbx::Identity, called: &str) -> Option<ContactId> {
+        if self.stop.is_some() {
+            return None;
+        }
+        if self.sessions.len() >= MAX_CONTACTS {
+            tracing::error!(contacts = MAX_CONTACTS, "too many contacts at once; a call is not observed");
+            return None;
+        }
+        let setup = self.setup.sites.iter().find(|setup| setup.exchanges.contains(&observed.call.pbx))?;
+        let line = self.setup.lines.policy(called);
+        let make = |salt| {
+            let (call, line) = (observed.call.clone(), line.clone());
+            let opening = Opening { call, salt, caller, called, line, first: &observed.signal };
+            Session::open(observed.at, setup.site.clone(), opening)
+        };
+        let mut session = make(0);
+        let used = self.sessions.contains_key(&session.id())
+            || self.setup.outbox.contact(session.id()).is_ok_and(|row| row.is_some());
+        if used {
+            session = make(u64::try_from(observed.at.wall.0).unwrap_or(1));
+        }
+        let contact = session.id();
+        self.sessions.insert(contact, session);
+        self.calls.insert(observed.call.clone(), contact);
+        Some(contact)
+    }
+
+    fn stream(&mut self, event: StreamEvent) {
+        match self.streams.get(&event.stream).copied() {
+            Some(contact) => self.with(contact, |session| session.handle_stream(&event)),
+            None => self.orphans.keep(event.stream, Input::Stream(event)),
+        }
+    }
+
+    fn speech(&mut self, event: SpeechEvent, from_disk: bool) {
+        match self.streams.get(&event.stream).copied() {
+            Some(contact) => self.with(contact, |session| session.handle_speech(event, from_disk)),
+            None => self.orphans.keep(event.stream, Input::Speech(event)),
+        }
+    }
+
+    fn read_back(&mut self, now: Now, read: Read) {
+        match read {
+            Read::Spoken { stream, utterance } => {
+                self.speech(SpeechEvent { stream, at: now, kind: SpeechEventKind::Ended(utterance) }, true);
+            }
+            Read::Finished { stream, summary } => {
+                self.work.read_finished();
+                self.stream(StreamEvent { stream, at: now, kind: StreamEventKind::Closed(summary) });
+            }
+            Read::Sound { id, pcm } => {
+                self.work.read_finished();
+                if let Some((task, failure)) = self.work.sound(id, pcm) {
+                    self.with(task.contact, |session| {
+                        session.handle_outcome(now, task.stream, task.number, Err(failure))
+                    });
+                }
+            }
+        }
+        self.feed_workers(now);
+    }
+
+    fn feed_workers(&mut self, now: Now) {
+        for (task, failure) in self.work.feed(now.mono) {
+            self.with(task.contact, |session| session.handle_outcome(now, task.stream, task.number, Err(failure)));
+        }
+    }
+
+    fn handle_timeouts(&mut self, now: Now) {
+        while let Some((due, contact)) = self.due.first().copied().filter(|(due, _)| *due <= now.mono) {
+            self.due.remove(&(due, contact));
+            self.due_of.remove(&contact);
+            self.with(contact, |session| session.handle_timeout(now));
+        }
+        self.feed_workers(now);
+    }
+
+    fn reloaded(&mut self, fresh: Fresh) {
+        for site in fresh.sites {
+            for setup in self.setup.sites.iter_mut().filter(|setup| setup.site.id == site.id) {
+                setup.site = site.clone();
+            }
+            let (contacts, id): (Vec<ContactId>, &str) = (self.sessions.keys().copied().collect(), &site.id);
+            for contact in contacts {
+                if let Some(session) = self.sessions.get_mut(&contact).filter(|s| s.contact().site == id) {
+                    session.reload(site.clone());
+                }
+            }
+            if let Some(workers) = &self.setup.workers {
+                workers.set_dictionary(&site.dictionary);
+            }
+        }
+    }
+
+    /// Hands an input to a session and carries out what it asks for. A panic ends this contact with a reason, never the process.
+    fn with(&mut self, contact: ContactId, input: impl FnOnce(&mut Session)) {
+        let now = now();
+        let Some(session) = self.sessions.get_mut(&contact) else { return };
+        if catch_unwind(AssertUnwindSafe(|| input(session))).is_err() {
+            tracing::error!(%contact, "a session panicked; the contact ends here");
+            let ended = catch_unwind(AssertUnwindSafe(|| session.end(now, EndReason::BridgeError)));
+            if ended.is_err() {
+                self.forget(contact);
+                return;
+            }
+        }
+        self.after(now, contact);
+    }
+
+    /// Carries out the outputs of a session.
+    fn after(&mut self, now: Now, contact: ContactId) {
+        let Some(session) = self.sessions.get_mut(&contact) else { return };
+        let (mut records, mut realtime, mut tasks, mut store) = (Vec::new(), Vec::new(), Vec::new(), false);
+        while let Some(output) = session.poll() {
+            match output {
+                Output::Record(event) => records.push(event),
+                Output::Realtime(event) => realtime.push(event),
+                Output::Save => store = true,
+                Output::LookUp(number) => look_up(&self.setup, contact, &session.contact().site, number),
+                Output::Recognize(task) => tasks.push(task),
+                Output::CatchUp { stream, done } => self.work.read_stream(Request::Stream { stream, done }),
+            }
+        }
+        let finished = session.finished();
+        if store || finished || !records.is_empty() {
+            let batch = Batch {
+                contact: ContactRow {
+                    id: contact,
+                    site: session.contact().site.clone(),
+                    call: session.contact().call.clone(),
+                    open: !finished,
+                    state: session.state(),
+                },
+                keys: session.contact().keys.clone(),
+                events: records,
+                deliver_text: session.delivers_text(),
+            };
+            if let Err(error) = self.setup.outbox.submit(batch) {
+                tracing::error!(%error, "an event could not be accepted");
+            }
+        }
+        for event in realtime {
+            (self.setup.show)(&event);
+            if !self.setup.deliverer.realtime(event) {
+                tracing::warn!(%contact, "too many realtime events wait; one was dropped");
+            }
+        }
+        let due = session.due();
+        for task in tasks {
+            self.work.add(contact, task);
+        }
+        self.set_due(contact, if finished { None } else { due });
+        if finished {
+            self.forget(contact);
+        }
+        self.feed_workers(now);
+    }
+
+    fn set_due(&mut self, contact: ContactId, due: Option<Mono>) {
+        if let Some(before) = self.due_of.remove(&contact) {
+            self.due.remove(&(before, contact));
+        }
+        if let Some(due) = due {
+            self.due.insert((due, contact));
+            self.due_of.insert(contact, due);
+        }
+    }
+
+    fn forget(&mut self, contact: ContactId) {
+        self.set_due(contact, None);
+        let Some(session) = self.sessions.remove(&contact) else { return };
+        let call = &session.contact().call;
+        if self.calls.get(call) == Some(&contact) {
+            self.calls.remove(call);
+        }
+        self.streams.retain(|_, of| *of != contact);
+    }
+
+    /// Takes up the contacts that were open when the bridge stopped.
+    fn resume(&mut self, now: Now) {
+        let rows = match self.setup.outbox.open_contacts() {
+            Ok(rows) => rows,
+            Err(error) => {
+                tracing::error!(%error, "open contacts cannot be read; they stay open until the next start");
+                return;
+            }
+        };
+        for row in rows {
+            if let Err(problem) = self.resume_one(now, &row) {
+                tracing::error!(contact = %row.id, problem, "a contact cannot be taken up; its events are kept and delivered");
+            }
+        }
+    }
+
+    fn resume_one(&mut self, now: Now, row: &ContactRow) -> Result<(), String> {
+        let setup = self.setup.sites.iter().find(|setup| setup.site.id == row.site);
+        let site = setup.ok_or_else(|| format!("no [[site]] has the id \"{}\"", row.site))?.site.clone();
+        let state = State::parse(&row.state).map_err(|error| error.to_string())?;
+        let events = self.setup.outbox.events_of(row.id).map_err(|error| error.to_string())?;
+        let audio = &self.setup.audio;
+        let heard = |stream: StreamId| segment::scan(audio, stream).ok().flatten();
+        let end = |(stream, origin): (StreamId, Option<Wall>)| {
+            heard(stream).map(|extent| {
+                let length = crate::time::MediaTime::of_sample(extent.samples, extent.rate).duration();
+                origin.unwrap_or(extent.origin) + length
+            })
+        };
+        let heard_until = state.streams().filter_map(end).max();
+        let session = Session::resume(now, site, &row.state, &events, heard_until).map_err(|e| e.to_string())?;
+        self.streams.extend(state.streams().map(|(stream, _)| (stream, row.id)));
+        self.sessions.insert(row.id, session);
+        self.after(now, row.id);
+        Ok(())
+    }
+}
+
+/// Asks who has a number, on a task of its own.
+fn look_up(setup: &Setup, contact: ContactId, site: &str, number: String) {
+    let Some(found) = setup.sites.iter().find(|setup| setup.site.id == site) else { return };
+    let (look_ups, inputs) = (found.look_ups.clone(), setup.inputs.clone());
+    tokio::runtime::Handle::current().spawn(async move {
+        let matches = look_ups.find(&Number::parse(&number)).await;
+        let _ = inputs.send(Input::LookedUp { contact, number, matches }).await;
+    });
+}

@@ -1,0 +1,225 @@
+//! Recognition that is under way or has to wait: jobs at the workers, utterances whose sound waits on disk, streams to be read back.
+//!
+//! When the workers' queue is full, a recorded utterance waits without its sound, which is read back when there is room; a line that is
+//! transcribed but not recorded waits with its sound, up to a bound, and is then marked failed. Nothing is lost silently.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bridge::readback::{ReadBack, Request};
+use crate::bridge::workers::Workers;
+use crate::call::ContactId;
+use crate::pbx::StreamId;
+use crate::session::Task;
+use crate::speech::{Failure, Job, JobKind};
+use crate::time::Mono;
+
+/// Sound of lines that are not recorded, in samples, that may wait in memory (10 minutes at 8 kHz).
+const MOST_HELD: usize = 10 * 60 * 8_000;
+/// How often room at the workers is looked for while something waits.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// Whose utterance a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) contact: ContactId,
+    pub(super) stream: StreamId,
+    pub(super) number: u32,
+}
+
+/// An utterance that has no place at the workers yet.
+#[derive(Debug)]
+struct Waiting {
+    id: u64,
+    kind: JobKind,
+    rate: u32,
+    from: u64,
+    to: u64,
+    /// `None`: on disk.
+    pcm: Option<Arc<[i16]>>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Work {
+    workers: Option<Workers>,
+    read_back: ReadBack,
+    next: u64,
+    jobs: HashMap<u64, Owner>,
+    live: VecDeque<Waiting>,
+    caught_up: VecDeque<Waiting>,
+    held: usize,
+    streams: VecDeque<Request>,
+    /// The reader is busy.
+    reading: bool,
+    /// What the reader reads for a waiting utterance.
+    fetched: Option<Waiting>,
+    looked: Mono,
+    failed: Vec<(Owner, Failure)>,
+}
+
+impl Work {
+    pub(super) fn new(workers: Option<Workers>, read_back: ReadBack) -> Self {
+        Self {
+            workers,
+            read_back,
+            next: 0,
+            jobs: HashMap::new(),
+            live: VecDeque::new(),
+            caught_up: VecDeque::new(),
+            held: 0,
+            streams: VecDeque::new(),
+            reading: false,
+            fetched: None,
+            looked: Mono(0),
+            failed: Vec::new(),
+        }
+    }
+
+    /// An utterance to recognise; it goes to the workers at the next [`Work::feed`].
+    pub(super) fn add(&mut self, contact: ContactId, task: Task) {
+        let id = self.next;
+        self.next += 1;
+        let owner = Owner { contact, stream: task.stream, number: task.number };
+        if self.workers.is_none() {
+            self.failed.push((owner, Failure::Failed("no recogniser was started".into())));
+            return;
+        }
+        let rate = task.utterance.rate;
+        let (from, to) = (task.utterance.start.to_sample(rate), task.utterance.end.to_sample(rate));
+        let waiting = Waiting { id, kind: task.kind, rate, from, to, pcm: Some(task.utterance.pcm) };
+        let Some(waiting) = self.submit_unless_others_wait(waiting, owner) else { return };
+        self.wait(waiting, owner, task.recorded);
+    }
+
+    fn submit_unless_others_wait(&mut self, waiting: Waiting, owner: Owner) -> Option<Waiting> {
+        if !self.queue(waiting.kind).is_empty() {
+            return Some(waiting);
+        }
+        self.submit(waiting, owner)
+    }
+
+    /// Gives the utterance back when the workers have no room.
+    fn submit(&mut self, mut waiting: Waiting, owner: Owner) -> Option<Waiting> {
+        let (Some(workers), Some(pcm)) = (&self.workers, waiting.pcm.take()) else { return Some(waiting) };
+        let job =
+            Job { id: waiting.id, kind: waiting.kind, stream: owner.stream, rate: waiting.rate, pcm, deadline: None };
+        match workers.submit(job) {
+            Ok(()) => {
+                self.jobs.insert(waiting.id, owner);
+                None
+            }
+            Err(job) => Some(Waiting { pcm: Some(job.pcm), ..waiting }),
+        }
+    }
+
+    fn wait(&mut self, mut waiting: Waiting, owner: Owner, recorded: bool) {
+        let samples = waiting.pcm.as_ref().map_or(0, |pcm| pcm.len());
+        if recorded {
+            waiting.pcm = None;
+        } else if self.held + samples > MOST_HELD {
+            let why = "the recogniser is behind and this line is not recorded; more workers are needed";
+            self.failed.push((owner, Failure::Failed(why.into())));
+            return;
+        } else {
+            self.held += samples;
+        }
+        self.jobs.insert(waiting.id, owner);
+        self.queue(waiting.kind).push_back(waiting);
+    }
+
+    fn queue(&mut self, kind: JobKind) -> &mut VecDeque<Waiting> {
+        match kind {
+            JobKind::LiveFinal => &mut self.live,
+            JobKind::CatchUp => &mut self.caught_up,
+        }
+    }
+
+    /// A job is done: whose it was.
+    pub(super) fn finished(&mut self, id: u64) -> Option<Owner> {
+        self.jobs.remove(&id)
+    }
+
+    /// A stream is to be read back; it waits for its turn.
+    pub(super) fn read_stream(&mut self, request: Request) {
+        self.streams.push_back(request);
+    }
+
+    /// The reader is free again.
+    pub(super) fn read_finished(&mut self) {
+        self.reading = false;
+    }
+
+    /// The sound of a waiting utterance came from disk; tells when it cannot be had.
+    pub(super) fn sound(&mut self, id: u64, pcm: Option<Arc<[i16]>>) -> Option<(Owner, Failure)> {
+        let waiting = self.fetched.take_if(|waiting| waiting.id == id)?;
+        match pcm {
+            Some(pcm) => {
+                self.held += pcm.len();
+                let kind = waiting.kind;
+                self.queue(kind).push_front(Waiting { pcm: Some(pcm), ..waiting });
+                None
+            }
+            None => {
+                let owner = self.jobs.remove(&id)?;
+                Some((owner, Failure::Failed("its sound cannot be read back from disk".into())))
+            }
+        }
+    }
+
+    /// Gives the workers and the reader what they have room for. Returns what can never be recognised.
+    pub(super) fn feed(&mut self, now: Mono) -> Vec<(Owner, Failure)> {
+        self.looked = now;
+        for kind in [JobKind::LiveFinal, JobKind::CatchUp] {
+            while let Some(waiting) = self.queue(kind).pop_front() {
+                let Some(owner) = self.jobs.get(&waiting.id).copied() else { continue };
+                let Some(samples) = waiting.pcm.as_ref().map(|pcm| pcm.len()) else {
+                    self.fetch(waiting, owner);
+                    break;
+                };
+                match self.submit(waiting, owner) {
+                    Some(back) => {
+                        self.queue(kind).push_front(back);
+                        break;
+                    }
+                    None => self.held = self.held.saturating_sub(samples),
+                }
+            }
+        }
+        self.read_next_stream();
+        std::mem::take(&mut self.failed)
+    }
+
+    /// Reads the sound of the first of a queue when the workers have room for it and the reader is free.
+    fn fetch(&mut self, waiting: Waiting, owner: Owner) {
+        let samples = usize::try_from(waiting.to.saturating_sub(waiting.from)).unwrap_or(usize::MAX);
+        let room = self.workers.as_ref().is_some_and(|workers| workers.has_room(waiting.kind, samples, waiting.rate));
+        let request = Request::Utterance { id: waiting.id, stream: owner.stream, from: waiting.from, to: waiting.to };
+        if room && !self.reading && self.fetched.is_none() && self.read_back.ask(request) {
+            self.reading = true;
+            self.fetched = Some(waiting);
+        } else {
+            let kind = waiting.kind;
+            self.queue(kind).push_front(waiting);
+        }
+    }
+
+    fn read_next_stream(&mut self) {
+        if self.reading {
+            return;
+        }
+        let Some(request) = self.streams.pop_front() else { return };
+        if self.read_back.ask(request.clone()) {
+            self.reading = true;
+        } else {
+            self.streams.push_front(request);
+        }
+    }
+
+    /// When [`Work::feed`] is worth calling without an input.
+    pub(super) fn due(&self, now: Mono) -> Option<Mono> {
+        let waits = !self.live.is_empty() || !self.caught_up.is_empty() || !self.failed.is_empty();
+        waits.then(|| (self.looked + AGAIN).max(now))
+    }
+}

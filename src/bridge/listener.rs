@@ -1,0 +1,121 @@
+//! The listener: takes what the media threads hear, finds the utterances, and hands both to the hub in order per stream.
+//!
+//! When it falls behind, the media threads drop sound for it (never for the disk); it reads what it missed back from disk.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
+
+use tokio::sync::mpsc;
+
+use super::{Input, now};
+use crate::media::segment::read_range;
+use crate::media::{Frame, Heard, StreamEventKind};
+use crate::pbx::StreamId;
+use crate::speech::endpoint::Endpointer;
+use crate::speech::settings::Settings;
+use crate::speech::{SpeechEvent, SpeechEventKind};
+
+/// Missed sound is read back in pieces of this many seconds.
+const PIECE_S: u64 = 10;
+
+/// One stream that may be transcribed.
+struct Ear {
+    endpointer: Endpointer,
+    rate: u32,
+    /// The next sample that it has not heard.
+    position: u64,
+}
+
+struct Listener {
+    audio: PathBuf,
+    settings: Settings,
+    ears: HashMap<StreamId, Ear>,
+    hub: mpsc::Sender<Input>,
+}
+
+/// Starts the listener's thread; it ends when the media threads or the hub are gone.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn spawn(
+    heard: Receiver<Heard>,
+    audio: PathBuf,
+    settings: Settings,
+    hub: mpsc::Sender<Input>,
+) -> std::io::Result<()> {
+    let mut listener = Listener { audio, settings, ears: HashMap::new(), hub };
+    std::thread::Builder::new().name("listener".into()).spawn(move || {
+        while let Ok(item) = heard.recv() {
+            if listener.take(item).is_none() {
+                return;
+            }
+        }
+    })?;
+    Ok(())
+}
+
+impl Listener {
+    /// `None` when the hub is gone.
+    fn take(&mut self, item: Heard) -> Option<()> {
+        match item {
+            Heard::Pcm(frame) => self.hear(&frame),
+            Heard::Event(event) => {
+                if let StreamEventKind::Closed(summary) = &event.kind {
+                    self.finish(event.stream, summary.samples)?;
+                }
+                self.tell(Input::Stream(event))
+            }
+        }
+    }
+
+    fn hear(&mut self, frame: &Frame) -> Option<()> {
+        let settings = &self.settings;
+        let ear = self.ears.entry(frame.stream).or_insert_with(|| Ear {
+            endpointer: Endpointer::new(settings, frame.rate),
+            rate: frame.rate,
+            position: 0,
+        });
+        let mut found = Vec::new();
+        if frame.position > ear.position {
+            ear.read_missed(&self.audio, frame.stream, frame.position, &mut found);
+        }
+        ear.endpointer.push(frame.position, &frame.samples, &mut found);
+        ear.position = frame.position + frame.samples.len() as u64;
+        self.tell_found(frame.stream, found)
+    }
+
+    fn finish(&mut self, stream: StreamId, samples: u64) -> Option<()> {
+        let Some(mut ear) = self.ears.remove(&stream) else { return Some(()) };
+        let mut found = Vec::new();
+        if samples > ear.position {
+            ear.read_missed(&self.audio, stream, samples, &mut found);
+        }
+        ear.endpointer.finish(&mut found);
+        self.tell_found(stream, found)
+    }
+
+    fn tell_found(&self, stream: StreamId, found: Vec<SpeechEventKind>) -> Option<()> {
+        found.into_iter().try_for_each(|kind| self.tell(Input::Speech(SpeechEvent { stream, at: now(), kind })))
+    }
+
+    fn tell(&self, input: Input) -> Option<()> {
+        self.hub.blocking_send(input).ok()
+    }
+}
+
+impl Ear {
+    /// Hears what is on disk up to `until`; silence where nothing is.
+    fn read_missed(&mut self, audio: &Path, stream: StreamId, until: u64, found: &mut Vec<SpeechEventKind>) {
+        tracing::warn!(stream = %stream.0, samples = until - self.position, "the listener was behind; reading back from disk");
+        let step = u64::from(self.rate) * PIECE_S;
+        while self.position < until {
+            let to = (self.position + step).min(until);
+            match read_range(audio, stream, self.position, to) {
+                Ok(samples) => self.endpointer.push(self.position, &samples, found),
+                Err(error) => tracing::error!(%error, "missed sound cannot be read back"),
+            }
+            self.position = to;
+        }
+    }
+}

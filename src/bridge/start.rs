@@ -1,0 +1,345 @@
+//! Composes the whole bridge from a configuration, and takes it down again in the order of the data.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+use tokio::sync::{mpsc, oneshot};
+
+use super::ari::AriHandle;
+use super::hub::{Fresh, Setup, SiteSetup};
+use super::lookup::LookUps;
+use super::readback::ReadBack;
+use super::reload::{Files, Watch};
+use super::sip::SipHandle;
+use super::workers::Workers;
+use super::{Input, deliver, hub, listener, media, now, reload, workers};
+use crate::call::line::Lines;
+use crate::config::Config;
+use crate::events::Event;
+use crate::outbox::store::Outbox;
+use crate::session::Site;
+
+/// Inputs that wait for the hub; the drivers wait when it is full.
+const INPUTS: usize = 16_384;
+/// What the media threads may be ahead of the listener; beyond, it reads from disk.
+const HEARD: usize = 8_192;
+
+/// Why the bridge could not start; each names the place and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of a site.
+    #[error(transparent)]
+    Files(#[from] reload::Error),
+    /// The outbox.
+    #[error(transparent)]
+    Outbox(#[from] crate::outbox::store::Error),
+    /// An endpoint.
+    #[error(transparent)]
+    Deliver(#[from] deliver::Error),
+    /// The panel.
+    #[cfg(feature = "web")]
+    #[error(transparent)]
+    Panel(#[from] crate::panel::Error),
+    /// The recognisers.
+    #[error(transparent)]
+    Workers(#[from] workers::Error),
+    /// Media.
+    #[error(transparent)]
+    Media(#[from] media::Error),
+    /// An Asterisk.
+    #[error(transparent)]
+    Ari(#[from] super::ari::Error),
+    /// SIP.
+    #[error(transparent)]
+    Sip(#[from] super::sip::Error),
+    /// The data folder cannot be used.
+    #[error("[node] data_dir = \"{}\": {source}; expected a folder that this user may write", path.display())]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another bridge has the data folder.
+    #[error("[node] data_dir = \"{}\" is in use by another kakehashi; stop it, or give this one a folder of its own", .0.display())]
+    InUse(PathBuf),
+    /// The system gives no thread.
+    #[error("the system gives no thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// A running bridge.
+pub struct Bridge {
+    config: Arc<Config>,
+    outbox: Outbox,
+    inputs: mpsc::Sender<Input>,
+    hub: JoinHandle<()>,
+    aris: Vec<AriHandle>,
+    sip: Option<SipHandle>,
+    workers: Option<Workers>,
+    reload: mpsc::Sender<()>,
+    #[cfg(feature = "web")]
+    panel: Option<crate::panel::PanelHandle>,
+    _lock: Flock<std::fs::File>,
+}
+
+/// Starts everything: what was left from before is taken up first, the exchanges are listened to last.
+///
+/// # Errors
+/// The first part that cannot start; nothing is left running then but threads that end by themselves.
+pub async fn start(config: Config) -> Result<Bridge, Error> {
+    let config = Arc::new(config);
+    let data_dir = config.node.data_dir.clone();
+    let lock = lock(&data_dir)?;
+    let files = Files::load(&config)?;
+    let look_ups: Result<Vec<LookUps>, _> = config.site.iter().map(|site| LookUps::load(&site.contacts)).collect();
+    let look_ups = look_ups.map_err(reload::Error::from)?;
+    deliver::check(&config.endpoint)?;
+
+    let names: Vec<String> = config.endpoint.iter().map(|endpoint| endpoint.id.clone()).collect();
+    let (outbox, committed) = Outbox::open(&data_dir, &config.outbox, &names)?;
+    #[cfg(feature = "web")]
+    let (panel, feed) = panel(&config).await?;
+    #[cfg(feature = "web")]
+    let show = move || {
+        let feed = feed.clone();
+        move |event: &Event| {
+            if let Some(feed) = &feed {
+                feed.publish(event);
+            }
+        }
+    };
+    #[cfg(not(feature = "web"))]
+    let show = || |_: &Event| {};
+
+    let (inputs, hub_inbox) = mpsc::channel(INPUTS);
+    let workers = match config.transcribes() {
+        true => Some(workers::spawn(&config.speech, Arc::clone(&files.dictionary), inputs.clone()).await?),
+        false => None,
+    };
+    let (deliverer, _) = deliver::spawn(outbox.clone(), committed, &config.endpoint, &config.outbox, show())?;
+    let (heard, ears) = sync_channel(HEARD);
+    let media = media::spawn(&config.media, &data_dir, heard)?;
+    let audio = data_dir.join("audio");
+    listener::spawn(ears, audio.clone(), config.speech.clone(), inputs.clone()).map_err(Error::Thread)?;
+    let read_back = ReadBack::spawn(audio.clone(), config.speech.clone(), inputs.clone()).map_err(Error::Thread)?;
+
+    let lines = Arc::new(Lines::new(config.line.clone()));
+    let setup = Setup {
+        sites: sites(&config, &files, &look_ups),
+        lines: Arc::clone(&lines),
+        outbox: outbox.clone(),
+        deliverer,
+        show: Box::new(show()),
+        workers: workers.clone(),
+        read_back,
+        audio,
+        inputs: inputs.clone(),
+    };
+    let runtime = tokio::runtime::Handle::current();
+    let hub = std::thread::Builder::new()
+        .name("hub".into())
+        .spawn(move || {
+            let _inside = runtime.enter();
+            hub::run(setup, hub_inbox);
+        })
+        .map_err(Error::Thread)?;
+    let reload = spawn_reload(Arc::clone(&config), files, look_ups, inputs.clone());
+
+    let mut bridge = Bridge {
+        config: Arc::clone(&config),
+        outbox,
+        inputs: inputs.clone(),
+        hub,
+        aris: Vec::new(),
+        sip: None,
+        workers,
+        reload,
+        #[cfg(feature = "web")]
+        panel,
+        _lock: lock,
+    };
+    if let Err(error) = bridge.listen(&lines, &media).await {
+        bridge.stop().await;
+        return Err(error);
+    }
+    #[cfg(feature = "web")]
+    if let Some(panel) = &bridge.panel {
+        panel.ready().set(true);
+    }
+    Ok(bridge)
+}
+
+impl Bridge {
+    /// Starts the drivers of the exchanges.
+    async fn listen(&mut self, lines: &Arc<Lines>, media: &media::MediaHandle) -> Result<(), Error> {
+        if self.config.sip.enabled {
+            let peers = self.config.pbx.iter();
+            let peers = peers.filter_map(|pbx| Some((pbx.name(), pbx.sip.clone()?))).collect();
+            let settings = self.config.sip.clone();
+            let hub = self.inputs.clone();
+            self.sip = Some(super::sip::spawn(settings, peers, Arc::clone(lines), media.clone(), hub).await?);
+        }
+        for pbx in &self.config.pbx {
+            if let Some(settings) = pbx.ari.clone() {
+                let hub = self.inputs.clone();
+                let ari = super::ari::spawn(pbx.name(), settings, Arc::clone(lines), media.clone(), hub).await?;
+                self.aris.push(ari);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the panel listens.
+    pub fn panel(&self) -> Option<SocketAddr> {
+        #[cfg(feature = "web")]
+        return self.panel.as_ref().map(|panel| panel.local_addr);
+        #[cfg(not(feature = "web"))]
+        None
+    }
+
+    /// Where SIP is received: UDP, TCP.
+    pub fn sip(&self) -> (&[SocketAddr], &[SocketAddr]) {
+        self.sip.as_ref().map_or((&[], &[]), |sip| (&sip.udp, &sip.tcp))
+    }
+
+    /// Process ids of the recognisers.
+    pub fn workers(&self) -> Vec<u32> {
+        self.workers.as_ref().map(Workers::pids).unwrap_or_default()
+    }
+
+    /// The outbox.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Reads the site's files again.
+    pub fn reload(&self) {
+        // a reading that waits already will see the same files
+        let _ = self.reload.try_send(());
+    }
+
+    /// Ends everything: no new calls, open contacts end with `bridge_restart`, texts that come within `drain_ms` are still written.
+    /// What is left is on disk for the next start.
+    pub async fn stop(mut self) {
+        #[cfg(feature = "web")]
+        if let Some(panel) = &self.panel {
+            panel.ready().set(false);
+        }
+        if let Some(sip) = self.sip.take() {
+            sip.stop().await;
+        }
+        for ari in self.aris.drain(..) {
+            ari.stop().await;
+        }
+        let (done, ended) = oneshot::channel();
+        let until = now().mono + Duration::from_millis(self.config.node.drain_ms);
+        if self.inputs.send(Input::Stop { until, done }).await.is_ok() {
+            let _ = ended.await;
+        }
+        let hub = self.hub;
+        let _ = tokio::task::spawn_blocking(move || hub.join()).await;
+        if let Ok(flushed) = self.outbox.flush() {
+            let _ = flushed.await;
+        }
+        if let Some(workers) = self.workers.take() {
+            workers.stop().await;
+        }
+        #[cfg(feature = "web")]
+        if let Some(panel) = self.panel.take() {
+            panel.close().await;
+        }
+    }
+}
+
+fn lock(data_dir: &std::path::Path) -> Result<Flock<std::fs::File>, Error> {
+    let refused = |source| Error::DataDir { path: data_dir.into(), source };
+    std::fs::create_dir_all(data_dir).map_err(refused)?;
+    let file = std::fs::File::create(data_dir.join("lock")).map_err(refused)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        nix::errno::Errno::EWOULDBLOCK => Error::InUse(data_dir.into()),
+        other => refused(other.into()),
+    })
+}
+
+fn sites(config: &Config, files: &Files, look_ups: &[LookUps]) -> Vec<SiteSetup> {
+    let values = session_sites(config, files);
+    let all = config.site.iter().zip(values).zip(look_ups);
+    all.map(|((site, value), look_ups)| SiteSetup {
+        exchanges: config.pbx.iter().filter(|pbx| pbx.site == site.id).map(|pbx| pbx.name()).collect(),
+        site: value,
+        look_ups: look_ups.clone(),
+    })
+    .collect()
+}
+
+fn session_sites(config: &Config, files: &Files) -> Vec<Site> {
+    let all = config.site.iter().zip(&files.directories);
+    all.map(|(site, directory)| Site {
+        id: site.id.clone(),
+        source: format!("/site/{}/node/{}", site.id, config.node.id),
+        directory: Arc::clone(directory),
+        dictionary: Arc::clone(&files.dictionary),
+    })
+    .collect()
+}
+
+/// Reads the site's files again when they change (`reload_ms`) or somebody asks.
+fn spawn_reload(
+    config: Arc<Config>,
+    mut files: Files,
+    look_ups: Vec<LookUps>,
+    hub: mpsc::Sender<Input>,
+) -> mpsc::Sender<()> {
+    let (asks, mut asked) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut watch = Watch::over(&config);
+        let pause = Duration::from_millis(if config.node.reload_ms == 0 {
+            u64::MAX / 2_000_000
+        } else {
+            config.node.reload_ms
+        });
+        loop {
+            let wanted = tokio::select! {
+                ask = asked.recv() => match ask {
+                    Some(()) => true,
+                    None => return,
+                },
+                () = tokio::time::sleep(pause) => watch.look(),
+            };
+            if !wanted {
+                continue;
+            }
+            let reading = (Arc::clone(&config), look_ups.clone());
+            let read = tokio::task::spawn_blocking(move || {
+                files.reload(&reading.0, &reading.1);
+                files
+            });
+            let Ok(fresh) = read.await else { return };
+            files = fresh;
+            tracing::info!(entries = files.dictionary.entries().len(), "the site's files were read again");
+            if hub.send(Input::Reloaded(Fresh { sites: session_sites(&config, &files) })).await.is_err() {
+                return;
+            }
+        }
+    });
+    asks
+}
+
+#[cfg(feature = "web")]
+type Panel = (Option<crate::panel::PanelHandle>, Option<crate::panel::FeedHandle>);
+
+#[cfg(feature = "web")]
+async fn panel(config: &Config) -> Result<Panel, Error> {
+    if !config.panel.enabled {
+        return Ok((None, None));
+    }
+    let feed = crate::panel::FeedHandle::new(config.panel.limits())?;
+    let panel = crate::panel::spawn(config.panel.clone(), feed.clone()).await?;
+    Ok((Some(panel), Some(feed)))
+}
