@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use hound::{SampleFormat, WavSpec, WavWriter};
 
-use crate::events::RecordedStream;
+use crate::call::ContactId;
+use crate::events::{Data, Event, RecordedStream};
 use crate::media::segment::{SegmentError, read_range, scan};
+use crate::outbox::store::Outbox;
 use crate::pbx::Speaker;
 use crate::time::Wall;
 
-/// Arguments of `kakehashi export`.
+/// Write a contact's recording as one stereo WAV file: caller left, agent right.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ExportArgs {
     /// The contact whose recording is wanted.
@@ -18,8 +20,38 @@ pub struct ExportArgs {
     #[arg(long, short, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Configuration file (it names the data folder).
-    #[arg(long, short, value_name = "FILE", default_value = "config/kakehashi.toml")]
+    #[arg(long, short, value_name = "FILE")]
     pub config: PathBuf,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// When there is no such contact, nothing is on disk, or the file cannot be written.
+pub fn run(args: &ExportArgs) -> super::Result {
+    let config = super::load_config(&args.config)?;
+    let endpoints: Vec<String> = config.endpoint.iter().map(|endpoint| endpoint.id.clone()).collect();
+    let (outbox, _) = Outbox::open(&config.node.data_dir, &config.outbox, &endpoints)?;
+    let events = outbox.events_of(ContactId(args.contact))?;
+    if events.is_empty() {
+        return Err(format!("{}: no such contact in {}", args.contact, config.node.data_dir.display()).into());
+    }
+    let streams: Vec<RecordedStream> = events.into_iter().filter_map(recorded).flatten().collect();
+    let out = args.out.clone().unwrap_or_else(|| format!("{}.wav", args.contact).into());
+    let done = export(&config.node.data_dir.join("audio"), &streams, &out)?;
+    let seconds = done.samples as f64 / f64::from(done.rate.max(1));
+    println!("{}: {seconds:.1} s, {} Hz, caller left, agent right, from {}", out.display(), done.rate, done.origin);
+    if done.damaged > 0 {
+        eprintln!("{} segment files have a damaged part, which is silence in the file", done.damaged);
+    }
+    Ok(())
+}
+
+fn recorded(event: Event) -> Option<Vec<RecordedStream>> {
+    match event.data {
+        Data::RecordingAvailable(recording) => Some(recording.streams),
+        _ => None,
+    }
 }
 
 /// What was written.

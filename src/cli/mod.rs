@@ -1,16 +1,24 @@
 //! The command line: one file per subcommand; this one reads the arguments and turns errors into exit codes.
 
+pub mod check;
+#[cfg(feature = "web")]
+pub mod demo;
 pub mod eval;
+pub mod export;
+pub mod log;
 pub mod model;
+pub mod outbox;
 pub mod score;
+pub mod serve;
 pub mod transcribe;
 pub mod worker;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub mod export;
+use crate::config::{Config, ConfigError};
 
 /// What a subcommand gives back: nothing, or an error whose text names the place, the expectation and the remedy.
 pub type Result = std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>;
@@ -27,10 +35,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::ServeArgs),
+    Check(check::CheckArgs),
     Eval(eval::EvalArgs),
     Transcribe(transcribe::TranscribeArgs),
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
+    Export(export::ExportArgs),
+    Outbox(outbox::OutboxArgs),
+    #[cfg(feature = "web")]
+    Demo(demo::DemoArgs),
 }
 
 /// Reads the arguments, runs the subcommand and gives the exit code.
@@ -47,10 +61,27 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result {
     match command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Eval(args) => eval::run(args),
         Command::Transcribe(args) => transcribe::run(args),
         Command::Worker(args) => worker::run(args),
+        Command::Export(args) => export::run(&args),
+        Command::Outbox(args) => outbox::run(&args),
+        #[cfg(feature = "web")]
+        Command::Demo(args) => demo::run(&args),
     }
+}
+
+/// Reads a configuration file.
+fn load_config(path: &Path) -> std::result::Result<Config, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+    Config::parse(path, &text)
+}
+
+/// The runtime of the edge.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
 /// The error and its causes in one line, without repeating what the outer text already says.

@@ -1,6 +1,6 @@
 //! `kakehashi transcribe FILE…`: the text of WAV files, each channel on its own, as the bridge would write it.
 
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::Args;

@@ -1,0 +1,54 @@
+//! `kakehashi check`: reads the configuration and every file that it names, starts nothing, and says what would be served.
+
+use std::path::PathBuf;
+
+use crate::bridge::{deliver, lookup::LookUps, reload};
+use crate::config::Config;
+
+/// Check a configuration and the files that it names, without starting anything.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// Configuration file.
+    #[arg(long, short, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn run(args: &CheckArgs) -> super::Result {
+    let config = super::load_config(&args.config)?;
+    for site in &config.site {
+        reload::directory(&site.directory)?;
+        LookUps::load(&site.contacts)?;
+    }
+    let dictionary = reload::dictionary(&config.dictionary)?;
+    deliver::check(&config.endpoint)?;
+    #[cfg(feature = "web")]
+    config.panel.check()?;
+    if config.transcribes() {
+        super::model::manifest(&config.speech.model)?;
+        super::model::check(&config.speech.model)?;
+    }
+    println!("{}: good", args.config.display());
+    print(&config, dictionary.entries().len());
+    Ok(())
+}
+
+fn print(config: &Config, words: usize) {
+    for pbx in &config.pbx {
+        let ari = pbx.ari.as_ref().map(|ari| format!("ARI at {}", ari.url));
+        let sip = pbx.sip.as_ref().map(|sip| format!("SIP from {} networks", sip.peers.len()));
+        let ways: Vec<String> = [ari, sip].into_iter().flatten().collect();
+        println!("  exchange {} of site {}: {}", pbx.id, pbx.site, ways.join(", "));
+    }
+    for endpoint in &config.endpoint {
+        println!("  endpoint {}: {}", endpoint.id, endpoint.url);
+    }
+    println!("  dictionary: {words} words");
+    match config.transcribes() {
+        true => println!("  model: {}", config.speech.model.display()),
+        false => println!("  model: none is needed, no line is transcribed"),
+    }
+}

@@ -1,0 +1,63 @@
+//! `kakehashi serve`: runs the bridge until SIGTERM or Ctrl-C; SIGHUP reads the site's files again.
+
+use std::path::PathBuf;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::bridge::start;
+use crate::config::Config;
+
+/// Run the bridge.
+///
+/// SIGTERM and Ctrl-C end it in order (open contacts end with `bridge_restart`); a second one ends it at once, which loses nothing either: what was
+/// accepted is on disk. SIGHUP reads directory, contacts and dictionary again.
+#[derive(Debug, clap::Args)]
+pub struct ServeArgs {
+    /// Configuration file.
+    #[arg(long, short, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// When the configuration is wrong or a part cannot start.
+pub fn run(args: &ServeArgs) -> super::Result {
+    let config = super::load_config(&args.config)?;
+    super::log::start(&config.log);
+    super::runtime()?.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> super::Result {
+    let (mut term, mut int, mut hup) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+    let bridge = start::start(config).await?;
+    tell_ready(&bridge);
+    loop {
+        tokio::select! {
+            _ = hup.recv() => bridge.reload(),
+            _ = term.recv() => break,
+            _ = int.recv() => break,
+        }
+    }
+    tracing::info!("stopping");
+    tokio::select! {
+        () = bridge.stop() => {}
+        _ = term.recv() => tracing::warn!("stopped at once; what was open is taken up at the next start"),
+        _ = int.recv() => tracing::warn!("stopped at once; what was open is taken up at the next start"),
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn tell_ready(bridge: &start::Bridge) {
+    let (udp, tcp) = bridge.sip();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        panel = bridge.panel().map(|address| format!("http://{address}/")),
+        sip_udp = ?udp,
+        sip_tcp = ?tcp,
+        workers = bridge.workers().len(),
+        "ready"
+    );
+}
