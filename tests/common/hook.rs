@@ -1,0 +1,91 @@
+//! A receiver of webhooks on a port of its own: keeps what it verified, and may be away for a while.
+#![allow(dead_code)] // each test binary uses its part
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use kakehashi::bridge::now;
+use kakehashi::crm::verify::verify;
+use kakehashi::events::Event;
+
+/// The secret that the bridge signs with.
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+/// Longest wait for an event; only a failing test waits that long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+type Shared = Arc<(Mutex<Vec<Event>>, Condvar)>;
+
+/// A running receiver.
+pub(crate) struct Hook {
+    pub(crate) port: u16,
+    events: Shared,
+}
+
+/// A port that nothing listens on now.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+impl Hook {
+    pub(crate) fn listen(port: u16) -> Hook {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let events = Shared::default();
+        let shared = Arc::clone(&events);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let shared = Arc::clone(&shared);
+                std::thread::spawn(move || serve(stream, &shared));
+            }
+        });
+        Hook { port, events }
+    }
+
+    /// Everything verified so far once it fits.
+    pub(crate) fn until(&self, fits: impl Fn(&[Event]) -> bool) -> Vec<Event> {
+        let (events, changed) = &*self.events;
+        let waiting = changed.wait_timeout_while(events.lock().unwrap(), PATIENCE, |events| !fits(events)).unwrap();
+        let names: Vec<&str> = waiting.0.iter().map(Event::type_name).collect();
+        assert!(!waiting.1.timed_out(), "not seen within {PATIENCE:?}; so far: {names:?}");
+        waiting.0.clone()
+    }
+}
+
+fn serve(stream: TcpStream, shared: &Shared) {
+    let mut writer = stream.try_clone().unwrap();
+    let mut reader = BufReader::new(stream);
+    while let Some((headers, body)) = request(&mut reader) {
+        let header = |name: &str| {
+            let found = headers.iter().find_map(|line| line.split_once(':').filter(|(key, _)| *key == name));
+            found.map_or("", |(_, value)| value.trim())
+        };
+        let (id, timestamp, signature) =
+            (header("webhook-id"), header("webhook-timestamp"), header("webhook-signature"));
+        verify(SECRET, id, timestamp, signature, &body, now().wall).expect("the signature is valid");
+        let event = Event::from_json(std::str::from_utf8(&body).unwrap()).unwrap();
+        assert_eq!(event.id.to_string(), id);
+        shared.0.lock().unwrap().push(event);
+        shared.1.notify_all();
+        let _ = writer.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
+    }
+}
+
+fn request(reader: &mut BufReader<TcpStream>) -> Option<(Vec<String>, Vec<u8>)> {
+    let mut headers = Vec::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+            return None;
+        }
+        if line == "\r\n" {
+            break;
+        }
+        headers.push(line.trim().to_string());
+    }
+    let length = headers.iter().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok())?;
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((headers, body))
+}
