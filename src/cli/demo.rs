@@ -45,7 +45,7 @@ pub struct DemoArgs {
     /// Folder with `calls/`, `directory.csv`, `contacts.csv` and `dictionary.csv`.
     #[arg(long, default_value = "samples", value_name = "DIR")]
     pub samples: PathBuf,
-    /// Call to play, WAV at 8 kHz: caller left, agent right; by default `calls/call1.wav` of the samples.
+    /// Call to play, WAV at 8 kHz: caller left, agent right; by default `calls/call2.wav` of the samples.
     #[arg(long, value_name = "FILE")]
     pub call: Option<PathBuf>,
     /// Whisper model in ggml format.
@@ -70,7 +70,7 @@ pub fn run(args: &DemoArgs) -> super::Result {
     let call = Call {
         from: CALLER.into(),
         to: EXTENSION.into(),
-        sound: sound(&args.call.clone().unwrap_or_else(|| args.samples.join("calls/call1.wav")))?,
+        sound: sound(&args.call.clone().unwrap_or_else(|| args.samples.join("calls/call2.wav")))?,
     };
     super::runtime()?.block_on(demo(args, call))
 }
