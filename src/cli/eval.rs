@@ -20,7 +20,7 @@ pub struct EvalArgs {
     /// Folder with `utterances.jsonl`.
     pub dir: PathBuf,
     /// Dictionary CSV; may be repeated.
-    #[arg(long, required = true, value_name = "FILE")]
+    #[arg(long, required_unless_present = "plain", value_name = "FILE")]
     pub dictionary: Vec<PathBuf>,
     /// Whisper model in ggml format.
     #[arg(long, value_name = "FILE")]
@@ -34,6 +34,9 @@ pub struct EvalArgs {
     /// One JSON object instead of a table.
     #[arg(long)]
     pub json: bool,
+    /// Only without a dictionary, once for each utterance (for comparisons with other programs).
+    #[arg(long, conflicts_with = "dictionary")]
+    pub plain: bool,
     /// Words that count as keywords, as a dictionary CSV, when they are not all of the dictionary's (for lists with many distractors).
     #[arg(long, value_name = "FILE")]
     pub keywords: Option<PathBuf>,
@@ -147,6 +150,7 @@ struct Report {
     entries: usize,
     dictionary: String,
     model: String,
+    engine: String,
     decode_ms_without: u64,
     decode_ms_with: u64,
     /// Utterances where no bonus fired and no correction was made.
@@ -247,6 +251,7 @@ fn measure(
         entries: dictionary.entries().len(),
         dictionary: dictionary.version().to_owned(),
         model,
+        engine: super::model::engine(),
         decode_ms_without,
         decode_ms_with,
         untouched: untouched.clone().count(),

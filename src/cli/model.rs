@@ -115,3 +115,11 @@ pub fn open(model: &Path, language: &str, threads: u16) -> Result<Box<dyn Recogn
 pub fn open(model: &Path, _language: &str, _threads: u16) -> Result<Box<dyn Recognizer>, ModelError> {
     Err(ModelError::NotBuilt(model.to_path_buf()))
 }
+
+/// The engine's version and the processor features that it uses, for comparisons.
+pub fn engine() -> String {
+    #[cfg(feature = "whisper")]
+    return crate::speech::whisper::Whisper::engine();
+    #[cfg(not(feature = "whisper"))]
+    return "none".into();
+}

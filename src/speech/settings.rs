@@ -57,7 +57,7 @@ impl Default for Settings {
             start_timeout_ms: 120_000,
             vad_threshold: 0.4,
             energy_floor_dbfs: -60.0,
-            pre_roll_ms: 250,
+            pre_roll_ms: 300,
             hangover_ms: 700,
             min_speech_ms: 200,
             max_utterance_ms: 14_000,
