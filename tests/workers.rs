@@ -93,7 +93,7 @@ async fn the_sample_call_becomes_text_in_the_order_of_each_stream_and_a_new_dict
     let results: HashMap<u64, _> = got.into_iter().collect();
     let agent = text_of(&results, (0..said.len() as u64).filter(|id| said[*id as usize].0 == 1));
     for part in
-        ["お電話ありがとうございます", "コールセンター", "地域活動協議会", "お手続きいただけます", "失礼いたします"]
+        ["お電話ありがとうございます", "コールセンター", "地域活動協議会", "お手続きいただけます", "午後5時30分"]
     {
         assert!(agent.contains(part), "{part} in {agent}");
     }

@@ -259,7 +259,7 @@ impl Worker {
     async fn receive(&mut self) -> Result<Option<FromWorker>, ProtocolError> {
         let mut buffer = [0; 8_192];
         loop {
-            if let Some(message) = self.decoder.next()? {
+            if let Some(message) = self.decoder.message()? {
                 return Ok(Some(message));
             }
             match self.output.read(&mut buffer).await {
@@ -441,7 +441,9 @@ async fn run(shared: Arc<Shared>, slot: usize, first: Worker, hub: mpsc::Sender<
             worker = shared.replace(slot).await;
         }
     }
-    drop(worker);
+    if let Some(mut worker) = worker {
+        worker.status().await;
+    }
     shared.set_pid(slot, 0);
     shared.running.fetch_sub(1, Ordering::SeqCst);
     shared.ended.notify_waiters();

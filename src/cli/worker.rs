@@ -76,7 +76,7 @@ fn read(frames: &SyncSender<Result<ToWorker, ProtocolError>>, decoding: &AtomicB
     let mut buffer = vec![0; 1 << 16];
     loop {
         loop {
-            match decoder.next() {
+            match decoder.message() {
                 Ok(Some(message)) => {
                     if frames.send(Ok(message)).is_err() {
                         return;

@@ -211,7 +211,7 @@ impl<R: Read + Seek> File<R> {
             let size = self.within("a dimension of a weight", 1..=i32::MAX, "1 or more")?;
             elements = elements.saturating_mul(size as u64);
         }
-        if elements > i32::MAX as u64 || elements % block != 0 {
+        if elements > i32::MAX as u64 || !elements.is_multiple_of(block) {
             let found = i64::try_from(elements).unwrap_or(i64::MAX);
             return Err(GgmlError::Value { what: "the size of a weight", found, expected: "whole blocks below 2^31" });
         }

@@ -238,7 +238,7 @@ impl Decoder {
     ///
     /// # Errors
     /// When the peer does not keep to the protocol; nothing after it can be read.
-    pub fn next<M: Message>(&mut self) -> Result<Option<M>, ProtocolError> {
+    pub fn message<M: Message>(&mut self) -> Result<Option<M>, ProtocolError> {
         let Some(head) = self.bytes.first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_le_bytes(*head) as usize;
         if length > MAX_BODY {
@@ -292,7 +292,7 @@ mod tests {
         let (mut decoder, mut got) = (Decoder::default(), Vec::new());
         for piece in bytes.chunks(piece) {
             decoder.push(piece);
-            while let Some(message) = decoder.next()? {
+            while let Some(message) = decoder.message()? {
                 got.push(message);
             }
         }

@@ -32,10 +32,12 @@ fn all(samples: &[i16], piece: usize) -> Vec<SpeechEventKind> {
 }
 
 fn utterances(events: &[SpeechEventKind]) -> Vec<&Utterance> {
-    let ended = |event| match event {
-        &SpeechEventKind::Ended(ref utterance) => Some(utterance),
-        SpeechEventKind::Started { .. } => None,
-    };
+    fn ended(event: &SpeechEventKind) -> Option<&Utterance> {
+        match event {
+            SpeechEventKind::Ended(utterance) => Some(utterance),
+            SpeechEventKind::Started { .. } => None,
+        }
+    }
     events.iter().filter_map(ended).collect()
 }
 
