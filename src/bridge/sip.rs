@@ -260,6 +260,8 @@ impl Driver {
                 self.uas.handle_datagram(flow, &bytes, now);
             }
             Event::Accepted(stream, peer) => self.connections.accept(stream, peer),
+            // what a peer asked before its connection was closed as stuck gets no answer, and above all no connection back to it
+            Event::Item { flow, .. } if !self.connections.is_open(flow.channel) => {}
             Event::Item { flow, item, last } => {
                 match item {
                     Item::Message(message) => self.uas.handle_message(flow, message, now),

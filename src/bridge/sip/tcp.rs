@@ -79,6 +79,10 @@ impl Connections {
         self.all.len()
     }
 
+    pub(super) fn is_open(&self, channel: u64) -> bool {
+        self.all.contains_key(&channel)
+    }
+
     /// Takes a connection, or closes it when there are too many.
     pub(super) fn accept(&mut self, stream: TcpStream, peer: SocketAddr) {
         let Ok(local) = stream.local_addr() else { return };
