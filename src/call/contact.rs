@@ -200,6 +200,7 @@ impl Contact {
         match (cause, answered) {
             (EndCause::Normal, true) if self.fidelity == Fidelity::OwnLeg => EndReason::CallerHangup,
             (EndCause::Normal, true) => EndReason::AgentHangup,
+            (EndCause::Cancelled, true) => EndReason::CallerHangup,
             (EndCause::Normal | EndCause::Cancelled | EndCause::NoAnswer, false) if another => {
                 EndReason::AnsweredElsewhere
             }
@@ -427,6 +428,24 @@ mod tests {
         );
         assert_eq!(contact.legs[0].ended.unwrap().reason, EndReason::AgentHangup);
         assert_eq!(contact.ended.unwrap().reason, EndReason::AgentHangup);
+    }
+
+    #[test]
+    fn the_caller_hangs_up_and_the_exchange_ends_the_leg_first() {
+        let (mut contact, directory, line) = contact(Fidelity::Full);
+        play(
+            &mut contact,
+            &directory,
+            &line,
+            &[
+                Signal::LegAppeared { leg: leg("a"), address: "2001".into(), queue: None },
+                Signal::LegAnswered(leg("a")),
+                Signal::LegEnded(leg("a"), EndCause::Cancelled),
+                Signal::CallEnded(EndCause::Normal),
+            ],
+        );
+        assert_eq!(contact.legs[0].ended.unwrap().reason, EndReason::CallerHangup);
+        assert_eq!(contact.ended.unwrap().reason, EndReason::CallerHangup);
     }
 
     #[test]

@@ -121,7 +121,7 @@ pub enum EndCause {
     NoAnswer,
     /// The callee refused (Q.850 21, 603).
     Rejected,
-    /// The caller gave up while it rang (CANCEL).
+    /// The caller hung up: while it rang (CANCEL), or an answered leg whose caller was the first to go.
     Cancelled,
     /// Another member of the group answered (Q.850 26).
     AnsweredElsewhere,

@@ -323,6 +323,8 @@ impl Ari {
         let leg = call.legs.remove(at);
         let cause = match q850.map(cause) {
             None => EndCause::LostSight,
+            // Asterisk takes the agent's channel down first, whoever hung up
+            Some(_) if leg.answered && call.hung_up => EndCause::Cancelled,
             Some(_) if leg.answered => EndCause::Normal,
             Some(Some(cause)) => cause,
             Some(None) if call.answered => EndCause::AnsweredElsewhere,
