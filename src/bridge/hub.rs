@@ -222,6 +222,7 @@ impl Hub {
     }
 
     fn stream(&mut self, event: StreamEvent) {
+        trace(&event);
         match self.streams.get(&event.stream).copied() {
             Some(contact) => self.with(contact, |session| session.handle_stream(&event)),
             None => self.orphans.keep(event.stream, Input::Stream(event)),
@@ -309,8 +310,14 @@ impl Hub {
         let (mut records, mut realtime, mut tasks, mut store) = (Vec::new(), Vec::new(), Vec::new(), false);
         while let Some(output) = session.poll() {
             match output {
-                Output::Record(event) => records.push(event),
-                Output::Realtime(event) => realtime.push(event),
+                Output::Record(event) => {
+                    tracing::debug!(%contact, kind = event.type_name(), sequence = event.sequence, "event");
+                    records.push(event);
+                }
+                Output::Realtime(event) => {
+                    tracing::debug!(%contact, kind = event.type_name(), "realtime event");
+                    realtime.push(event);
+                }
                 Output::Save => store = true,
                 Output::LookUp(number) => look_up(&self.setup, contact, &session.contact().site, number),
                 Output::Recognize(task) => tasks.push(task),
@@ -407,6 +414,18 @@ impl Hub {
         self.sessions.insert(row.id, session);
         self.after(now, row.id);
         Ok(())
+    }
+}
+
+/// What was heard of a stream, without the digits that were pressed.
+fn trace(event: &StreamEvent) {
+    let stream = event.stream.0;
+    match &event.kind {
+        StreamEventKind::First { rate, .. } => tracing::trace!(%stream, rate, "the first packet"),
+        StreamEventKind::Gap { from, to } => tracing::trace!(%stream, ?from, ?to, "a gap"),
+        StreamEventKind::Timeout => tracing::trace!(%stream, "no packets"),
+        StreamEventKind::Closed(summary) => tracing::trace!(%stream, ?summary, "closed"),
+        StreamEventKind::Digit { .. } => {}
     }
 }
 
