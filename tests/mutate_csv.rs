@@ -1,6 +1,10 @@
 //! Mutated dictionary files: each is loaded or refused with an error that names the file; none panics, none hangs.
 //! The cases are seeded, so a failing seed can be run again.
 
+#[path = "common/cases.rs"]
+mod cases;
+
+use cases::cases;
 use kakehashi::dictionary::{Dictionary, Settings, Source};
 use kakehashi::speech::Hypothesis;
 
@@ -22,10 +26,11 @@ fn samples() -> Vec<Vec<u8>> {
 
 #[test]
 fn mutated_files_are_loaded_or_refused() {
+    let all = cases(CASES);
     let samples = samples();
     let settings = Settings::default();
     let (mut loaded, mut refused) = (0_u64, 0_u64);
-    for seed in 0..CASES {
+    for seed in 0..all {
         let sample = &samples[(seed % samples.len() as u64) as usize];
         let bytes = mutate(seed, sample);
         match Dictionary::load(&[Source { name: "mutated.csv", bytes: &bytes }], &settings) {
@@ -46,7 +51,7 @@ fn mutated_files_are_loaded_or_refused() {
         }
     }
     assert!(
-        loaded > CASES / 100 && refused > CASES / 100,
+        loaded > all / 100 && refused > all / 100,
         "the mutations reach both ends: {loaded} loaded, {refused} refused"
     );
 }

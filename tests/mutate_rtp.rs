@@ -1,9 +1,12 @@
 //! Seeded damage to RTP packets and segment files: no panic, bounded memory, one line per failing seed.
+#[path = "common/cases.rs"]
+mod cases;
 
 use std::io::Cursor;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use cases::cases;
 use kakehashi::media::segment::{Segment, Writer, folder};
 use kakehashi::media::settings::Settings;
 use kakehashi::media::stream::Stream;
@@ -70,6 +73,7 @@ fn seeds() -> Vec<Vec<u8>> {
 
 #[test]
 fn damaged_packets_never_panic_and_never_grow_memory() {
+    let all = cases(CASES);
     let payloads = [
         (0, Codec::Pcmu),
         (8, Codec::Pcma),
@@ -85,8 +89,8 @@ fn damaged_packets_never_panic_and_never_grow_memory() {
     for run in 0..20u64 {
         let mut stream = Stream::new(Now::default(), StreamId(Uuid::nil()), payloads.to_vec(), &Settings::default());
         let mut samples = 0;
-        for case in 0..CASES / 20 {
-            let mut dice = Dice((run * CASES + case + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        for case in 0..all / 20 {
+            let mut dice = Dice((run * all + case + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
             let mut bytes = seeds[dice.roll(seeds.len() as u64) as usize].clone();
             dice.damage(&mut bytes);
             let now = Now::default().plus(Duration::from_millis(case * 5));
@@ -101,15 +105,16 @@ fn damaged_packets_never_panic_and_never_grow_memory() {
         let summary = stream.finish();
         taken += summary.packets;
         refused += summary.malformed;
-        let elapsed_s = CASES / 20 * 5 / 1_000;
+        let elapsed_s = all / 20 * 5 / 1_000;
         assert!(samples < (elapsed_s + 60) * 16_000, "run {run}: {samples} samples in {elapsed_s} s");
     }
-    assert_eq!(taken + refused, CASES, "every packet is counted");
-    assert!(taken > CASES / 20 && refused > CASES / 20, "both ways were taken: {taken} {refused}");
+    assert_eq!(taken + refused, all, "every packet is counted");
+    assert!(taken > all / 20 && refused > all / 20, "both ways were taken: {taken} {refused}");
 }
 
 #[test]
 fn damaged_segments_never_panic() {
+    let all = cases(CASES);
     let audio = tempfile::tempdir().unwrap();
     let stream = StreamId(Uuid::from_u128(7));
     let mut writer = Writer::new(audio.path(), stream, Wall(0), 8_000, 10_000);
@@ -119,7 +124,7 @@ fn damaged_segments_never_panic() {
     }
     let whole = std::fs::read(folder(audio.path(), stream).join("000000.seg")).unwrap();
     let (mut opened, mut full) = (0u64, 0u64);
-    for case in 0..CASES {
+    for case in 0..all {
         let mut dice = Dice((case + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut bytes = whole.clone();
         dice.damage(&mut bytes);
@@ -132,5 +137,5 @@ fn damaged_segments_never_panic() {
         }
         full += u64::from(blocks == 5);
     }
-    assert!(opened > CASES / 10 && full < opened, "damage reached the blocks: {opened} {full}");
+    assert!(opened > all / 10 && full < opened, "damage reached the blocks: {opened} {full}");
 }

@@ -1,11 +1,14 @@
 //! Mutated SIP and SDP through the readers and the server: no panic, nothing that grows without bound, every answer well-formed.
 
+#[path = "common/cases.rs"]
+mod cases;
 #[path = "common/mutate.rs"]
 mod mutate;
 
 use std::fs;
 use std::time::Duration;
 
+use cases::cases;
 use kakehashi::pbx::PbxId;
 use kakehashi::pbx::sip::header::NameAddr;
 use kakehashi::pbx::sip::message::{Message, Start};
@@ -137,12 +140,13 @@ fn scripted(script: &[Vec<u8>], at: usize, n: u64, tag: &str) -> Vec<u8> {
 
 #[test]
 fn mutated_messages_never_panic_and_leave_no_wreckage() {
+    let all = cases(SIP_CASES);
     let corpus = corpus();
     let script: Vec<Vec<u8>> = SCRIPT.iter().map(|name| sip(name)).collect();
     let mut dice = Dice(20_261_124);
     let (mut told, mut sent, mut read) = (0, 0, 0);
     let mut machine = Machine::new(0);
-    for case in 0..SIP_CASES {
+    for case in 0..all {
         if case % ROUND == 0 && case > 0 {
             let (more_told, more_sent) = std::mem::replace(&mut machine, Machine::new(case / ROUND)).finish(&mut dice);
             (told, sent) = (told + more_told, sent + more_sent);
@@ -160,21 +164,19 @@ fn mutated_messages_never_panic_and_leave_no_wreckage() {
     }
     let (more_told, more_sent) = machine.finish(&mut dice);
     (told, sent) = (told + more_told, sent + more_sent);
-    assert!(
-        read > SIP_CASES / 4 && read < SIP_CASES * 9 / 10,
-        "{read} of {SIP_CASES} were read: the mutation does its work"
-    );
-    assert!(told > SIP_CASES / 10 && sent > SIP_CASES / 3, "{told} told, {sent} sent: the machine was alive");
+    assert!(read > all / 4 && read < all * 9 / 10, "{read} of {all} were read: the mutation does its work");
+    assert!(told > all / 10 && sent > all / 3, "{told} told, {sent} sent: the machine was alive");
 }
 
 #[test]
 fn mutated_streams_never_panic_and_stay_within_their_limit() {
+    let all = cases(SIP_CASES);
     let corpus = corpus();
     let mut dice = Dice(20_261_125);
     let limits = Limits { message: 8_192, headers: 64, line: 2_048 };
     let (mut messages, mut bad) = (0_u64, 0_u64);
     let mut reader = StreamReader::new(limits);
-    for case in 0..SIP_CASES {
+    for case in 0..all {
         let original = &corpus[case as usize % corpus.len()];
         let bytes = if case % 3 == 0 { original.clone() } else { mutate(case, original) };
         let mut rest = bytes.as_slice();
@@ -198,11 +200,12 @@ fn mutated_streams_never_panic_and_stay_within_their_limit() {
             reader = StreamReader::new(limits);
         }
     }
-    assert!(messages > SIP_CASES / 10 && bad > SIP_CASES / 10, "{messages} messages, {bad} bad");
+    assert!(messages > all / 10 && bad > all / 10, "{messages} messages, {bad} bad");
 }
 
 #[test]
 fn mutated_descriptions_never_panic_and_are_answered_line_by_line() {
+    let all = cases(SDP_CASES);
     let bodies: Vec<Vec<u8>> = ["asterisk_invite", "asterisk_reinvite_hold", "recording_invite"]
         .iter()
         .map(|name| read_datagram(&sip(name), &Limits::of(65_535)).unwrap().unwrap().body)
@@ -213,7 +216,7 @@ fn mutated_descriptions_never_panic_and_are_answered_line_by_line() {
     let mut dice = Dice(20_261_126);
     let (mut usable, mut refused) = (0_u64, 0_u64);
     let mut machine = Machine::new(0);
-    for case in 0..SDP_CASES {
+    for case in 0..all {
         if case % ROUND == 0 && case > 0 {
             std::mem::replace(&mut machine, Machine::new(2)).finish(&mut dice);
         }
@@ -244,7 +247,7 @@ fn mutated_descriptions_never_panic_and_are_answered_line_by_line() {
         }
     }
     let (told, _) = machine.finish(&mut dice);
-    assert!(usable > SDP_CASES / 5 && refused > SDP_CASES / 20, "{usable} read, {refused} refused");
+    assert!(usable > all / 5 && refused > all / 20, "{usable} read, {refused} refused");
     assert!(told > 0);
 }
 
