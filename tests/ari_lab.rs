@@ -1,8 +1,12 @@
 //! The ARI driver and the media stage against a real Asterisk with real telephones (`make lab` starts Asterisk first).
 
+#[path = "common/lab.rs"]
+mod lab;
+#[path = "common/sound.rs"]
+mod sound;
+
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -14,8 +18,8 @@ use kakehashi::media::settings::Settings as MediaSettings;
 use kakehashi::media::{Heard, StreamEventKind, StreamSummary};
 use kakehashi::pbx::asterisk::Settings;
 use kakehashi::pbx::{EndCause, PbxId, Signal, Speaker, StreamId};
-use nix::sys::signal::{Signal as KillSignal, kill};
-use nix::unistd::Pid;
+use lab::{finished, lab, repository};
+use sound::{compare, played};
 
 const URL: &str = "http://127.0.0.1:18088/ari";
 
@@ -101,90 +105,6 @@ impl Observer {
     }
 }
 
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
-}
-
-/// The laboratory's program at work. It and its telephones end with the test, so that a failed one leaves the ports to the next.
-struct Lab(Child);
-
-/// Runs the laboratory's program; `command` as in `tests/lab/lab.py --help`.
-fn lab(command: &[&str]) -> Lab {
-    let program = repository().join("tests/lab/lab.py");
-    Lab(Command::new(program).args(command).stdin(Stdio::null()).spawn().expect("tests/lab/lab.py runs"))
-}
-
-fn finished(mut lab: Lab) {
-    assert!(lab.0.wait().unwrap().success());
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        if matches!(self.0.try_wait(), Ok(None)) {
-            let _ = kill(Pid::from_raw(self.0.id().cast_signed()), KillSignal::SIGTERM);
-            let _ = self.0.wait();
-        }
-    }
-}
-
-/// One channel of the sample call as a telephone sends it: through G.711 µ-law and back.
-fn played(channel: usize) -> Vec<i16> {
-    let mut reader = hound::WavReader::open(repository().join("samples/calls/call1.wav")).unwrap();
-    let samples: Vec<i16> = reader.samples::<i16>().map(Result::unwrap).collect();
-    samples.chunks(2).map(|pair| through_ulaw(pair[channel])).collect()
-}
-
-/// ITU-T G.711 µ-law there and back, written independently of the media stage.
-fn through_ulaw(sample: i16) -> i16 {
-    let magnitude = i32::from(sample).abs().min(32_635) + 132;
-    let exponent = 31 - magnitude.leading_zeros() as i32 - 7;
-    let mantissa = (magnitude >> (exponent + 3)) & 0x0f;
-    let back = (((mantissa << 3) + 132) << exponent) - 132;
-    (if sample < 0 { -back } else { back }) as i16
-}
-
-/// What was heard of one party, against what was played, in frames of 20 ms.
-#[derive(Debug, Default)]
-struct Comparison {
-    /// Samples of the beginning that were played before anybody listened.
-    missed: usize,
-    /// Frames that are exactly the next ones played.
-    exact: usize,
-    /// Frames of silence that Asterisk's snoop put between two, because a packet came late to it. No speech is lost by them.
-    inserted: usize,
-    /// Frames that Asterisk's snoop left out.
-    dropped: usize,
-    /// Frames that are none of these.
-    damaged: usize,
-}
-
-fn compare(heard: &[i16], played: &[i16]) -> Comparison {
-    const FRAME: usize = 160;
-    let silent = |frame: &[i16]| frame.iter().all(|s| *s == 0);
-    let mut frames = heard.chunks_exact(FRAME).skip_while(|frame| silent(frame)).peekable();
-    let first = *frames.peek().expect("something is heard");
-    let found = played.windows(FRAME).take(2 * 8_000).position(|window| window == first);
-    let mut at = found.expect("what is heard first was played in the first two seconds");
-    let mut result = Comparison { missed: at, ..Comparison::default() };
-    for frame in frames {
-        let ahead = |count: usize| played.get(at + count * FRAME..at + (count + 1) * FRAME);
-        if ahead(0) == Some(frame) {
-            result.exact += 1;
-            at += FRAME;
-        } else if silent(frame) {
-            result.inserted += 1;
-        } else if let Some(count) = (1..50).find(|count| ahead(*count) == Some(frame)) {
-            result.dropped += count;
-            result.exact += 1;
-            at += (count + 1) * FRAME;
-        } else {
-            result.damaged += 1;
-            at += FRAME;
-        }
-    }
-    result
-}
-
 /// On a starved machine Asterisk's own snoop leaves out a frame of 20 ms now and then, hence three calls at most.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the lab: make lab"]
@@ -221,7 +141,7 @@ async fn heard_exactly(first_port: u16) -> bool {
     for (stream, speaker) in streams {
         let (samples, summary) = &sound[&stream];
         let channel = usize::from(speaker == Speaker::Agent);
-        let compared = compare(samples, &played(channel));
+        let compared = compare(samples, &played(channel)).expect("the beginning of what was played is heard");
         println!("{speaker:?}: {compared:?} {summary:?}");
         assert_eq!((summary.lost, summary.foreign, summary.malformed), (0, 0, 0));
         let loud = samples.windows(400).position(|w| w.iter().filter(|s| s.abs() > 1_000).count() > 200).unwrap();
@@ -349,7 +269,7 @@ async fn a_cut_connection_costs_no_call_and_no_sound() {
     cut.send(false).unwrap();
     observer.until(|signal| matches!(signal, Signal::CallEnded(_))).await;
     finished(call);
-    let ended = observer.signals.iter().filter(|s| matches!(s, Signal::LegEnded(_, EndCause::Normal))).count();
+    let ended = observer.signals.iter().filter(|s| matches!(s, Signal::LegEnded(_, EndCause::Cancelled))).count();
     assert_eq!((ended, observer.streams().len()), (1, 2), "{:#?}", observer.signals);
     let sound = observer.sound().await;
     for (stream, _) in observer.streams() {

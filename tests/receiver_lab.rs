@@ -1,9 +1,10 @@
 //! The delivery engine against a receiver that is none of ours: signatures verified by the reference library of Standard Webhooks
 //! (`tests/lab/receiver.py`; `make lab` installs what it needs).
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+#[path = "common/receiver.rs"]
+mod receiver;
+
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kakehashi::bridge::deliver;
@@ -16,74 +17,24 @@ use kakehashi::outbox::store::Outbox;
 use kakehashi::outbox::{Batch, ContactRow};
 use kakehashi::pbx::{CallKey, PbxId};
 use kakehashi::time::Wall;
+use receiver::{PATIENCE, Receiver, SECRET};
 use serde_json::Value;
 use uuid::Uuid;
 
-const SECRET: &str = "whsec_a2FrZWhhc2hpLWxhYi1zZWNyZXQtb2YtMzItYnl0ZXM=";
-/// Longest wait; only a failing test waits that long.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// `receiver.py` at work; ends with the test.
-struct Receiver {
-    process: Child,
-    url: String,
-    out: PathBuf,
+fn endpoint_of(receiver: &Receiver, secret: &str) -> Endpoint {
+    Endpoint { url: receiver.url.clone(), secrets: vec![Secret(secret.into())], ..Endpoint::default() }
 }
 
-impl Receiver {
-    fn start(folder: &Path, arguments: &[&str]) -> Receiver {
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let lab = std::env::var_os("LAB_DIR").map_or_else(|| repository.join(".lab"), PathBuf::from);
-        let (secret, out) = (folder.join("secret"), folder.join("events.jsonl"));
-        std::fs::write(&secret, SECRET).unwrap();
-        let mut process = Command::new(lab.join("venv/bin/python"))
-            .arg(repository.join("tests/lab/receiver.py"))
-            .arg("--secret-file")
-            .arg(secret)
-            .arg("--out")
-            .arg(&out)
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("tests/lab/setup.sh has been run");
-        let mut url = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut url).unwrap();
-        assert!(url.starts_with("http://127.0.0.1:"), "the receiver did not start: {url:?}");
-        Receiver { process, url: url.trim().into(), out }
-    }
-
-    fn endpoint(&self, secret: &str) -> Endpoint {
-        Endpoint { url: self.url.clone(), secrets: vec![Secret(secret.into())], ..Endpoint::default() }
-    }
-
-    /// What it accepted, in its order.
-    fn accepted(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(&self.out).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    async fn counts(&self) -> Value {
-        reqwest::get(format!("{}counts", self.url)).await.unwrap().json().await.unwrap()
-    }
-
-    /// Waits until a count is at least `least`, and gives all of them.
-    async fn until(&self, what: &str, least: u64) -> Value {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let counts = self.counts().await;
-            if counts[what].as_u64() >= Some(least) {
-                return counts;
-            }
-            assert!(Instant::now() < deadline, "not {least} {what} within {PATIENCE:?}: {counts}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+/// Waits until a count is at least `least`, and gives all of them.
+async fn until(receiver: &Receiver, what: &str, least: u64) -> Value {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let counts = receiver.counts();
+        if counts[what].as_u64() >= Some(least) {
+            return counts;
         }
-    }
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        assert!(Instant::now() < deadline, "not {least} {what} within {PATIENCE:?}: {counts}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -138,11 +89,11 @@ fn sequences(accepted: &[Value], contact: u128) -> Vec<u64> {
 async fn every_event_is_verified_once_and_in_order_after_failures() {
     let folder = tempfile::tempdir().unwrap();
     let receiver = Receiver::start(folder.path(), &["--fail-first", "3", "--retry-after", "1"]);
-    let (outbox, _deliverer) = deliver_to(folder.path(), receiver.endpoint(SECRET));
+    let (outbox, _deliverer) = deliver_to(folder.path(), endpoint_of(&receiver, SECRET));
     for contact in 1..=2 {
         outbox.commit(batch(contact, 20)).unwrap().await.unwrap();
     }
-    let counts = receiver.until("accepted", 40).await;
+    let counts = until(&receiver, "accepted", 40).await;
     assert_eq!(counts, serde_json::json!({"accepted": 40, "failed_on_purpose": 3, "not_an_event": 0, "refused": 0}));
     for contact in 1..=2 {
         assert_eq!(sequences(&receiver.accepted(), contact), (1..=20).collect::<Vec<_>>());
@@ -154,20 +105,20 @@ async fn every_event_is_verified_once_and_in_order_after_failures() {
 async fn what_waited_while_the_receiver_was_down_arrives_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let first = Receiver::start(folder.path(), &[]);
-    let (outbox, _deliverer) = deliver_to(folder.path(), first.endpoint(SECRET));
+    let (outbox, _deliverer) = deliver_to(folder.path(), endpoint_of(&first, SECRET));
     outbox.commit(batch(1, 5)).unwrap().await.unwrap();
-    first.until("accepted", 5).await;
+    until(&first, "accepted", 5).await;
     // an answer that is cut off would rightly be followed by the same event again
     let deadline = Instant::now() + PATIENCE;
     while !outbox.pending(&["crm".into()]).unwrap().is_empty() {
         assert!(Instant::now() < deadline, "the outbox does not know that all is delivered");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let port = first.url.trim_end_matches('/').rsplit(':').next().unwrap().to_string();
+    let port = first.port();
     drop(first);
     outbox.commit(batch(2, 5)).unwrap().await.unwrap();
     let again = Receiver::start(folder.path(), &["--port", &port]);
-    again.until("accepted", 5).await;
+    until(&again, "accepted", 5).await;
     let accepted = again.accepted();
     assert_eq!(accepted.len(), 10);
     for contact in 1..=2 {
@@ -181,12 +132,12 @@ async fn another_secret_and_a_changed_request_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let receiver = Receiver::start(folder.path(), &[]);
     let other = "whsec_YW5vdGhlci1zZWNyZXQtb2YtMzItYnl0ZXMtbG9uZyE=";
-    let (outbox, _deliverer) = deliver_to(folder.path(), receiver.endpoint(other));
+    let (outbox, _deliverer) = deliver_to(folder.path(), endpoint_of(&receiver, other));
     outbox.commit(batch(1, 1)).unwrap().await.unwrap();
-    receiver.until("refused", 2).await;
+    until(&receiver, "refused", 2).await;
 
     let event = event(ContactId(Uuid::from_u128(2)), 1);
-    let hook = Webhook::new(&receiver.endpoint(SECRET), &[Secret(SECRET.into())]).unwrap();
+    let hook = Webhook::new(&endpoint_of(&receiver, SECRET), &[Secret(SECRET.into())]).unwrap();
     let genuine = hook.request(&event.id.to_string(), &event.to_json(), kakehashi::bridge::now().wall);
     let stale = hook.request(&event.id.to_string(), &event.to_json(), Wall(0));
     let client = reqwest::Client::new();

@@ -1,0 +1,35 @@
+//! The laboratory's program (`tests/lab/lab.py`) as a child of a test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Root of the repository.
+pub(crate) fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
+}
+
+/// The laboratory's program at work. It and its telephones end with the test, so that a failed one leaves the ports to the next.
+pub(crate) struct Lab(Child);
+
+/// Runs the laboratory's program; `command` as in `tests/lab/lab.py --help`.
+pub(crate) fn lab(command: &[&str]) -> Lab {
+    let program = repository().join("tests/lab/lab.py");
+    Lab(Command::new(program).args(command).stdin(Stdio::null()).spawn().expect("tests/lab/lab.py runs"))
+}
+
+/// Waits until the call went as it was to go.
+pub(crate) fn finished(mut lab: Lab) {
+    assert!(lab.0.wait().unwrap().success(), "the call did not go as it should: see above");
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let _ = kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM);
+            let _ = self.0.wait();
+        }
+    }
+}

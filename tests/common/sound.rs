@@ -1,0 +1,71 @@
+//! What the telephones of the laboratory play, and what was heard of it, compared frame by frame.
+
+use std::path::Path;
+
+/// One channel of the sample call as a telephone sends it: through G.711 µ-law and back.
+pub(crate) fn played(channel: usize) -> Vec<i16> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/calls/call1.wav");
+    let mut reader = hound::WavReader::open(path).unwrap();
+    let samples: Vec<i16> = reader.samples::<i16>().map(Result::unwrap).collect();
+    // after the sample the telephones play silence
+    samples.chunks(2).map(|pair| through_ulaw(pair[channel])).chain([0; 10 * 8_000]).collect()
+}
+
+/// ITU-T G.711 µ-law there and back, written independently of the media stage.
+fn through_ulaw(sample: i16) -> i16 {
+    let magnitude = i32::from(sample).abs().min(32_635) + 132;
+    let exponent = 31 - magnitude.leading_zeros() as i32 - 7;
+    let mantissa = (magnitude >> (exponent + 3)) & 0x0f;
+    let back = (((mantissa << 3) + 132) << exponent) - 132;
+    (if sample < 0 { -back } else { back }) as i16
+}
+
+/// What was heard of one party, against what was played, in frames of 20 ms.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Comparison {
+    /// Samples of the beginning that were played before anybody listened.
+    pub(crate) missed: usize,
+    /// Frames that are exactly the next ones played.
+    pub(crate) exact: usize,
+    /// Frames of silence that Asterisk's snoop put between two, because a packet came late to it. No speech is lost by them.
+    pub(crate) inserted: usize,
+    /// Frames that Asterisk's snoop left out.
+    pub(crate) dropped: usize,
+    /// Frames that are none of these.
+    pub(crate) damaged: usize,
+}
+
+/// Samples of one packet of the telephones.
+const FRAME: usize = 160;
+
+/// Compares; `None` when nothing is heard, or what is heard first was not played in the first two seconds.
+pub(crate) fn compare(heard: &[i16], played: &[i16]) -> Option<Comparison> {
+    let begin = heard.iter().position(|sample| *sample != 0)?;
+    let first = heard.get(begin..begin + FRAME)?;
+    let missed = played.windows(FRAME).take(2 * 8_000).position(|window| window == first)?;
+    // packets end where the telephone's do
+    let rest = missed.next_multiple_of(FRAME) - missed;
+    Some(follow(heard.get(begin + rest..)?, played, missed + rest, missed))
+}
+
+fn follow(heard: &[i16], played: &[i16], mut at: usize, missed: usize) -> Comparison {
+    let silent = |frame: &[i16]| frame.iter().all(|s| *s == 0);
+    let mut result = Comparison { missed, ..Comparison::default() };
+    for frame in heard.chunks_exact(FRAME) {
+        let ahead = |count: usize| played.get(at + count * FRAME..at + (count + 1) * FRAME);
+        if ahead(0) == Some(frame) {
+            result.exact += 1;
+            at += FRAME;
+        } else if silent(frame) {
+            result.inserted += 1;
+        } else if let Some(count) = (1..50).find(|count| ahead(*count) == Some(frame)) {
+            result.dropped += count;
+            result.exact += 1;
+            at += (count + 1) * FRAME;
+        } else {
+            result.damaged += 1;
+            at += FRAME;
+        }
+    }
+    result
+}
