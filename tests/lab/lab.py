@@ -354,6 +354,8 @@ def main():
     call.add_argument("--wav", default=SAMPLE)
     call.add_argument("--talk-s", type=float)
     call.add_argument("--ring-s", type=float, default=2.0)
+    call.add_argument("--who", default="1001@127.0.0.1", help="user@host of the caller's From")
+    call.add_argument("--swapped", action="store_true", help="the caller plays the agent's channel and the agent the caller's")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
@@ -389,8 +391,9 @@ def run(arguments):
         agent(arguments.number, arguments.wav, arguments.channel, arguments.ring_s, arguments.talk_s, arguments.hangs_up, arguments.refuses,
               arguments.only_rings, arguments.lead_ms, arguments.codec).wait(900)
     else:
-        phone = agent("2001", arguments.wav, 1, arguments.ring_s)
-        caller(arguments.extension, arguments.wav, 0, talk_s=arguments.talk_s).wait(900)
+        callers, agents = (1, 0) if arguments.swapped else (0, 1)
+        phone = agent("2001", arguments.wav, agents, arguments.ring_s)
+        caller(arguments.extension, arguments.wav, callers, arguments.who, talk_s=arguments.talk_s).wait(900)
         phone.wait(30)
 
 
