@@ -10,9 +10,12 @@ for bench in dictionary media outbox ring; do
     echo "# $bench"
     cargo bench --quiet --bench "$bench"
 done
-# recognition beside whisper.cpp's own program; needs the laboratory's root (tests/lab/setup.sh --root)
-for peer in benches/whisper_peer.sh benches/whisper_peer.py; do
-    [ -e "$peer" ] || continue
-    echo "# whisper_peer"
-    "$peer"
-done
+# recognition: with and without the dictionary, and beside whisper.cpp's own program in the laboratory's root.
+# KAKEHASHI_EVAL_DIR names another set; 40 utterances of samples/eval prove little (samples/generate.py makes more)
+set=${KAKEHASHI_EVAL_DIR:-samples/eval}
+echo "# eval $set"
+cargo build --quiet --release
+target/release/kakehashi eval "$set" --dictionary samples/dictionary.csv --model models/kakehashi-lab-ja.bin
+echo "# whisper_peer $set"
+tests/lab/setup.sh --root
+python3 benches/whisper_peer.py "$set"
