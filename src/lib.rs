@@ -3,15 +3,15 @@
 //! # The path of one packet
 //!
 //! A citizen calls; an agent's telephone rings and is answered. What the exchange tells of the call arrives in [`bridge`]
-//! (`bridge::ari`, `bridge::sip`) and is read by [`pbx`] into one vocabulary, [`pbx::Signal`]. The hub of the bridge hands each signal
+//! ([`bridge::ari`], [`bridge::sip`]) and is read by [`pbx`] into one vocabulary, [`pbx::Signal`]. The hub ([`bridge::hub`]) hands each signal
 //! to the [`session`] of its contact. The session keeps the model of [`call`] by it (legs, parties, the one way a leg ends) and asks
 //! who calls; at the first ring the pop goes out.
 //!
-//! The exchange sends each party's sound as RTP to a port of its own. A media thread (`bridge::media`) takes the packet. [`media`]
+//! The exchange sends each party's sound as RTP to a port of its own. A media thread ([`bridge::media`]) takes the packet. [`media`]
 //! checks its source and its header, decodes it, and puts the PCM where it belongs in time; what was lost becomes a marked gap. The
-//! PCM is appended to a segment on disk and handed to the listener (`bridge::listener`), where `speech::vad` and `speech::endpoint` cut
-//! it into utterances. The session makes a job of each utterance; `speech::schedule` says which job is next, and a worker process
-//! (`bridge::workers`, `speech::protocol`) recognises it by `speech::whisper`.
+//! PCM is appended to a segment on disk and handed to the listener ([`bridge::listener`]), where [`speech::vad`] and [`speech::endpoint`] cut
+//! it into utterances. The session makes a job of each utterance; [`speech::schedule`] says which job is next, and a worker process
+//! ([`bridge::workers`], [`speech::protocol`]) recognises it by `speech::whisper`.
 //!
 //! The municipality's [`dictionary`] is preferred while the words are decoded and puts them right by their sound afterwards.
 //! [`transcript`] makes the text of record of that, and of all texts of a contact its document.
@@ -21,7 +21,7 @@
 //!
 //! # Rules
 //!
-//! The modules stand below in the order of that path, and a stage uses only stages before it, [`time`] and [`events`]; `config`
+//! The modules stand below in the order of that path, and a stage uses only stages before it, [`time`] and [`events`]; [`config`]
 //! composes the settings of all stages and is used at the edge only. Only the edge (`bridge`, `cli`, `panel::http`, `outbox::store`,
 //! `media::segment`) reads a clock, opens a socket or a file, spawns or waits: all else is given `now` and inputs and returns outputs.
 //! `tests/layering.rs` checks this.
