@@ -94,7 +94,7 @@ fn a_call_to_the_bridge_by_sip_gives_the_same_event_types() {
     let call = play(folder.path(), |_, _| lab(&["caller", "7001", "--who", &who()]));
     gap_free(&call.events).unwrap();
     let kinds = |of: &Evidence| -> BTreeSet<&str> { of.events.iter().map(|received| short(&received.event)).collect() };
-    let mut wanted = kinds(&*undisturbed());
+    let mut wanted = kinds(&undisturbed());
     // nobody waits in a queue here; recognition may be behind in one of the calls
     for more in ["call.queued", "transcript.delayed"] {
         wanted.remove(more);
