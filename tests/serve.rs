@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use kakehashi::events::{Data, EndReason, Event};
+use kakehashi::media::codec::encode_ulaw;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -20,16 +21,18 @@ const PACKETS: u16 = 60;
 
 fn write_config(folder: &Path, hook: u16, media: u16) -> PathBuf {
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples");
+    std::fs::copy(samples.join("directory.csv"), folder.join("directory.csv")).unwrap();
     let text = format!(
         r#"
 [node]
 data_dir = "{data}"
 drain_ms = 3000
+reload_ms = 50
 [log]
 json = true
 [[site]]
 id = "osaka"
-directory = "{samples}/directory.csv"
+directory = "{directory}"
 contacts = "{samples}/contacts.csv"
 [[pbx]]
 id = "exchange"
@@ -56,6 +59,7 @@ secrets = ["{SECRET}"]
 enabled = false
 "#,
         data = folder.join("data").display(),
+        directory = folder.join("directory.csv").display(),
         samples = samples.display(),
         last = media + 99,
     );
@@ -102,14 +106,14 @@ impl Bridge {
 }
 
 /// Calls the bridge as a recording leg does: two audio lines, caller and agent. Gives the two RTP ports.
-fn call(sip: SocketAddr, socket: &UdpSocket) -> [u16; 2] {
+fn call(sip: SocketAddr, socket: &UdpSocket, id: &str) -> [u16; 2] {
     let local = socket.local_addr().unwrap();
     let audio = "m=audio 40000 RTP/AVP 0\r\na=sendonly\r\n";
     let body = format!("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n{audio}{audio}");
     let start = |method: &str, to: &str| {
         format!(
-            "{method} sip:2001@{sip} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{method}\r\nMax-Forwards: 70\r\n\
-             From: <sip:0600001234@{local}>;tag=a\r\n{to}\r\nCall-ID: c1\r\nCSeq: 1 {method}\r\n\
+            "{method} sip:2001@{sip} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{method}{id}\r\nMax-Forwards: 70\r\n\
+             From: <sip:0600001234@{local}>;tag={id}\r\n{to}\r\nCall-ID: {id}\r\nCSeq: 1 {method}\r\n\
              Contact: <sip:x@{local}>\r\n"
         )
     };
@@ -131,20 +135,35 @@ fn call(sip: SocketAddr, socket: &UdpSocket) -> [u16; 2] {
     }
 }
 
-/// Speaks on both lines in real time.
-fn speak(ports: [u16; 2]) {
+/// Speaks on both lines in real time; `payload` gives 160 bytes of G.711 for a line and a packet.
+fn speak(ports: [u16; 2], packets: u16, payload: impl Fn(usize, u16) -> Vec<u8>) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    for n in 0..PACKETS {
-        for (ssrc, port) in ports.iter().enumerate() {
+    for n in 0..packets {
+        for (line, port) in ports.iter().enumerate() {
             let mut packet = vec![0x80, 0];
             packet.extend(n.to_be_bytes());
             packet.extend((u32::from(n) * 160).to_be_bytes());
-            packet.extend((ssrc as u32 + 1).to_be_bytes());
-            packet.extend((0..160_u16).map(|i| (i as u8).wrapping_mul(7).wrapping_add(n as u8)));
+            packet.extend((line as u32 + 1).to_be_bytes());
+            packet.extend(payload(line, n));
             socket.send_to(&packet, ("127.0.0.1", *port)).unwrap();
         }
         // the pace of the medium, which the bridge measures against its own clock
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A pattern that is no speech.
+fn pattern(_: usize, n: u16) -> Vec<u8> {
+    (0..160_u16).map(|i| (i as u8).wrapping_mul(7).wrapping_add(n as u8)).collect()
+}
+
+/// Both parties of a sample call as G.711.
+fn sample_call() -> impl Fn(usize, u16) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/calls/call2.wav");
+    let samples: Vec<i16> = hound::WavReader::open(path).unwrap().into_samples().map(Result::unwrap).collect();
+    move |line, n| {
+        let from = usize::from(n) * 160;
+        (from..from + 160).map(|at| encode_ulaw(samples.get(at * 2 + line).copied().unwrap_or(0))).collect()
     }
 }
 
@@ -170,7 +189,7 @@ fn killed_in_mid_call_with_the_crm_away_nothing_is_lost_and_the_leg_ends_with_br
     let bridge = Bridge::start(&config);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    speak(call(bridge.sip, &socket));
+    speak(call(bridge.sip, &socket, "c1"), PACKETS, pattern);
     bridge.kill();
     let before = accepted(&config);
     assert!(before.len() >= 3, "offered, ringing and answered were accepted: {before:?}");
@@ -211,8 +230,104 @@ fn sigterm_ends_a_running_call_with_its_record() {
     let bridge = Bridge::start(&config);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    call(bridge.sip, &socket);
+    call(bridge.sip, &socket, "c1");
     hook.until(|events| events.iter().any(|event| matches!(event.data, Data::CallAnswered(_))));
     bridge.stop();
     assert!(accepted(&config).iter().any(|row| row["kind"] == "kakehashi.transcript.document.v1"));
+}
+
+#[test]
+fn a_changed_directory_is_used_for_the_next_call_and_a_wrong_one_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let hook = Hook::listen(0);
+    let config = write_config(folder.path(), hook.port, 21_400);
+    let bridge = Bridge::start(&config);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // each call asks the directory anew: it is called until the new name is there
+    let mut calls = 0;
+    let mut called_until = |name: &str| loop {
+        calls += 1;
+        call(bridge.sip, &socket, &format!("c{calls}"));
+        let events = hook.until(|events| answered(events).len() == calls);
+        if answered(&events).last() == Some(&Some(name.to_string())) {
+            return;
+        }
+        assert!(calls < 200, "the directory was not read again");
+    };
+    called_until("山田");
+    let write = |text: &str| std::fs::write(folder.path().join("directory.csv"), text).unwrap();
+    write("extension,agent,name,department,tier\n2001,op-mori,森,窓口,2\n");
+    called_until("森");
+    write("extension,agent,name,department,tier\n2001,op-kato,加藤,窓口,9\n");
+    std::thread::sleep(Duration::from_millis(500));
+    called_until("森");
+    bridge.stop();
+}
+
+/// A worker's queue of one utterance: the others wait on disk without their sound, and all of them get their text in the end.
+#[cfg(feature = "whisper")]
+#[test]
+fn what_the_recognisers_have_no_room_for_waits_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let config = write_config(folder.path(), port, 21_600);
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/kakehashi-lab-ja.bin");
+    let text = std::fs::read_to_string(&config).unwrap().replace("transcribe = false", "transcribe = true");
+    let speech = format!("[speech]\nmodel = \"{}\"\nworkers = 1\nqueue_catch_up_seconds = 0\n", model.display());
+    std::fs::write(&config, text + &speech).unwrap();
+    let bridge = Bridge::start(&config);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let ports = call(bridge.sip, &socket, "c1");
+    // killed with all of it unrecognised: the workers stand still
+    let workers = children(&bridge);
+    workers.iter().for_each(|pid| kill(*pid, Signal::SIGSTOP).unwrap());
+    speak(ports, 900, sample_call());
+    bridge.kill();
+    for pid in workers {
+        // one that is gone already is as good
+        let _ = kill(pid, Signal::SIGKILL);
+    }
+
+    let hook = Hook::listen(port);
+    let bridge = Bridge::start(&config);
+    let events = hook.until(|events| events.iter().any(is_document));
+    let texts: Vec<&str> = events
+        .iter()
+        .filter_map(|event| match &event.data {
+            Data::TranscriptFinal(text) if text.caught_up => Some(text.text.as_str()),
+            _ => None,
+        })
+        .collect();
+    for said in ["5月3日に予約したいです。", "ほかにご不明な点はございませんか。", "土曜日も開いていますか。"]
+    {
+        assert!(texts.contains(&said), "{said} is not among {texts:?}");
+    }
+    let complete = events.iter().any(|event| matches!(&event.data, Data::TranscriptDocument(doc) if doc.complete));
+    assert!(complete);
+    bridge.stop();
+}
+
+/// The worker processes of a bridge.
+#[cfg(feature = "whisper")]
+fn children(bridge: &Bridge) -> Vec<Pid> {
+    let id = bridge.process.id();
+    let tasks = std::fs::read_dir(format!("/proc/{id}/task")).unwrap().flatten();
+    let all = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let pids = all.flat_map(|text| text.split_whitespace().map(str::to_string).collect::<Vec<_>>());
+    let mut pids: Vec<Pid> = pids.filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect();
+    pids.sort();
+    pids.dedup();
+    assert!(!pids.is_empty(), "the bridge has no worker");
+    pids
+}
+
+/// Who answered, in order.
+fn answered(events: &[Event]) -> Vec<Option<String>> {
+    let states = events.iter().filter_map(|event| match &event.data {
+        Data::CallAnswered(state) => Some(state.agent.name.clone()),
+        _ => None,
+    });
+    states.collect()
 }
