@@ -74,9 +74,9 @@ async fn outcomes_dead_letters_replay_and_discard() {
         }
         ids
     };
-    outbox.record(ids[0], Outcome::Delivered);
-    outbox.record(ids[1], Outcome::Dead { error: "status 422".into() });
-    outbox.record(ids[2], Outcome::Dead { error: "status 422".into() });
+    outbox.record(ids[0], Outcome::Delivered).unwrap();
+    outbox.record(ids[1], Outcome::Dead { error: "status 422".into() }).unwrap();
+    outbox.record(ids[2], Outcome::Dead { error: "status 422".into() }).unwrap();
     outbox.commit(batch(2, 1, 1)).unwrap().await.unwrap();
     assert!(!outbox.delivery(ids[0]).unwrap().unwrap().pending);
     assert_eq!(outbox.list(Some("dead"), 10).unwrap().len(), 2);

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use kakehashi::events::{Data, EndReason, Event};
+#[cfg(feature = "whisper")]
 use kakehashi::media::codec::encode_ulaw;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -158,6 +159,7 @@ fn pattern(_: usize, n: u16) -> Vec<u8> {
 }
 
 /// Both parties of a sample call as G.711.
+#[cfg(feature = "whisper")]
 fn sample_call() -> impl Fn(usize, u16) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/calls/call2.wav");
     let samples: Vec<i16> = hound::WavReader::open(path).unwrap().into_samples().map(Result::unwrap).collect();

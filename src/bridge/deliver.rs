@@ -1,5 +1,6 @@
 //! Sends events: one dispatcher decides by the lanes, tasks carry the requests, the store keeps the outcomes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ const REALTIME: usize = 1_024;
 const REALTIME_WAITS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
 /// How often replays that a person asked for are looked for.
 const REPLAYS_EVERY: Duration = Duration::from_secs(2);
+/// How soon outcomes that the outbox had no room for are handed in again.
+const RECORD_AGAIN: Duration = Duration::from_millis(5);
 /// The most of an answer's body that is read.
 const ANSWER_BYTES: usize = 64 * 1024;
 
@@ -141,6 +144,7 @@ pub fn spawn(
     let names: Vec<String> = endpoints.iter().map(|endpoint| endpoint.id.clone()).collect();
     let caps = endpoints.iter().map(|endpoint| endpoint.concurrency.max(1)).collect();
     let (results, landed) = mpsc::channel(settings.deliveries_at_once.max(1) + 1);
+    let (settled, refills) = mpsc::channel(1);
     let mut dispatcher = Dispatcher {
         lanes: Lanes::new(caps, settings.deliveries_at_once.max(1)),
         outbox,
@@ -149,11 +153,16 @@ pub fn spawn(
         client: client.clone(),
         schedule: settings.retry_schedule_ms.clone().into(),
         results,
+        unrecorded: VecDeque::new(),
+        newest: DeliveryId(0),
+        drained: Vec::new(),
+        settled,
+        settling: false,
     };
     dispatcher.load(now())?;
     let (realtime, pops) = mpsc::channel(REALTIME);
     tokio::spawn(send_realtime(pops, targets, client, settings.deliveries_at_once.max(1)));
-    let running = tokio::spawn(dispatcher.run(committed, landed, shown));
+    let running = tokio::spawn(dispatcher.run(committed, landed, refills, shown));
     Ok((Deliverer { realtime }, running))
 }
 
@@ -173,6 +182,15 @@ struct Dispatcher {
     client: reqwest::Client,
     schedule: Arc<[u64]>,
     results: mpsc::Sender<Landed>,
+    /// Outcomes that the outbox had no room for yet. Nothing new is sent while there are some, so they are no more than were in flight.
+    unrecorded: VecDeque<(DeliveryId, Outcome)>,
+    /// The newest delivery that came out of the outbox: what is newer in the store is still on its way here.
+    newest: DeliveryId,
+    /// Lanes whose rest is in the store only.
+    drained: Vec<LaneId>,
+    /// Such lanes, once every outcome before is on disk.
+    settled: mpsc::Sender<Vec<LaneId>>,
+    settling: bool,
 }
 
 impl Dispatcher {
@@ -180,13 +198,17 @@ impl Dispatcher {
         mut self,
         mut committed: mpsc::Receiver<Committed>,
         mut landed: mpsc::Receiver<Landed>,
+        mut refills: mpsc::Receiver<Vec<LaneId>>,
         shown: impl Fn(&Event) + Send + 'static,
     ) {
         let mut replays = tokio::time::interval(REPLAYS_EVERY);
         replays.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            self.record_waiting();
+            self.settle();
             self.fly();
-            let wait = self.lanes.due().map_or(Duration::from_secs(3_600), |due| due.since(now().mono));
+            let due = self.lanes.due().map_or(Duration::from_secs(3_600), |due| due.since(now().mono));
+            let wait = if self.unrecorded.is_empty() { due } else { due.min(RECORD_AGAIN) };
             tokio::select! {
                 biased;
                 one = landed.recv() => if let Some(one) = one { self.handle_landed(one) },
@@ -194,11 +216,13 @@ impl Dispatcher {
                     Some(one) => {
                         shown(&one.event);
                         for (endpoint, delivery) in one.deliveries {
+                            self.newest = self.newest.max(delivery);
                             self.lanes.push(LaneId { endpoint, contact: one.event.contact }, delivery);
                         }
                     }
                     None => return,
                 },
+                lanes = refills.recv() => if let Some(lanes) = lanes { self.refill(lanes) },
                 _ = replays.tick() => self.take_replays(),
                 () = tokio::time::sleep(wait) => {}
             }
@@ -214,6 +238,7 @@ impl Dispatcher {
             if heads.insert(lane) && next_at > now.wall {
                 waiting.push((lane, now.mono + next_at.since(now.wall)));
             }
+            self.newest = self.newest.max(delivery);
             self.lanes.push(lane, delivery);
         }
         for (lane, until) in waiting {
@@ -234,7 +259,24 @@ impl Dispatcher {
         }
     }
 
+    fn record(&mut self, delivery: DeliveryId, outcome: Outcome) {
+        self.unrecorded.push_back((delivery, outcome));
+        self.record_waiting();
+    }
+
+    fn record_waiting(&mut self) {
+        while let Some((delivery, outcome)) = self.unrecorded.pop_front() {
+            if let Err(outcome) = self.outbox.record(delivery, outcome) {
+                self.unrecorded.push_front((delivery, outcome));
+                return;
+            }
+        }
+    }
+
     fn fly(&mut self) {
+        if !self.unrecorded.is_empty() {
+            return;
+        }
         while let Some((lane, id)) = self.lanes.take(now().mono) {
             match self.outbox.delivery(id) {
                 Ok(Some(delivery)) if delivery.pending => self.send(lane, delivery),
@@ -263,18 +305,18 @@ impl Dispatcher {
         let endpoint = self.names.get(lane.endpoint).map_or("", String::as_str);
         match verdict {
             Verdict::Delivered => {
-                self.outbox.record(delivery, Outcome::Delivered);
+                self.record(delivery, Outcome::Delivered);
                 self.next_of(lane);
             }
             Verdict::Again(wait) => {
                 tracing::warn!(endpoint, contact = %lane.contact, wait_ms = wait.as_millis() as u64, error, "delivery failed; tried again");
                 let Now { mono, wall } = now();
-                self.outbox.record(delivery, Outcome::Again { at: wall + wait, error });
+                self.record(delivery, Outcome::Again { at: wall + wait, error });
                 self.lanes.wait(lane, mono + wait);
             }
             Verdict::Dead(error) => {
                 tracing::error!(endpoint, contact = %lane.contact, error, "dead letter; see `kakehashi outbox list`");
-                self.outbox.record(delivery, Outcome::Dead { error });
+                self.record(delivery, Outcome::Dead { error });
                 self.next_of(lane);
             }
             Verdict::Off => {
@@ -289,13 +331,38 @@ impl Dispatcher {
 
     /// The head of a lane is done with; more is fetched when the lane was longer than memory.
     fn next_of(&mut self, lane: LaneId) {
-        if !self.lanes.landed(lane) {
+        if self.lanes.landed(lane) {
+            self.drained.push(lane);
+        }
+    }
+
+    /// Lets the outcomes so far reach the disk before drained lanes are read from it: what was delivered must not be found pending there.
+    fn settle(&mut self) {
+        if self.drained.is_empty() || self.settling || !self.unrecorded.is_empty() {
             return;
         }
-        let Some(name) = self.names.get(lane.endpoint) else { return };
-        match self.outbox.pending_of(name, lane.contact) {
-            Ok(ids) => ids.into_iter().for_each(|id| self.lanes.push(lane, id)),
-            Err(error) => tracing::error!(%error, "the rest of a lane cannot be read; it is sent after a restart"),
+        self.settling = true;
+        let (outbox, lanes, settled) = (self.outbox.clone(), std::mem::take(&mut self.drained), self.settled.clone());
+        tokio::spawn(async move {
+            // without a writer nothing is delivered any more, and the next start reads everything
+            if let Ok(Ok(flushed)) = tokio::task::spawn_blocking(move || outbox.flush()).await {
+                let _ = flushed.await;
+                let _ = settled.send(lanes).await;
+            }
+        });
+    }
+
+    fn refill(&mut self, lanes: Vec<LaneId>) {
+        self.settling = false;
+        for lane in lanes {
+            let Some(name) = self.names.get(lane.endpoint) else { continue };
+            match self.outbox.pending_of(name, lane.contact, self.newest) {
+                Ok(rest) => self.lanes.refill(lane, rest),
+                Err(error) => {
+                    tracing::error!(%error, "the rest of a lane cannot be read; it is read again");
+                    self.drained.push(lane);
+                }
+            }
         }
     }
 }

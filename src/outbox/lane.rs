@@ -105,13 +105,22 @@ impl Lanes {
             self.ready.push_back(id);
             return false;
         }
-        let more = lane.more;
-        if more {
+        if !lane.more {
+            self.lanes.remove(&id);
+            return false;
+        }
+        true
+    }
+
+    /// The rest of a lane from the store, after [`Lanes::landed`] asked for it: everything that was pushed until now, in order.
+    pub fn refill(&mut self, id: LaneId, deliveries: Vec<DeliveryId>) {
+        if let Some(lane) = self.lanes.get_mut(&id) {
             lane.more = false;
-        } else {
+        }
+        if deliveries.is_empty() {
             self.lanes.remove(&id);
         }
-        more
+        deliveries.into_iter().for_each(|delivery| self.push(id, delivery));
     }
 
     /// The head of the lane is tried again at `until`; what is behind it waits with it.
@@ -250,8 +259,15 @@ mod tests {
         }
         assert_eq!(flown, LANE_IN_MEMORY);
         assert!(take(&mut lanes, 0).is_none());
-        lanes.push(lane(0, 1), DeliveryId(64));
-        assert_eq!(take(&mut lanes, 0), Some(64));
+        lanes.push(lane(0, 1), DeliveryId(1_000));
+        assert!(take(&mut lanes, 0).is_none(), "what comes before the rest was read is part of the rest");
+        lanes.refill(lane(0, 1), (64..=66).map(DeliveryId).collect());
+        lanes.push(lane(0, 1), DeliveryId(67));
+        for n in 64..=67 {
+            assert_eq!(take(&mut lanes, 0), Some(n));
+            assert!(!lanes.landed(lane(0, 1)));
+        }
+        assert!(lanes.is_empty());
     }
 
     #[test]

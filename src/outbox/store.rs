@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -203,9 +203,17 @@ impl Outbox {
         Ok(wait)
     }
 
-    /// Records what became of an attempt.
-    pub fn record(&self, delivery: DeliveryId, outcome: Outcome) {
-        let _ = self.commands.send(Command::Outcome(delivery, outcome));
+    /// Records what became of an attempt; never waits.
+    ///
+    /// # Errors
+    /// Gives the outcome back while the queue is full: whoever takes the committed events must go on taking them meanwhile, because the
+    /// writer may wait for that.
+    pub fn record(&self, delivery: DeliveryId, outcome: Outcome) -> Result<(), Outcome> {
+        match self.commands.try_send(Command::Outcome(delivery, outcome)) {
+            Err(TrySendError::Full(Command::Outcome(_, outcome))) => Err(outcome),
+            // without a writer the delivery stays pending on disk, and is tried again after the next start
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// The contacts that were not complete.
@@ -288,14 +296,15 @@ impl Outbox {
         self.select_deliveries(sql, [], endpoints)
     }
 
-    /// The next deliveries of one lane after `after`.
+    /// The next deliveries of one lane, up to and with `last`; a few more than a lane keeps in memory.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn pending_of(&self, endpoint: &str, contact: ContactId) -> Result<Vec<DeliveryId>, Error> {
+    pub fn pending_of(&self, endpoint: &str, contact: ContactId, last: DeliveryId) -> Result<Vec<DeliveryId>, Error> {
         let sql = "SELECT d.id, p.name, d.contact, d.next_at FROM delivery d JOIN endpoint p ON p.id = d.endpoint \
-                   WHERE d.status = 'pending' AND p.name = ?1 AND d.contact = ?2 ORDER BY d.id LIMIT 65";
-        let rows = self.select_deliveries(sql, params![endpoint, contact.to_string()], &[endpoint.to_string()])?;
+                   WHERE d.status = 'pending' AND p.name = ?1 AND d.contact = ?2 AND d.id <= ?3 ORDER BY d.id LIMIT 65";
+        let values = params![endpoint, contact.to_string(), last.0];
+        let rows = self.select_deliveries(sql, values, &[endpoint.to_string()])?;
         Ok(rows.into_iter().map(|row| row.2).collect())
     }
 

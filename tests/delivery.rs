@@ -1,0 +1,79 @@
+//! The delivery engine under pressure: a full outbox, answers that land while the disk is busy, and nothing stands still.
+
+use std::time::Duration;
+
+use kakehashi::bridge::deliver;
+use kakehashi::call::ContactId;
+use kakehashi::crm::settings::{Endpoint, Secret};
+use kakehashi::events::{CallQueued, Caller, Data, Event};
+use kakehashi::outbox::settings::Settings;
+use kakehashi::outbox::store::Outbox;
+use kakehashi::outbox::{Batch, ContactRow};
+use kakehashi::pbx::{CallKey, PbxId};
+use kakehashi::time::Wall;
+use uuid::Uuid;
+
+#[path = "common/hook.rs"]
+mod hook;
+
+use hook::{Hook, SECRET};
+
+/// Contacts, and events of each: more than a lane keeps in memory.
+const CONTACTS: u64 = 5;
+const EACH: u64 = 400;
+
+fn batch(contact: u64, sequence: u64) -> Batch {
+    let id = ContactId(Uuid::from_u128(u128::from(contact) + 1));
+    let queued = CallQueued { caller: Caller::default(), called: "6001".into(), queue: "q".into() };
+    let event = Event {
+        id: Event::record_id(id, sequence),
+        source: "/site/s/node/n".into(),
+        contact: id,
+        leg: None,
+        time: Wall(1_795_420_800_000_000),
+        sequence: Some(sequence),
+        expires: None,
+        data: Data::CallQueued(queued),
+    };
+    let call = CallKey { pbx: PbxId("p".into()), key: contact.to_string() };
+    Batch {
+        contact: ContactRow { id, site: "s".into(), call, open: true, state: "{}".into() },
+        keys: Vec::new(),
+        events: vec![event],
+        deliver_text: true,
+    }
+}
+
+/// A screen that takes longer than the disk, so that what is committed piles up to its bound.
+fn slow(_: &Event) {
+    std::thread::sleep(Duration::from_millis(3));
+}
+
+/// The smallest queue between the parts: whoever waited for another one in a circle would wait for ever here.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_every_queue_full_each_event_arrives_once_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let hook = Hook::listen(0);
+    let settings = Settings { queue_batches: 1, group_batches: 1, ..Settings::default() };
+    let endpoint = Endpoint {
+        url: format!("http://127.0.0.1:{}/hook", hook.port),
+        secrets: vec![Secret(SECRET.into())],
+        ..Endpoint::default()
+    };
+    let (outbox, committed) = Outbox::open(folder.path(), &settings, std::slice::from_ref(&endpoint.id)).unwrap();
+    let _running = deliver::spawn(outbox.clone(), committed, &[endpoint], &settings, slow).unwrap();
+    let submitter = std::thread::spawn(move || {
+        for sequence in 1..=EACH {
+            (0..CONTACTS).for_each(|contact| outbox.submit(batch(contact, sequence)).unwrap());
+        }
+    });
+    let all = (CONTACTS * EACH) as usize;
+    let events = tokio::task::spawn_blocking(move || hook.until(|events| events.len() >= all)).await.unwrap();
+    submitter.join().unwrap();
+    assert_eq!(events.len(), all);
+    for contact in 0..CONTACTS {
+        let id = ContactId(Uuid::from_u128(u128::from(contact) + 1));
+        let of_contact = events.iter().filter(|event| event.contact == id).filter_map(|event| event.sequence);
+        assert_eq!(of_contact.collect::<Vec<_>>(), (1..=EACH).collect::<Vec<_>>());
+    }
+}
