@@ -3,6 +3,7 @@
 //! When it falls behind, the media threads drop sound for it (never for the disk); it reads what it missed back from disk.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 
@@ -30,7 +31,8 @@ struct Ear {
 struct Listener {
     audio: PathBuf,
     settings: Settings,
-    ears: HashMap<StreamId, Ear>,
+    /// `None`: a stream that is not listened to any more.
+    ears: HashMap<StreamId, Option<Ear>>,
     hub: mpsc::Sender<Input>,
 }
 
@@ -71,27 +73,29 @@ impl Listener {
 
     fn hear(&mut self, frame: &Frame) -> Option<()> {
         let settings = &self.settings;
-        let ear = self.ears.entry(frame.stream).or_insert_with(|| Ear {
-            endpointer: Endpointer::new(settings, frame.rate),
-            rate: frame.rate,
-            position: 0,
-        });
+        let ear = self.ears.entry(frame.stream).or_insert_with(|| Some(Ear::new(settings, frame.rate)));
         let mut found = Vec::new();
-        if frame.position > ear.position {
-            ear.read_missed(&self.audio, frame.stream, frame.position, &mut found);
-        }
-        ear.endpointer.push(frame.position, &frame.samples, &mut found);
-        ear.position = frame.position + frame.samples.len() as u64;
+        let audio = &self.audio;
+        unless_it_panics(frame.stream, ear, |ear| {
+            if frame.position > ear.position {
+                ear.read_missed(audio, frame.stream, frame.position, &mut found);
+            }
+            ear.endpointer.push(frame.position, &frame.samples, &mut found);
+            ear.position = frame.position + frame.samples.len() as u64;
+        });
         self.tell_found(frame.stream, found)
     }
 
     fn finish(&mut self, stream: StreamId, samples: u64) -> Option<()> {
         let Some(mut ear) = self.ears.remove(&stream) else { return Some(()) };
         let mut found = Vec::new();
-        if samples > ear.position {
-            ear.read_missed(&self.audio, stream, samples, &mut found);
-        }
-        ear.endpointer.finish(&mut found);
+        let audio = &self.audio;
+        unless_it_panics(stream, &mut ear, |ear| {
+            if samples > ear.position {
+                ear.read_missed(audio, stream, samples, &mut found);
+            }
+            ear.endpointer.finish(&mut found);
+        });
         self.tell_found(stream, found)
     }
 
@@ -104,7 +108,20 @@ impl Listener {
     }
 }
 
+/// A panic costs one stream its further text, never the others theirs.
+fn unless_it_panics(stream: StreamId, ear: &mut Option<Ear>, work: impl FnOnce(&mut Ear)) {
+    let Some(open) = ear else { return };
+    if catch_unwind(AssertUnwindSafe(|| work(open))).is_err() {
+        tracing::error!(stream = %stream.0, "the listener panicked; this stream gets no more text, its sound is kept");
+        *ear = None;
+    }
+}
+
 impl Ear {
+    fn new(settings: &Settings, rate: u32) -> Ear {
+        Ear { endpointer: Endpointer::new(settings, rate), rate, position: 0 }
+    }
+
     /// Hears what is on disk up to `until`; silence where nothing is.
     fn read_missed(&mut self, audio: &Path, stream: StreamId, until: u64, found: &mut Vec<SpeechEventKind>) {
         tracing::warn!(stream = %stream.0, samples = until - self.position, "the listener was behind; reading back from disk");

@@ -1,5 +1,6 @@
 //! Reads sound back from disk: whole streams after a restart, single utterances that had to wait. One thread, one request at a time.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -94,10 +95,19 @@ fn run(audio: &Path, settings: &Settings, inbox: &Receiver<Request>, hub: &mpsc:
         let mut tell = |read| hub.blocking_send(Input::ReadBack(read)).is_ok();
         let alive = match request {
             Request::Stream { stream, done } => {
-                let summary = read_stream(audio, settings, stream, &done, &mut tell).unwrap_or_else(|error| {
-                    tracing::error!(%error, "a recording cannot be read back; its text is missing");
-                    StreamSummary::default()
-                });
+                // a panic costs this stream its text, never the others theirs
+                let read = catch_unwind(AssertUnwindSafe(|| read_stream(audio, settings, stream, &done, &mut tell)));
+                let summary = match read {
+                    Ok(Ok(summary)) => summary,
+                    Ok(Err(error)) => {
+                        tracing::error!(%error, "a recording cannot be read back; its text is missing");
+                        StreamSummary::default()
+                    }
+                    Err(_) => {
+                        tracing::error!(stream = %stream.0, "reading a recording back panicked; its text is missing");
+                        StreamSummary::default()
+                    }
+                };
                 tell(Read::Finished { stream, summary })
             }
             Request::Utterance { id, stream, from, to } => {
