@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use kakehashi::bridge::deliver;
-use kakehashi::call::ContactId;
+use kakehashi::bridge::{deliver, now};
+use kakehashi::call::{ContactId, LegId};
 use kakehashi::crm::settings::{Endpoint, Secret};
-use kakehashi::events::{CallQueued, Caller, Data, Event};
+use kakehashi::events::{Agent, CallQueued, Caller, Data, Event, LookUp, ScreenPop};
 use kakehashi::outbox::settings::Settings;
 use kakehashi::outbox::store::Outbox;
 use kakehashi::outbox::{Batch, ContactRow};
@@ -21,6 +21,11 @@ use hook::{Hook, SECRET};
 /// Contacts, and events of each: more than a lane keeps in memory.
 const CONTACTS: u64 = 5;
 const EACH: u64 = 400;
+
+fn endpoint(port: u16) -> Endpoint {
+    let url = format!("http://127.0.0.1:{port}/hook");
+    Endpoint { url, secrets: vec![Secret(SECRET.into())], ..Endpoint::default() }
+}
 
 fn batch(contact: u64, sequence: u64) -> Batch {
     let id = ContactId(Uuid::from_u128(u128::from(contact) + 1));
@@ -55,11 +60,7 @@ async fn with_every_queue_full_each_event_arrives_once_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let hook = Hook::listen(0);
     let settings = Settings { queue_batches: 1, group_batches: 1, ..Settings::default() };
-    let endpoint = Endpoint {
-        url: format!("http://127.0.0.1:{}/hook", hook.port),
-        secrets: vec![Secret(SECRET.into())],
-        ..Endpoint::default()
-    };
+    let endpoint = endpoint(hook.port);
     let (outbox, committed) = Outbox::open(folder.path(), &settings, std::slice::from_ref(&endpoint.id)).unwrap();
     let _running = deliver::spawn(outbox.clone(), committed, &[endpoint], &settings, slow).unwrap();
     let submitter = std::thread::spawn(move || {
@@ -76,4 +77,49 @@ async fn with_every_queue_full_each_event_arrives_once_in_order() {
         let of_contact = events.iter().filter(|event| event.contact == id).filter_map(|event| event.sequence);
         assert_eq!(of_contact.collect::<Vec<_>>(), (1..=EACH).collect::<Vec<_>>());
     }
+}
+
+fn pop(revision: u32) -> Event {
+    let popid = Uuid::from_u128(7);
+    let pop = ScreenPop {
+        popid,
+        revision,
+        leg: LegId(popid),
+        agent: Agent { extension: "2001".into(), ..Agent::default() },
+        caller: Caller::default(),
+        called: "6001".into(),
+        line: None,
+        queue: None,
+        lookup: LookUp::Skipped,
+        matches: Vec::new(),
+    };
+    Event {
+        id: Uuid::from_u128(1_000 + u128::from(revision)),
+        source: "/site/s/node/n".into(),
+        contact: ContactId(popid),
+        leg: Some(LegId(popid)),
+        time: now().wall,
+        sequence: None,
+        expires: Some(now().wall + Duration::from_secs(60)),
+        data: Data::ScreenPop(pop),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revisions_of_a_pop_arrive_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let hook = Hook::listen(0);
+    let settings = Settings::default();
+    let (outbox, committed) = Outbox::open(folder.path(), &settings, &["crm".to_string()]).unwrap();
+    let endpoint = endpoint(hook.port);
+    let (deliverer, _running) = deliver::spawn(outbox, committed, &[endpoint], &settings, |_| {}).unwrap();
+    for revision in 0..200 {
+        assert!(deliverer.realtime(pop(revision)));
+    }
+    let events = tokio::task::spawn_blocking(move || hook.until(|events| events.len() == 200)).await.unwrap();
+    let revisions = events.iter().filter_map(|event| match &event.data {
+        Data::ScreenPop(pop) => Some(pop.revision),
+        _ => None,
+    });
+    assert_eq!(revisions.collect::<Vec<_>>(), (0..200).collect::<Vec<_>>());
 }

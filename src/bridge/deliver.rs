@@ -1,10 +1,10 @@
 //! Sends events: one dispatcher decides by the lanes, tasks carry the requests, the store keeps the outcomes.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::now;
@@ -367,7 +367,8 @@ impl Dispatcher {
     }
 }
 
-/// Sends realtime events at once, each on a task of its own, until they expire.
+/// Sends realtime events at once, each on a task of its own, until they expire; those of one contact to one endpoint one after the other, so that
+/// the revisions of a pop arrive in order.
 async fn send_realtime(
     mut pops: mpsc::Receiver<Event>,
     targets: Vec<Arc<Target>>,
@@ -375,14 +376,20 @@ async fn send_realtime(
     at_once: usize,
 ) {
     let places = Arc::new(Semaphore::new(at_once));
+    let mut turns = Turns::default();
     while let Some(event) = pops.recv().await {
         let body: Arc<str> = event.to_json().into();
         let id = event.id.to_string();
         let expires = event.expires.unwrap_or(Wall(i64::MAX));
-        for target in targets.iter().filter(|target| target.endpoint.realtime) {
+        for (number, target) in targets.iter().enumerate().filter(|(_, target)| target.endpoint.realtime) {
             let Ok(place) = places.clone().acquire_owned().await else { return };
             let (target, client, body, id) = (target.clone(), client.clone(), body.clone(), id.clone());
+            let (before, done) = turns.next(LaneId { endpoint: number, contact: event.contact });
             tokio::spawn(async move {
+                if let Some(before) = before {
+                    // an error is its end too
+                    let _ = before.await;
+                }
                 for wait in REALTIME_WAITS.iter().map(Some).chain([None]) {
                     let answer = attempt(&client, &target, &id, &body).await;
                     if matches!(answer, Answer::Status { code: 200..=299, .. }) || now().wall >= expires {
@@ -397,9 +404,24 @@ async fn send_realtime(
                         ),
                     }
                 }
-                drop(place);
+                drop((place, done));
             });
         }
+    }
+}
+
+/// The last realtime event that is under way in each lane.
+#[derive(Default)]
+struct Turns(HashMap<LaneId, oneshot::Receiver<()>>);
+
+impl Turns {
+    /// The end of the event before in this lane, and what is dropped at the end of this one.
+    fn next(&mut self, lane: LaneId) -> (Option<oneshot::Receiver<()>>, oneshot::Sender<()>) {
+        if self.0.len() >= REALTIME {
+            self.0.retain(|_, last| matches!(last.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
+        }
+        let (done, last) = oneshot::channel();
+        (self.0.insert(lane, last), done)
     }
 }
 
