@@ -38,14 +38,21 @@ pub(crate) struct Comparison {
 /// Samples of one packet of the telephones.
 const FRAME: usize = 160;
 
-/// Compares; `None` when nothing is heard, or what is heard first was not played in the first two seconds.
+/// Compares; `None` when nothing is heard, or nothing of its first second was played in the first two.
 pub(crate) fn compare(heard: &[i16], played: &[i16]) -> Option<Comparison> {
     let begin = heard.iter().position(|sample| *sample != 0)?;
-    let first = heard.get(begin..begin + FRAME)?;
-    let missed = played.windows(FRAME).take(2 * 8_000).position(|window| window == first)?;
+    let found = |at: usize| {
+        let window = heard.get(at..at + FRAME).filter(|window| window.iter().any(|sample| *sample != 0))?;
+        let missed = played.windows(FRAME).take(2 * 8_000).position(|one| one == window)?;
+        Some((at, missed))
+    };
+    // the first window may lie over a frame that the snoop put in or left out
+    let (at, missed) = (begin..begin + 8_000).find_map(found)?;
     // packets end where the telephone's do
     let rest = missed.next_multiple_of(FRAME) - missed;
-    Some(follow(heard.get(begin + rest..)?, played, missed + rest, missed))
+    let mut result = follow(heard.get(at + rest..)?, played, missed + rest, missed);
+    result.dropped += (at - begin).div_ceil(FRAME);
+    Some(result)
 }
 
 fn follow(heard: &[i16], played: &[i16], mut at: usize, missed: usize) -> Comparison {
@@ -68,4 +75,29 @@ fn follow(heard: &[i16], played: &[i16], mut at: usize, missed: usize) -> Compar
         }
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn speech(seed: i16, frames: usize) -> Vec<i16> {
+        (0..frames * FRAME).map(|at| ((at as i16).wrapping_mul(seed) >> 3) | 1).collect()
+    }
+
+    #[test]
+    fn an_inserted_frame_at_the_beginning_is_no_other_sound() {
+        let played = speech(7_919, 200);
+        let mut heard = vec![0; 480];
+        heard.extend(&played[100..160]);
+        heard.extend([0; FRAME]);
+        heard.extend(&played[160..]);
+        let result = compare(&heard, &played).unwrap();
+        assert_eq!((result.damaged, result.dropped, result.exact), (0, 2, 199), "{result:?}");
+    }
+
+    #[test]
+    fn another_speaker_is_other_sound() {
+        assert!(compare(&speech(7_919, 200), &speech(6_007, 200)).is_none());
+    }
 }
