@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::Tier;
+use super::number::Number;
 
 /// What is done with calls to one dialled line (`[[line]]`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Line {
-    /// The dialled number or extension exactly as the exchange shows it; `*` stands for every line not listed.
+    /// The dialled number or extension, in any usual form of the number; `*` stands for every line not listed.
     pub number: String,
     /// What operators read for this line, for example 代表 or ごみ.
     #[serde(default)]
@@ -36,18 +37,27 @@ fn yes() -> bool {
 
 /// All lines of the configuration, asked by dialled number.
 #[derive(Clone, Debug, Default)]
-pub struct Lines(Vec<Line>);
+pub struct Lines(Vec<(Line, Number)>);
 
 impl Lines {
     /// Keeps `lines` in their order; the first match wins.
     pub fn new(lines: Vec<Line>) -> Self {
-        Self(lines)
+        let numbered = |line: Line| {
+            let number = Number::parse(&line.number);
+            (line, number)
+        };
+        Self(lines.into_iter().map(numbered).collect())
     }
 
-    /// The policy for `dialled`: its own line, else the `*` line, else everything allowed.
+    /// The policy for `dialled`: the line written the same, else the one of the same number (`06-…`, `+816…`), else the `*` line, else
+    /// everything allowed. A number that is not of the plan matches only what is written the same.
     pub fn policy(&self, dialled: &str) -> Line {
-        let own = self.0.iter().find(|line| line.number == dialled);
-        own.or_else(|| self.0.iter().find(|line| line.number == "*")).cloned().unwrap_or_else(|| Line {
+        let number = Number::parse(dialled);
+        let known = !matches!(number, Number::Unknown(_));
+        let written = |wanted: &str| self.0.iter().find(|(line, _)| line.number == wanted);
+        let same = || self.0.iter().find(|(_, own)| known && *own == number);
+        let own = written(dialled).or_else(same).or_else(|| written("*"));
+        own.map(|(line, _)| line.clone()).unwrap_or_else(|| Line {
             number: dialled.into(),
             name: String::new(),
             tier: Tier::default(),
@@ -56,5 +66,33 @@ impl Lines {
             deliver: true,
             answer_after_ms: 0,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(number: &str, name: &str) -> Line {
+        Line { name: name.into(), ..Lines::default().policy(number) }
+    }
+
+    #[test]
+    fn a_line_is_found_in_whatever_form_its_number_comes() {
+        let lines = Lines::new(vec![line("06-6362-1234", "代表"), line("7001", "内線"), line("*", "他")]);
+        for form in ["06-6362-1234", "0663621234", "+81663621234", "81663621234"] {
+            assert_eq!(lines.policy(form).name, "代表", "{form}");
+        }
+        assert_eq!(lines.policy("7001").name, "内線");
+        for other in ["0363621234", "63621234", "70011", "", "s"] {
+            assert_eq!(lines.policy(other).name, "他", "{other}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_matched_as_it_is_written() {
+        let lines = Lines::new(vec![line("soudan", "相談")]);
+        assert_eq!(lines.policy("soudan").name, "相談");
+        assert_eq!(lines.policy("soudan2").name, "");
     }
 }
