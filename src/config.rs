@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::call::caller;
 use crate::call::line::Line;
 use crate::crm::settings::Endpoint;
 use crate::pbx::{PbxId, asterisk, sip};
@@ -23,6 +24,8 @@ pub struct Config {
     pub pbx: Vec<Pbx>,
     /// `[[line]]`: what may be done with calls to a dialled line.
     pub line: Vec<Line>,
+    /// `[identity]`.
+    pub identity: caller::Settings,
     /// `[sip]`.
     pub sip: sip::Settings,
     /// `[media]`.
@@ -201,6 +204,7 @@ impl Config {
     /// Checks what one section alone cannot: names and references.
     fn check(&self) -> Result<(), (String, String)> {
         name("[node] id", &self.node.id)?;
+        self.identity.check().map_err(|problem| ("[identity] relay_prefixes".to_string(), problem))?;
         unique("[[site]]", self.site.iter().map(|site| site.id.as_str()))?;
         unique("[[pbx]]", self.pbx.iter().map(|pbx| pbx.id.as_str()))?;
         unique("[[endpoint]]", self.endpoint.iter().map(|endpoint| endpoint.id.as_str()))?;

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::call::number::NumberKind;
 use crate::call::{ContactId, LegId, Tier};
-use crate::pbx::{EndCause, ExternalKey, Speaker, StreamId, Withheld};
+use crate::pbx::{DivertReason, EndCause, ExternalKey, Speaker, StreamId, Tag, Verstat, Withheld};
 use crate::time::Wall;
 
 /// Namespace of all deterministic ids (UUIDv5).
@@ -104,6 +105,32 @@ pub struct Caller {
     /// Why there is no number.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub withheld: Option<Withheld>,
+    /// What the number is for, by the numbering plan.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kind: Option<NumberKind>,
+    /// What else is known: a public telephone, the telephone relay service, …
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tags: Vec<Tag>,
+    /// Whether the network has verified the number.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub verstat: Option<Verstat>,
+    /// The line that was dialled first, when the call was diverted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub diverted: Option<DivertedFrom>,
+}
+
+/// Where a diverted call was meant to go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DivertedFrom {
+    /// E.164 when the number could be normalised.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub number: Option<String>,
+    /// As received; absent when it is private.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub raw: Option<String>,
+    /// Why it was diverted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<DivertReason>,
 }
 
 /// The agent of a leg as the directory knows them.

@@ -64,7 +64,10 @@ impl Machine {
         let transport = if seed.is_multiple_of(3) { Transport::Tcp } else { Transport::Udp };
         let local = "127.0.0.1:15080".parse().unwrap();
         let flow = Flow { transport, local, peer: "127.0.0.1:15060".parse().unwrap(), channel: 1 };
-        let peers = [(PbxId("mutated".into()), PeerSettings { peers: vec!["127.0.0.0/8".parse().unwrap()] })];
+        let peers = [(
+            PbxId("mutated".into()),
+            PeerSettings { peers: vec!["127.0.0.0/8".parse().unwrap()], ..PeerSettings::default() },
+        )];
         let answer_after_ms = if seed.is_multiple_of(2) { 0 } else { 100 };
         let policy = Box::new(move |_: &str| Policy { record: true, transcribe: true, answer_after_ms });
         let settings = Settings { max_calls: MAX_CALLS as u32, ..Settings::default() };

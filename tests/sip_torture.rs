@@ -9,7 +9,10 @@ use kakehashi::pbx::sip::{Flow, Output, PeerSettings, Policy, Settings, Transpor
 use kakehashi::time::{Mono, Now, Wall};
 
 fn answers(name: &str, bytes: &[u8], transport: Transport) -> Vec<u16> {
-    let peers = [(PbxId("torture".into()), PeerSettings { peers: vec!["192.0.2.0/24".parse().unwrap()] })];
+    let peers = [(
+        PbxId("torture".into()),
+        PeerSettings { peers: vec!["192.0.2.0/24".parse().unwrap()], ..PeerSettings::default() },
+    )];
     let policy = Box::new(|_: &str| Policy { record: true, transcribe: true, answer_after_ms: 60_000 });
     let mut uas = Uas::new(Settings::default(), &peers, policy, [1; 32]);
     let local = "192.0.2.80:5060".parse().unwrap();

@@ -285,6 +285,7 @@ fn session_sites(config: &Config, files: &Files) -> Vec<Site> {
         source: format!("/site/{}/node/{}", site.id, config.node.id),
         directory: Arc::clone(directory),
         dictionary: Arc::clone(&files.dictionary),
+        callers: Arc::new(config.identity.clone()),
     })
     .collect()
 }

@@ -5,7 +5,6 @@ use uuid::Uuid;
 
 use super::directory::Directory;
 use super::line::Line;
-use super::number::Number;
 use super::{ContactId, LegId, Tier};
 use crate::events::{Agent, Caller, EndReason, LegRecord, NAMESPACE};
 use crate::pbx::{CallKey, EndCause, ExternalKey, Fidelity, Identity, LegKey, Signal};
@@ -331,13 +330,7 @@ impl Contact {
 
     /// The caller as shown outside.
     pub fn caller_shown(&self) -> Caller {
-        let number = self.caller.number.as_deref().map(Number::parse);
-        Caller {
-            number: number.as_ref().and_then(|number| number.e164().map(str::to_string)),
-            raw: self.caller.number.clone(),
-            display: self.caller.display.clone(),
-            withheld: self.caller.withheld,
-        }
+        super::caller::shown(&self.caller)
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub mod caller;
 pub mod contact;
 pub mod directory;
 pub mod line;

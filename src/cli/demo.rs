@@ -163,8 +163,12 @@ fn config(args: &DemoArgs, folder: &std::path::Path, hook: SocketAddr, secret: S
         directory: args.samples.join("directory.csv"),
         contacts: args.samples.join("contacts.csv"),
     };
-    let exchange =
-        Pbx { id: "demo".into(), site: site.id.clone(), ari: None, sip: Some(PeerSettings { peers: vec![loopback] }) };
+    let exchange = Pbx {
+        id: "demo".into(),
+        site: site.id.clone(),
+        ari: None,
+        sip: Some(PeerSettings { peers: vec![loopback], ..PeerSettings::default() }),
+    };
     let line =
         Line {
             name: "総合コールセンター".into(), answer_after_ms: RING_MS, ..Lines::default().policy(EXTENSION)

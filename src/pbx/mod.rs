@@ -13,6 +13,8 @@ pub mod sip;
 
 mod identity;
 
+pub use identity::{DivertReason, Diverted, Identity, Tag, Verstat, Withheld};
+
 /// Names one `[[pbx]]` of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -82,31 +84,6 @@ pub enum Fidelity {
     OwnLeg,
     /// Busy and ringing only (dialog events).
     State,
-}
-
-/// The caller's or callee's identity as the exchange gave it, before any look-up.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// Number or user part as received; `None` when it was withheld or absent.
-    pub number: Option<String>,
-    /// Display name as received (already decoded to Unicode).
-    pub display: Option<String>,
-    /// Why there is no number, when the exchange said so.
-    pub withheld: Option<Withheld>,
-}
-
-/// The reasons for a missing caller number (notes on TTC JJ-90.30; TS 24.008 cause of no CLI).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Withheld {
-    /// 非通知: refused by the caller (184).
-    Refused,
-    /// 公衆電話.
-    Payphone,
-    /// サービス競合.
-    ServiceConflict,
-    /// 表示圏外.
-    Unavailable,
 }
 
 /// Why one end went away, as the exchange reported it.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::call::caller;
 use crate::call::contact::{Contact, End, Fact};
 use crate::call::directory::Directory;
 use crate::call::line::Line;
@@ -55,6 +56,8 @@ pub struct Site {
     pub directory: Arc<Directory>,
     /// The municipality's words.
     pub dictionary: Arc<Dictionary>,
+    /// What is known of callers' numbers.
+    pub callers: Arc<caller::Settings>,
 }
 
 /// What a session is opened with: the call as its exchange first showed it, and what the line allows.
@@ -207,6 +210,8 @@ impl Session {
     /// Takes a signal of the exchange.
     pub fn handle_signal(&mut self, now: Now, signal: &Signal) {
         let keys = self.contact.keys.len();
+        let callers = Arc::clone(&self.site.callers);
+        let signal = &*callers.mark(signal);
         let facts = self.contact.apply(now.wall, signal, &self.site.directory, &self.line);
         for fact in &facts {
             self.tell(now, *fact);

@@ -23,6 +23,7 @@ fn site() -> Site {
         source: "/site/osaka/node/n1".into(),
         directory: Arc::new(Directory::parse("d", directory).unwrap()),
         dictionary: Arc::new(Dictionary::empty()),
+        callers: Arc::default(),
     }
 }
 

@@ -60,7 +60,10 @@ impl Wanted {
         let media = kakehashi::bridge::media::spawn(&media, data.path(), sender).unwrap();
         let mut line: Line = Lines::default().policy("*");
         (line.number, line.answer_after_ms) = ("*".into(), self.answer_after_ms);
-        let peers = vec![(PbxId("honcho".into()), PeerSettings { peers: vec![self.peers.parse().unwrap()] })];
+        let peers = vec![(
+            PbxId("honcho".into()),
+            PeerSettings { peers: vec![self.peers.parse().unwrap()], ..PeerSettings::default() },
+        )];
         let (hub, inputs) = mpsc::channel(self.hub);
         let sip = spawn(self.settings, peers, Arc::new(Lines::new(vec![line])), media, hub).await?;
         Ok(Bridge { sip, inputs, heard, _data: data })

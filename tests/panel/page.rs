@@ -294,7 +294,7 @@ async fn hostile_text_is_shown_as_text() {
         number: None,
         raw: Some("\u{202e}8765-4321\u{0}<b>0120</b>".into()),
         display: Some(format!("{evil}\u{202e}\u{0}{}", "名".repeat(10_000))),
-        withheld: None,
+        ..Caller::default()
     };
     let (call, kato) = (Call::new(1, ago(20), caller), Agent { name: Some(evil.into()), ..agent("201", "") });
     let hostile = Match {

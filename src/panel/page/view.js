@@ -2,7 +2,7 @@
 
 import { bestPop, currentLeg, openPops, stateOf } from "./state.js";
 import { Talk, el, outside } from "./talk.js";
-import { COVERAGE, END, SPEAKER, TIER, WITHDRAWN, agentText, callerText, clockText, lengthText, numberText, plain, spanText } from "./words.js";
+import { COVERAGE, END, SPEAKER, TIER, WITHDRAWN, agentText, callerMarks, callerText, clockText, divertedText, lengthText, numberText, plain, spanText } from "./words.js";
 
 const STATE = {
   queued: ["待", "待ち呼"], ringing: ["着", "呼出中"], talking: ["話", "通話中"], held: ["保", "保留中"], ended: ["終", "終了"],
@@ -69,6 +69,8 @@ function numberBlock(source, caller, cls) {
   return el("div", { class: cls },
     el("span", { class: `number${caller.dialable ? "" : " number-none"}` }, outside(caller.main, 40)),
     el("span", { class: "tag kind", text: caller.kind }),
+    ...callerMarks(source).map(([mark, remark]) => el("span", { class: "remark" }, el("span", { class: "tag mark-caller", text: mark }),
+      remark && el("span", { text: remark }))),
     caller.remark && el("span", { class: "remark", text: caller.remark }),
     source?.display && el("span", { class: "remark" }, el("span", { class: "label", text: "通知された名前" }), outside(source.display, 80)));
 }
@@ -112,9 +114,11 @@ function whyNode(contact, pop) {
   const line = pop?.line || contact.line;
   const called = numberText(pop?.called || contact.called);
   const queue = pop?.queue || contact.queue;
+  const diverted = divertedText(pop?.caller ?? contact.caller);
   return el("dl", { class: "facts" },
     line && el("div", { class: "fact-line" }, el("dt", { text: "窓口" }), el("dd", {}, outside(line, 80))),
     called && el("div", {}, el("dt", { text: "番号" }), el("dd", {}, outside(called, 40))),
+    diverted && el("div", {}, el("dt", { text: "転送元" }), el("dd", {}, outside(diverted, 60))),
     queue && el("div", {}, el("dt", { text: "待ち行列" }), el("dd", {}, outside(queue, 60))));
 }
 
@@ -237,7 +241,7 @@ export function popWords(contact, pop) {
   const caller = callerText(pop.caller);
   const matches = pop.matches ?? [];
   const whoIs = matches.length === 1 ? `${plain(matches[0].name, 80)}様の登録があります` : matches.length ? `候補${matches.length}件` : "";
-  return `着信 ${caller.main} ${caller.kind === "番号なし" ? "" : caller.kind} ${whoIs} ${plain(pop.line ?? "", 60)}`;
+  return `着信 ${caller.main} ${caller.kind === "番号なし" ? "" : caller.kind} ${callerMarks(pop.caller).map(([mark]) => mark).join(" ")} ${whoIs} ${plain(pop.line ?? "", 60)}`;
 }
 
 export { openPops, stateOf };

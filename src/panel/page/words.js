@@ -43,7 +43,41 @@ export function callerText(caller) {
   if (withheld && !caller.number) return { main: withheld[0], kind: "番号なし", remark: withheld[1], dialable: false };
   const number = caller?.number || caller?.raw;
   if (!number) return { main: "番号なし", kind: "番号なし", remark: "交換機から番号が届いていません", dialable: false };
-  return { main: numberText(number), kind: kindOf(number), remark: "", dialable: true };
+  return { main: numberText(number), kind: KIND[caller?.kind] ?? kindOf(number), remark: "", dialable: true };
+}
+
+const KIND = {
+  fixed: "固定電話", mobile: "携帯電話", ip: "IP電話（050）", fmc: "FMC（0600）", data: "データ通信（020）", freephone: "フリーダイヤル",
+  navi: "ナビダイヤル", premium: "情報料課金（0990）", mass: "テレドーム・伝言", international: "国際電話", extension: "内線",
+  emergency: "緊急通報", service: "特番",
+};
+
+const TAG = {
+  payphone: ["公衆電話", ""],
+  operator: ["交換手", "電話会社のオペレーターが取り次いでいます"],
+  test: ["試験呼", ""],
+  "emergency-callback": ["緊急通報の呼び返し", "警察・消防・海上保安庁からの折り返しです"],
+  relay: ["電話リレーサービス", "通訳オペレーターが手話・文字と音声を通訳しています。切らずにお話しください。"],
+};
+
+const DIVERTED = {
+  unconditional: "常時転送", busy: "話中のため", "no-answer": "応答がないため", unavailable: "つながらないため", deflection: "応答前の転送", other: "",
+};
+
+/** What else is known of a caller, each as a mark and a remark: [["電話リレーサービス", "…"], …]. */
+export function callerMarks(caller) {
+  const marks = (caller?.tags ?? []).filter((tag) => TAG[tag] && !(tag === "payphone" && caller.withheld === "payphone")).map((tag) => TAG[tag]);
+  if (caller?.verstat === "failed") marks.push(["番号の検証に失敗", "番号が偽られているおそれがあります"]);
+  return marks;
+}
+
+/** 06-6208-8181（話中のため）: the line that was dialled first; empty when the call was not diverted. */
+export function divertedText(caller) {
+  const diverted = caller?.diverted;
+  if (!diverted) return "";
+  const number = diverted.number || diverted.raw;
+  const why = DIVERTED[diverted.reason] ?? "";
+  return `${number ? numberText(number) : "番号非公開"}${why ? `（${why}）` : ""}`;
 }
 
 function kindOf(number) {

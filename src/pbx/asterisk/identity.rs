@@ -1,6 +1,6 @@
 //! Who calls, as Asterisk tells it: number, name, presentation, and the Japanese reasons for a missing number.
 
-use crate::pbx::identity::withheld as reason;
+use crate::pbx::identity::{bounded_display, bounded_number, withheld as reason};
 use crate::pbx::{EndCause, Identity, Withheld};
 
 use super::event::Channel;
@@ -51,8 +51,9 @@ pub(super) fn identity(channel: &Channel, presentation: Presentation) -> Identit
         _ => said.or_else(|| reason(&channel.number)),
     };
     let shown = presentation == Presentation::Allowed && !anonymous;
-    let display = Some(channel.display.clone()).filter(|display| shown && !display.is_empty() && said.is_none());
-    Identity { number: shown.then(|| channel.number.clone()), display, withheld }
+    let number = bounded_number(&channel.number).filter(|_| shown);
+    let display = bounded_display(&channel.display, number.as_deref()).filter(|_| shown);
+    Identity { number, display, withheld, ..Identity::default() }
 }
 
 /// The device or extension that a dialled channel stands for: the number dialled through a line (`06…@trunk`), else the endpoint.
@@ -96,7 +97,7 @@ mod tests {
     #[test]
     fn a_restricted_number_is_not_passed_on() {
         let of = identity(&channel("0663621234", "Anonymous"), Presentation::Restricted);
-        assert_eq!(of, Identity { number: None, display: None, withheld: Some(Withheld::Refused) });
+        assert_eq!(of, Identity { withheld: Some(Withheld::Refused), ..Identity::default() });
         assert_eq!(identity(&channel("0663621234", "橋本"), Presentation::Unknown), Identity::default());
     }
 

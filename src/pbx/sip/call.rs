@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::pbx::{CallKey, EndCause, Fidelity, LegKey, Observed, PbxId, Signal, Speaker, StreamId};
+use crate::pbx::{CallKey, EndCause, Fidelity, Identity, LegKey, Observed, PbxId, Signal, Speaker, StreamId};
 use crate::time::{Mono, Now};
 
 use super::check;
@@ -112,7 +112,7 @@ impl Uas {
             return self.respond(&key, &invite.answer(488, &tag), now);
         };
         self.respond(&key, &invite.answer(100, &tag), now);
-        let policy = (self.policy)(&identity::called(&invite));
+        let policy = (self.policy)(&self.called(pbx, &invite));
         for stream in &agreed.streams {
             self.out.push_back(Output::Open { stream: stream.id, formats: stream.formats.clone(), policy });
         }
@@ -236,12 +236,12 @@ impl Uas {
     }
 
     fn ring(&mut self, tag: &str, now: Now) {
+        let Some((caller, called)) = self.calls.get(tag).map(|call| self.identify(call)) else { return };
         let Some(call) = self.calls.get_mut(tag) else { return };
         let answer_at = now.mono + Duration::from_millis(call.policy.answer_after_ms);
         call.phase = Phase::Ringing { answer_at, again_at: now.mono + RING_AGAIN };
-        let called = identity::called(&call.invite);
         let appeared = Signal::CallAppeared {
-            caller: identity::caller(&call.invite),
+            caller,
             called: called.clone(),
             keys: identity::keys(&call.invite),
             fidelity: Fidelity::OwnLeg,
@@ -255,6 +255,12 @@ impl Uas {
         if answer_at <= now.mono {
             self.answer(tag, now);
         }
+    }
+
+    /// Who calls, and which line.
+    fn identify(&self, call: &Call) -> (Identity, String) {
+        let pbx = &call.key.pbx;
+        (self.caller(pbx, &call.invite), self.called(pbx, &call.invite))
     }
 
     fn send_180(&mut self, tag: &str, now: Now) {

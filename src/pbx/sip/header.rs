@@ -17,6 +17,8 @@ pub struct Uri {
     pub scheme: String,
     /// Before the `@` (or the number of a tel URI), percent-decoded, without password and user parameters.
     pub user: Option<String>,
+    /// Parameters inside the user part, as telephone numbers have them (RFC 3261 §19.1.6).
+    pub user_params: Vec<Param>,
     /// Host without brackets; empty for other schemes.
     pub host: String,
     /// Port, when given.
@@ -79,9 +81,25 @@ impl Uri {
             "tel" => {
                 let (number, params) = split_params(rest)?;
                 let user = Some(percent_decode(number)).filter(|number| !number.is_empty());
-                Some(Uri { scheme, user, host: String::new(), port: None, params, has_headers: false })
+                Some(Uri {
+                    scheme,
+                    user,
+                    user_params: vec![],
+                    host: String::new(),
+                    port: None,
+                    params,
+                    has_headers: false,
+                })
             }
-            _ => Some(Uri { scheme, user: None, host: String::new(), port: None, params: vec![], has_headers: false }),
+            _ => Some(Uri {
+                scheme,
+                user: None,
+                user_params: vec![],
+                host: String::new(),
+                port: None,
+                params: vec![],
+                has_headers: false,
+            }),
         }
     }
 
@@ -90,22 +108,32 @@ impl Uri {
             Some((info, place)) => (Some(info), place),
             None => (None, rest),
         };
-        let user = match user {
+        let (user, user_params) = match user {
             Some(info) => {
-                let name = info.split(':').next().and_then(|name| name.split(';').next()).filter(|n| !n.is_empty())?;
-                Some(percent_decode(name))
+                let name = info.split(':').next().unwrap_or_default();
+                let (name, params) = name.split_once(';').unwrap_or((name, ""));
+                let params = split_params(&format!(";{params}")).map(|(_, params)| params).unwrap_or_default();
+                (Some(percent_decode(name)).filter(|_| !name.is_empty()), params)
             }
-            None => None,
+            None => (None, vec![]),
         };
+        if user.is_none() && rest.contains('@') {
+            return None;
+        }
         let (place, headers) = place.split_once('?').map_or((place, None), |(place, headers)| (place, Some(headers)));
         let (host_port, params) = split_params(place)?;
         let (host, port) = host_port_of(host_port)?;
-        Some(Uri { scheme, user, host, port, params, has_headers: headers.is_some() })
+        Some(Uri { scheme, user, user_params, host, port, params, has_headers: headers.is_some() })
     }
 
     /// A parameter's value; an empty string when it has none.
     pub fn param(&self, name: &str) -> Option<&str> {
         param(&self.params, name)
+    }
+
+    /// A parameter of the telephone number, which stands in the user part of SIP URIs, or wrongly behind the host.
+    pub fn number_param(&self, name: &str) -> Option<&str> {
+        param(&self.user_params, name).or_else(|| self.param(name))
     }
 
     /// The address, when the host is one.
@@ -348,7 +376,7 @@ fn unquote(text: &str) -> Option<String> {
 }
 
 /// `%41` → `A`; what is not an escape stays.
-fn percent_decode(text: &str) -> String {
+pub fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {

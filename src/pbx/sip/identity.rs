@@ -1,30 +1,33 @@
-//! Who calls, as the exchange tells it by SIP (RFC 3325, RFC 3323, and what Japanese carriers put into From), and what the call is called elsewhere.
+//! Who calls, as the exchange tells it by SIP (RFC 3325, RFC 3323, RFC 8224, and what Japanese carriers put into From), and what the call is
+//! called elsewhere.
 
-use crate::pbx::identity::withheld;
-use crate::pbx::{ExternalKey, Identity, KeyKind, Withheld};
+use crate::pbx::identity::{bounded_display, bounded_number, withheld};
+use crate::pbx::{ExternalKey, Identity, KeyKind, Tag, Verstat, Withheld};
 
+use super::diverted::{self, is_hidden};
 use super::header::{NameAddr, split_params};
 use super::request::Request;
 
-/// The caller: P-Asserted-Identity (every peer is trusted by its address), else From. A number that may not be shown goes no further
-/// than here.
-pub(super) fn caller(invite: &Request) -> Identity {
-    let said = invite.from.display.as_deref().and_then(withheld);
-    let anonymous = is_anonymous(&invite.from);
-    if said.is_some() || anonymous || is_private(invite) {
-        return Identity { number: None, display: None, withheld: Some(said.unwrap_or(Withheld::Refused)) };
-    }
-    let asserted: Vec<NameAddr> =
-        invite.message.list("P-Asserted-Identity").iter().filter_map(|value| NameAddr::parse(value)).collect();
-    let number = asserted.iter().chain([&invite.from]).find_map(|address| address.uri.user.clone());
-    let display = asserted.iter().chain([&invite.from]).find_map(|address| address.display.clone());
-    let display = display.filter(|name| Some(name) != number.as_ref());
-    Identity { number, display, withheld: None }
-}
+/// Identity headers that are kept of one call.
+const SIGNATURES_MAX: usize = 4;
+/// Longest Identity header that is kept, in bytes; a longer one is left out.
+const SIGNATURE_BYTES_MAX: usize = 8_192;
 
-/// The dialled line: the user of the Request-URI, else of To.
-pub(super) fn called(invite: &Request) -> String {
-    invite.uri.user.clone().or_else(|| invite.to.uri.user.clone()).unwrap_or_default()
+/// The caller. Of a peer in the trust domain (RFC 3325 §2.2, `trust`): P-Asserted-Identity, else Remote-Party-ID, else From; of others From
+/// only. A number that may not be shown goes no further than here.
+pub fn caller(invite: &Request, trust: bool) -> Identity {
+    let network = if trust { asserted(invite) } else { Vec::new() };
+    let addresses: Vec<&NameAddr> = network.iter().chain([&invite.from]).collect();
+    let tags = if trust { tags(invite, &addresses) } else { Vec::new() };
+    let diverted = if trust { diverted::origin(invite) } else { None };
+    let verstat = if trust { addresses.iter().find_map(|address| verstat(address)) } else { None };
+    if let Some(why) = hidden(invite, &addresses, &tags) {
+        return Identity { withheld: Some(why), tags, verstat, diverted, ..Identity::default() };
+    }
+    let number = number(&addresses);
+    let names = addresses.iter().filter(|address| !wants_no_name(address)).filter_map(|a| a.display.as_deref());
+    let display = names.filter_map(|name| bounded_display(name, number.as_deref())).next();
+    Identity { number, display, withheld: None, tags, verstat, diverted, signatures: signatures(invite) }
 }
 
 /// Call-ID and Session-ID (RFC 7989; the nil id says nothing).
@@ -41,16 +44,106 @@ pub(super) fn keys(invite: &Request) -> Vec<ExternalKey> {
     keys
 }
 
-fn is_private(invite: &Request) -> bool {
-    invite.message.raw("Privacy").any(|raw| {
-        let text = super::message::decode(raw).to_ascii_lowercase();
-        text.split([';', ',']).any(|kind| matches!(kind.trim(), "id" | "user" | "header"))
-    })
+/// The user of an address as a number: with its phone-context where that is more than a name of the own network.
+pub(super) fn number_of(address: &NameAddr) -> Option<String> {
+    let user = address.uri.user.as_deref()?;
+    match address.uri.number_param("phone-context") {
+        Some(context) if context.starts_with('+') && !user.starts_with('+') => {
+            bounded_number(&format!("{user};phone-context={context}"))
+        }
+        _ => bounded_number(user),
+    }
 }
 
-fn is_anonymous(from: &NameAddr) -> bool {
-    from.uri.host.eq_ignore_ascii_case("anonymous.invalid")
-        || from.uri.user.as_deref().is_some_and(|user| withheld(user) == Some(Withheld::Refused))
+/// What the network says of the caller: the first SIP and the first tel URI of P-Asserted-Identity (RFC 3325 §9.1), else the calling party of
+/// Remote-Party-ID.
+fn asserted(invite: &Request) -> Vec<NameAddr> {
+    let all = |name| invite.message.list(name).into_iter().filter_map(|value| NameAddr::parse(&value));
+    let is_tel = |address: &NameAddr| address.uri.scheme == "tel";
+    let is_sip = |address: &NameAddr| matches!(address.uri.scheme.as_str(), "sip" | "sips");
+    let mut found: Vec<NameAddr> = Vec::new();
+    for address in all("P-Asserted-Identity").filter(|address| is_tel(address) || is_sip(address)) {
+        if !found.iter().any(|other| is_tel(other) == is_tel(&address)) {
+            found.push(address);
+        }
+    }
+    if found.is_empty() {
+        let calls = |address: &NameAddr| header_param(address, "party").is_none_or(|party| party == "calling");
+        found.extend(all("Remote-Party-ID").find(calls));
+    }
+    found
+}
+
+/// The first that is a number of the plan or an extension, else the first there is.
+fn number(addresses: &[&NameAddr]) -> Option<String> {
+    // From is asked only where the network asserts nothing
+    let (said, from) = addresses.split_at(addresses.len().saturating_sub(1));
+    let said: Vec<String> = said.iter().filter_map(|address| number_of(address)).collect();
+    let dialled = |text: &&String| text.trim_start_matches('+').starts_with(|c: char| c.is_ascii_digit());
+    let best = said.iter().find(dialled).or(said.first()).cloned();
+    best.or_else(|| from.iter().find_map(|address| number_of(address)))
+}
+
+/// Why the number may not be shown; `None` when it may.
+fn hidden(invite: &Request, addresses: &[&NameAddr], tags: &[Tag]) -> Option<Withheld> {
+    let said = addresses.iter().rev().find_map(|address| address.display.as_deref().and_then(withheld));
+    let user = addresses.iter().find_map(|address| address.uri.user.as_deref().and_then(withheld));
+    let anonymous = addresses.iter().any(|address| is_hidden(address));
+    let wanted = privacy(invite).iter().any(|kind| matches!(kind.as_str(), "id" | "user" | "header"));
+    let party = addresses.iter().any(|a| header_param(a, "privacy").is_some_and(|p| p == "full" || p == "uri"));
+    if said.is_none() && user.is_none() && !anonymous && !wanted && !party {
+        return None;
+    }
+    let payphone = tags.contains(&Tag::Payphone).then_some(Withheld::Payphone);
+    Some(payphone.or(said).or(user).unwrap_or(Withheld::Refused))
+}
+
+/// `privacy=name` of Remote-Party-ID.
+fn wants_no_name(address: &NameAddr) -> bool {
+    header_param(address, "privacy").is_some_and(|privacy| privacy == "name")
+}
+
+/// The kinds of Privacy (RFC 3323 §4.2, RFC 3325 §9.3, RFC 7044 §10.1), lower case; commas are tolerated.
+pub(super) fn privacy(invite: &Request) -> Vec<String> {
+    let texts: Vec<String> =
+        invite.message.raw("Privacy").map(|raw| super::message::decode(raw).into_owned()).collect();
+    let kinds = texts.iter().flat_map(|text| text.split([';', ',']));
+    kinds.map(|kind| kind.trim().to_ascii_lowercase()).filter(|kind| !kind.is_empty()).collect()
+}
+
+/// The calling party's category (draft-mahy-iptel-cpc, in use by Japanese carriers) and calls back after an emergency call (RFC 7090).
+fn tags(invite: &Request, addresses: &[&NameAddr]) -> Vec<Tag> {
+    let category = addresses.iter().find_map(|address| address.uri.number_param("cpc"));
+    let category = match category.map(str::to_ascii_lowercase).as_deref() {
+        Some("payphone") => Some(Tag::Payphone),
+        Some("operator") => Some(Tag::Operator),
+        Some("test") => Some(Tag::Test),
+        _ => None,
+    };
+    let priority = invite.message.text("Priority");
+    let back = priority.is_some_and(|text| text.trim().eq_ignore_ascii_case("psap-callback"));
+    category.into_iter().chain(back.then_some(Tag::EmergencyCallback)).collect()
+}
+
+fn verstat(address: &NameAddr) -> Option<Verstat> {
+    let said = address.uri.number_param("verstat")?.to_ascii_lowercase();
+    if said.starts_with("tn-validation-passed") {
+        Some(Verstat::Passed)
+    } else if said.starts_with("tn-validation-failed") {
+        Some(Verstat::Failed)
+    } else {
+        said.starts_with("no-tn-validation").then_some(Verstat::NotVerified)
+    }
+}
+
+fn signatures(invite: &Request) -> Vec<String> {
+    let all = invite.message.raw("Identity").filter(|raw| raw.len() <= SIGNATURE_BYTES_MAX);
+    all.take(SIGNATURES_MAX).filter_map(|raw| String::from_utf8(raw.to_vec()).ok()).collect()
+}
+
+/// A parameter of the header (not of the URI), lower case.
+fn header_param(address: &NameAddr, name: &str) -> Option<String> {
+    super::header::param(&address.params, name).map(str::to_ascii_lowercase)
 }
 
 #[cfg(test)]
@@ -58,62 +151,22 @@ mod tests {
     use super::*;
     use crate::pbx::sip::message::{Message, Start};
 
-    fn invite(from: &str, more: &[(&str, &str)]) -> Request {
-        let mut message = Message::new(Start::Request { method: "INVITE".into(), uri: "sip:7001@192.0.2.80".into() });
-        message.push("Via", "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKx");
-        message.push("From", from);
-        message.push("To", "<sip:7001@192.0.2.80>");
-        message.push("Call-ID", "abc@192.0.2.1");
-        message.push("CSeq", "1 INVITE");
-        for (name, value) in more {
-            message.push(name, *value);
-        }
-        Request::read(message).unwrap()
-    }
-
-    fn of(from: &str, more: &[(&str, &str)]) -> (Option<String>, Option<String>, Option<Withheld>) {
-        let identity = caller(&invite(from, more));
-        (identity.number, identity.display, identity.withheld)
-    }
-
-    fn shown(number: &str, display: Option<&str>) -> (Option<String>, Option<String>, Option<Withheld>) {
-        (Some(number.into()), display.map(Into::into), None)
-    }
-
-    #[test]
-    fn the_asserted_identity_counts_more_than_from() {
-        let from = "\"橋本\" <sip:1001@192.0.2.1>;tag=1";
-        assert_eq!(of(from, &[]), shown("1001", Some("橋本")));
-        let pai = ("P-Asserted-Identity", "<sip:0663621234@192.0.2.1>, <tel:+81663621234>");
-        assert_eq!(of(from, &[pai]), shown("0663621234", Some("橋本")));
-        assert_eq!(of("\"1001\" <sip:1001@h>;tag=1", &[]), shown("1001", None));
-    }
-
-    #[test]
-    fn privacy_and_the_japanese_reasons_hide_the_number_wherever_it_stands() {
-        let pai = ("P-Asserted-Identity", "\"橋本\" <sip:0663621234@192.0.2.1>");
-        let hidden = |why| (None, None, Some(why));
-        assert_eq!(of("<sip:0663621234@h>;tag=1", &[pai, ("Privacy", "critical;id")]), hidden(Withheld::Refused));
-        assert_eq!(of("<sip:0663621234@h>;tag=1", &[pai, ("Privacy", "none")]).2, None);
-        for (name, why) in [
-            ("Anonymous", Withheld::Refused),
-            ("Coin line/payphone", Withheld::Payphone),
-            ("Interaction with other service", Withheld::ServiceConflict),
-            ("Unavailable", Withheld::Unavailable),
-        ] {
-            let from = format!("\"{name}\" <sip:anonymous@anonymous.invalid>;tag=1");
-            assert_eq!(of(&from, &[pai, ("Privacy", "id")]), hidden(why));
-            assert_eq!(of(&from, &[]), hidden(why));
-        }
-        assert_eq!(of("<sip:anonymous@192.0.2.1>;tag=1", &[pai]), hidden(Withheld::Refused));
-    }
-
     #[test]
     fn the_call_is_known_by_its_call_id_and_session_id() {
         let id = "ab30317f1a784dc48ff824d0d3715d86";
-        let request = invite("<sip:1@h>;tag=1", &[("Session-ID", &format!("{id};remote={}", "0".repeat(32)))]);
+        let invite = |session: String| {
+            let mut message = Message::new(Start::Request { method: "INVITE".into(), uri: "sip:7001@h".into() });
+            message.push("Via", "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKx");
+            message.push("From", "<sip:1@h>;tag=1");
+            message.push("To", "<sip:7001@h>");
+            message.push("Call-ID", "abc@192.0.2.1");
+            message.push("CSeq", "1 INVITE");
+            message.push("Session-ID", session);
+            Request::read(message).unwrap()
+        };
+        let request = invite(format!("{id};remote={}", "0".repeat(32)));
         let values: Vec<String> = keys(&request).into_iter().map(|key| key.value).collect();
-        assert_eq!((called(&request).as_str(), values), ("7001", vec!["abc@192.0.2.1".to_string(), id.to_string()]));
-        assert_eq!(keys(&invite("<sip:1@h>;tag=1", &[("Session-ID", &"0".repeat(32))])).len(), 1);
+        assert_eq!(values, ["abc@192.0.2.1", id]);
+        assert_eq!(keys(&invite("0".repeat(32))).len(), 1);
     }
 }

@@ -5,8 +5,10 @@
 //! [`dialog`] and media agreed in [`sdp`].
 
 pub mod dialog;
+pub mod diverted;
 pub mod flow;
 pub mod header;
+pub mod identity;
 pub mod message;
 pub mod request;
 pub mod sdp;
@@ -17,7 +19,6 @@ pub mod wire;
 
 mod call;
 mod check;
-mod identity;
 mod inside;
 mod media;
 

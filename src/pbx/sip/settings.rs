@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::diverted::CalledFrom;
+
 /// How calls are received by SIP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -59,9 +61,20 @@ impl Default for Settings {
 }
 
 /// Where the SIP messages of one exchange come from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PeerSettings {
     /// Networks of the exchange; a message from nowhere listed is not answered, and the narrowest network decides whose it is.
     pub peers: Vec<IpNet>,
+    /// Believe what the exchange says of caller and called line beyond From and To (RFC 3325); false where a carrier's line or a telephone calls.
+    pub trust_identity: bool,
+    /// Where the called line is read, best first: `request-uri`, `to`, `p-called-party-id`, `diversion`, `history-info`.
+    pub called_from: Vec<CalledFrom>,
+}
+
+impl Default for PeerSettings {
+    fn default() -> Self {
+        // `peers` lists the exchange's own addresses: it is the trust domain unless somebody says otherwise
+        Self { peers: Vec::new(), trust_identity: true, called_from: vec![CalledFrom::RequestUri, CalledFrom::To] }
+    }
 }

@@ -34,7 +34,10 @@ struct Lab {
 }
 
 fn lab(transport: Transport, settings: Settings, answer_after_ms: u64) -> Lab {
-    let peers = [(PbxId("pbx1".into()), PeerSettings { peers: vec!["192.0.2.0/24".parse().unwrap()] })];
+    let peers = [(
+        PbxId("pbx1".into()),
+        PeerSettings { peers: vec!["192.0.2.0/24".parse().unwrap()], ..PeerSettings::default() },
+    )];
     let policy = Box::new(move |_: &str| Policy { record: true, transcribe: true, answer_after_ms });
     let local = "192.0.2.80:15080".parse().unwrap();
     Lab {
@@ -399,7 +402,7 @@ fn strangers_get_nothing() {
 
 #[test]
 fn the_narrowest_network_decides_whose_call_it_is() {
-    let net = |text: &str| PeerSettings { peers: vec![text.parse().unwrap()] };
+    let net = |text: &str| PeerSettings { peers: vec![text.parse().unwrap()], ..PeerSettings::default() };
     let peers = [(PbxId("all".into()), net("192.0.2.0/24")), (PbxId("one".into()), net("192.0.2.7/32"))];
     let policy = Box::new(|_: &str| Policy { record: true, transcribe: true, answer_after_ms: 0 });
     let uas = Uas::new(Settings::default(), &peers, policy, [0; 32]);

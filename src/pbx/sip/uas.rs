@@ -13,13 +13,15 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::events::NAMESPACE;
-use crate::pbx::{Observed, PbxId, Speaker, StreamId};
+use crate::pbx::{Identity, Observed, PbxId, Speaker, StreamId};
 use crate::time::{Mono, Now};
 
 use super::call::Call;
 use super::check;
+use super::diverted;
 use super::flow::{Flow, return_address};
 use super::header::Via;
+use super::identity;
 use super::message::{Message, Start};
 use super::request::{self, Request, stamp_via};
 use super::sdp::Format;
@@ -94,6 +96,8 @@ pub(super) enum Purpose {
 pub struct Uas {
     pub(super) settings: Settings,
     peers: Vec<(ipnet::IpNet, PbxId)>,
+    /// How each exchange's word on caller and called line is taken.
+    exchanges: BTreeMap<PbxId, PeerSettings>,
     pub(super) policy: Box<dyn Fn(&str) -> Policy + Send + Sync>,
     secret: [u8; 32],
     pub(super) counter: u64,
@@ -117,12 +121,13 @@ impl Uas {
         secret: [u8; 32],
     ) -> Self {
         let networks = peers.iter().flat_map(|(pbx, own)| own.peers.iter().map(|net| (*net, pbx.clone())));
-        let mut peers: Vec<(ipnet::IpNet, PbxId)> = networks.collect();
-        peers.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
+        let mut networks: Vec<(ipnet::IpNet, PbxId)> = networks.collect();
+        networks.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
         let times = Times { t1: Duration::from_millis(u64::from(settings.t1_ms.max(1))) };
         Self {
             settings,
-            peers,
+            peers: networks,
+            exchanges: peers.iter().cloned().collect(),
             policy,
             secret,
             counter: 0,
@@ -141,6 +146,17 @@ impl Uas {
     pub fn pbx_of(&self, address: IpAddr) -> Option<&PbxId> {
         let address = address.to_canonical();
         self.peers.iter().find(|(net, _)| net.contains(&address)).map(|(_, pbx)| pbx)
+    }
+
+    /// Who calls, as far as the exchange is believed.
+    pub(super) fn caller(&self, pbx: &PbxId, invite: &Request) -> Identity {
+        identity::caller(invite, self.exchanges.get(pbx).is_some_and(|own| own.trust_identity))
+    }
+
+    /// The called line, where the exchange writes it.
+    pub(super) fn called(&self, pbx: &PbxId, invite: &Request) -> String {
+        let own = self.exchanges.get(pbx);
+        diverted::called(invite, own.map_or(&[], |own| &own.called_from), own.is_some_and(|own| own.trust_identity))
     }
 
     /// How much of a message is to be read.
