@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::call::number::NumberKind;
+use crate::call::pause::{Cause, Scope};
 use crate::call::{ContactId, LegId, Tier};
 use crate::pbx::{DivertReason, EndCause, ExternalKey, Speaker, StreamId, Tag, Verstat, Withheld};
 use crate::time::Wall;
@@ -82,6 +83,12 @@ pub enum Data {
     /// The sound of the contact can be fetched.
     #[serde(rename = "kakehashi.recording.available.v1")]
     RecordingAvailable(RecordingAvailable),
+    /// From now on nothing is kept, or no text made.
+    #[serde(rename = "kakehashi.recording.paused.v1")]
+    RecordingPaused(RecordingPause),
+    /// It goes on.
+    #[serde(rename = "kakehashi.recording.resumed.v1")]
+    RecordingResumed(RecordingPause),
     /// Show this to that agent now.
     #[serde(rename = "kakehashi.screenpop.v1")]
     ScreenPop(ScreenPop),
@@ -420,6 +427,9 @@ pub struct TranscriptDocument {
     pub coverage: Vec<LegCoverage>,
     /// Whether anything is pending or failed.
     pub complete: bool,
+    /// When recording or transcription was paused, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub pauses: Vec<PausedSpan>,
 }
 
 /// One stream of a recording.
@@ -444,6 +454,36 @@ pub struct RecordedStream {
 pub struct RecordingAvailable {
     /// The streams; `kakehashi export <contact>` writes them as one stereo WAV file.
     pub streams: Vec<RecordedStream>,
+    /// When recording was paused (silence in the file) or transcription, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub pauses: Vec<PausedSpan>,
+}
+
+/// Payload of `recording.paused` and `recording.resumed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordingPause {
+    /// What was paused or goes on.
+    pub scope: Scope,
+    /// Who wants it.
+    pub cause: Cause,
+    /// What the operator or the system gave as a reason; `bridge_restart` when a pause goes on after one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// Whether recording is paused from now on.
+    pub record_paused: bool,
+    /// Whether transcription is paused from now on.
+    pub transcribe_paused: bool,
+}
+
+/// A stretch of a contact that was paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PausedSpan {
+    /// What was paused.
+    pub scope: Scope,
+    /// When it began.
+    pub from: Wall,
+    /// When it ended.
+    pub to: Wall,
 }
 
 /// A possible caller, from look-up.
@@ -625,6 +665,8 @@ impl Data {
             Data::TranscriptDelayed(_) => "kakehashi.transcript.delayed.v1",
             Data::TranscriptDocument(_) => "kakehashi.transcript.document.v1",
             Data::RecordingAvailable(_) => "kakehashi.recording.available.v1",
+            Data::RecordingPaused(_) => "kakehashi.recording.paused.v1",
+            Data::RecordingResumed(_) => "kakehashi.recording.resumed.v1",
             Data::ScreenPop(_) => "kakehashi.screenpop.v1",
             Data::ScreenPopWithdrawn(_) => "kakehashi.screenpop.withdrawn.v1",
         }

@@ -13,12 +13,14 @@ use tokio::time::Instant;
 
 use super::deliver::Deliverer;
 use super::lookup::LookUps;
+use super::media::MediaHandle;
 use super::readback::{Read, ReadBack, Request};
 use super::workers::Workers;
 use super::{Input, now};
 use crate::call::ContactId;
 use crate::call::line::Lines;
 use crate::call::number::Number;
+use crate::call::pause::{Cause, Paused, Pauses, Refused, Scope};
 use crate::events::{EndReason, Event};
 use crate::media::segment;
 use crate::media::{StreamEvent, StreamEventKind};
@@ -72,6 +74,8 @@ pub struct Setup {
     pub workers: Option<Workers>,
     /// Reads sound back.
     pub read_back: ReadBack,
+    /// Writes silence while recording is paused.
+    pub media: MediaHandle,
     /// Folder of the recordings.
     pub audio: PathBuf,
     /// To the hub itself, for look-ups.
@@ -155,6 +159,11 @@ impl Hub {
             Input::LookedUp { contact, number, matches } => {
                 self.with(contact, |session| session.handle_look_up(now, &number, matches));
             }
+            Input::Pause { contact, pause, scope, reason, answer } => {
+                let done = self.pause(now, contact, pause, scope, reason.as_deref());
+                // whoever asked may be gone
+                let _ = answer.send(done);
+            }
             Input::ReadBack(read) => self.read_back(now, read),
             Input::Reloaded(fresh) => self.reloaded(fresh),
             Input::Stop { until, done } => {
@@ -165,6 +174,24 @@ impl Hub {
                 self.stop = Some((until, done));
             }
         }
+    }
+
+    fn pause(
+        &mut self,
+        now: Now,
+        contact: ContactId,
+        pause: bool,
+        scope: Scope,
+        reason: Option<&str>,
+    ) -> Result<Paused, Refused> {
+        let mut done = Err(Refused::Unknown);
+        self.with(contact, |session| {
+            done = match pause {
+                true => session.pause(now, scope, Cause::Asked, reason),
+                false => session.unpause(now, scope, Cause::Asked, reason),
+            };
+        });
+        done
     }
 
     fn observed(&mut self, now: Now, observed: &Observed) {
@@ -204,9 +231,11 @@ impl Hub {
         }
         let setup = self.setup.sites.iter().find(|setup| setup.exchanges.contains(&observed.call.pbx))?;
         let line = self.setup.lines.policy(called);
+        let paused = self.paused_before(&observed.call);
         let make = |salt| {
             let (call, line) = (observed.call.clone(), line.clone());
-            let opening = Opening { call, salt, caller, called, line, first: &observed.signal };
+            let paused = paused.clone();
+            let opening = Opening { call, salt, caller, called, line, first: &observed.signal, paused };
             Session::open(observed.at, setup.site.clone(), opening)
         };
         let mut session = make(0);
@@ -219,6 +248,14 @@ impl Hub {
         self.sessions.insert(contact, session);
         self.calls.insert(observed.call.clone(), contact);
         Some(contact)
+    }
+
+    /// The pauses with which the same call ran when the bridge was stopped or killed.
+    fn paused_before(&self, call: &CallKey) -> Option<Pauses> {
+        let row = self.setup.outbox.last_contact_of(call).inspect_err(
+            |error| tracing::error!(%error, "whether a call was paused before cannot be read; it is taken as not paused"),
+        );
+        State::parse(&row.ok().flatten()?.state).ok()?.open_pauses()
     }
 
     fn stream(&mut self, event: StreamEvent) {
@@ -321,6 +358,8 @@ impl Hub {
                 Output::Save => store = true,
                 Output::LookUp(number) => look_up(&self.setup, contact, &session.contact().site, number),
                 Output::Recognize(task) => tasks.push(task),
+                Output::Mute { stream, at } => self.setup.media.mute(stream, at),
+                Output::Unmute { stream, at } => self.setup.media.unmute(stream, at),
                 Output::CatchUp { stream, done } => self.work.read_stream(Request::Stream { stream, done }),
             }
         }

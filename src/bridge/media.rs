@@ -1,5 +1,6 @@
 //! The media threads: they own every RTP socket, take packets in batches, and hand on PCM, events and segments.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::io::IoSliceMut;
 use std::net::{SocketAddr, UdpSocket};
@@ -16,12 +17,13 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
 
 use super::now;
-use crate::media::segment::Writer;
+use crate::call::pause::Span;
+use crate::media::segment::{self, Writer};
 use crate::media::settings::Settings;
 use crate::media::stream::Stream;
 use crate::media::{Frame, Heard, OpenStream, Payload, StreamEvent, StreamEventKind};
 use crate::pbx::StreamId;
-use crate::time::{Mono, Now};
+use crate::time::{MediaTime, Mono, Now, Wall};
 
 /// Packets taken from one socket in one call.
 const BATCH: usize = 16;
@@ -113,6 +115,8 @@ enum Command {
     Payloads(StreamId, Vec<Payload>),
     Relatch(StreamId),
     Expect(StreamId, SocketAddr),
+    Mute(StreamId, Wall),
+    Unmute(StreamId, Wall),
     Close(StreamId),
 }
 
@@ -191,6 +195,16 @@ impl MediaHandle {
     /// Only this address may send.
     pub fn expect_source(&self, stream: StreamId, source: SocketAddr) {
         let _ = self.send(stream, Command::Expect(stream, source));
+    }
+
+    /// From `at` on, silence is written instead of what is heard; what is on disk already is replaced by silence too.
+    pub fn mute(&self, stream: StreamId, at: Wall) {
+        let _ = self.send(stream, Command::Mute(stream, at));
+    }
+
+    /// From `at` on, what is heard is written again.
+    pub fn unmute(&self, stream: StreamId, at: Wall) {
+        let _ = self.send(stream, Command::Unmute(stream, at));
     }
 
     /// Counters.
@@ -308,6 +322,8 @@ struct Open {
     record: bool,
     transcribe: bool,
     writer: Option<Writer>,
+    /// When nothing is to be written; spans that lie behind are dropped.
+    muted: Vec<Span>,
 }
 
 #[derive(Debug)]
@@ -428,6 +444,16 @@ impl Worker {
                     open.stream.expect_source(source);
                 }
             }
+            Command::Mute(stream, at) => {
+                if let Some(open) = self.streams.get_mut(&stream) {
+                    mute(&self.audio, open, at);
+                }
+            }
+            Command::Unmute(stream, at) => {
+                if let Some((_, to @ None)) = self.streams.get_mut(&stream).and_then(|open| open.muted.last_mut()) {
+                    *to = Some(at);
+                }
+            }
             Command::Close(stream) => self.close(now, stream),
         }
     }
@@ -445,8 +471,16 @@ impl Worker {
         self.tokens.insert(token, (request.stream, true));
         self.tokens.insert(token + 1, (request.stream, false));
         let stream = Stream::new(now, request.stream, request.payloads, &self.settings);
-        let open =
-            Open { stream, rtp, rtcp, token, record: request.record, transcribe: request.transcribe, writer: None };
+        let open = Open {
+            stream,
+            rtp,
+            rtcp,
+            token,
+            record: request.record,
+            transcribe: request.transcribe,
+            writer: None,
+            muted: Vec::new(),
+        };
         self.streams.insert(request.stream, open);
     }
 
@@ -500,9 +534,10 @@ fn keep_frame(out: &mut Outlet, audio: &Path, settings: &Settings, open: &mut Op
     let stream = open.stream.id();
     if open.record {
         let origin = open.stream.origin().unwrap_or(now).wall;
+        let written = without_muted(&mut open.muted, origin, &frame);
         let writer =
             open.writer.get_or_insert_with(|| Writer::new(audio, stream, origin, frame.rate, settings.segment_ms));
-        if let Err(error) = writer.write(&frame)
+        if let Err(error) = writer.write(&written)
             && out.stats.write_errors.fetch_add(1, Ordering::Relaxed).is_multiple_of(100)
         {
             tracing::error!(%error, "sound could not be written; the call goes on");
@@ -511,6 +546,48 @@ fn keep_frame(out: &mut Outlet, audio: &Path, settings: &Settings, open: &mut Op
     if open.transcribe {
         out.send(Heard::Pcm(frame));
     }
+}
+
+/// Begins a pause of recording; what was written since then becomes silence.
+fn mute(audio: &Path, open: &mut Open, at: Wall) {
+    if open.muted.last().is_some_and(|(_, to)| to.is_none()) {
+        return;
+    }
+    open.muted.push((at, None));
+    let (Some(origin), Some(writer)) = (open.stream.origin(), &mut open.writer) else { return };
+    let from = sample_at(origin.wall, open.stream.rate(), at);
+    if from < open.stream.taken() {
+        writer.end_file();
+        if let Err(error) = segment::silence(audio, open.stream.id(), from, u64::MAX) {
+            tracing::error!(%error, "sound of a pause is on disk and could not be replaced by silence");
+        }
+    }
+}
+
+/// The frame as it may be written: silence where recording is paused.
+fn without_muted<'a>(muted: &mut Vec<Span>, origin: Wall, frame: &'a Frame) -> Cow<'a, Frame> {
+    if muted.is_empty() {
+        return Cow::Borrowed(frame);
+    }
+    let mut frame = Cow::Borrowed(frame);
+    let position = frame.position;
+    muted.retain(|(_, to)| to.is_none_or(|to| sample_at(origin, frame.rate, to) > position));
+    for (from, to) in muted.iter() {
+        let length = frame.samples.len();
+        let part = |at: Wall| (sample_at(origin, frame.rate, at).saturating_sub(position) as usize).min(length);
+        let (from, to) = (part(*from), to.map_or(length, part));
+        if from < to
+            && let Some(part) = frame.to_mut().samples.get_mut(from..to)
+        {
+            part.fill(0);
+        }
+    }
+    frame
+}
+
+/// The sample that is heard at `at`, of a stream that began at `origin`.
+fn sample_at(origin: Wall, rate: u32, at: Wall) -> u64 {
+    MediaTime(u64::try_from(at.since(origin).as_micros()).unwrap_or(u64::MAX)).to_sample(rate)
 }
 
 /// Room for one batch of datagrams.

@@ -15,6 +15,7 @@ pub mod workers;
 use tokio::sync::oneshot;
 
 use crate::call::ContactId;
+use crate::call::pause::{Paused, Refused, Scope};
 use crate::events::Match;
 use crate::media::StreamEvent;
 use crate::pbx::Observed;
@@ -39,6 +40,19 @@ pub enum Input {
         number: String,
         /// Who has it.
         matches: Option<Vec<Match>>,
+    },
+    /// From the panel's API: pause a contact, or let it go on.
+    Pause {
+        /// Which.
+        contact: ContactId,
+        /// `true`: pause; `false`: go on.
+        pause: bool,
+        /// What.
+        scope: Scope,
+        /// Why, as a person wrote it.
+        reason: Option<String>,
+        /// What is paused afterwards.
+        answer: oneshot::Sender<Result<Paused, Refused>>,
     },
     /// From the disk.
     ReadBack(readback::Read),

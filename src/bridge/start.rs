@@ -103,8 +103,9 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
 
     let names: Vec<String> = config.endpoint.iter().map(|endpoint| endpoint.id.clone()).collect();
     let (outbox, committed) = Outbox::open(&data_dir, &config.outbox, &names)?;
+    let (inputs, hub_inbox) = mpsc::channel(INPUTS);
     #[cfg(feature = "web")]
-    let (panel, feed) = panel(&config).await?;
+    let (panel, feed) = panel(&config, inputs.clone()).await?;
     #[cfg(feature = "web")]
     let show = move || {
         let feed = feed.clone();
@@ -117,7 +118,6 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
     #[cfg(not(feature = "web"))]
     let show = || |_: &Event| {};
 
-    let (inputs, hub_inbox) = mpsc::channel(INPUTS);
     let workers = match config.transcribes() {
         true => Some(workers::spawn(&config.speech, Arc::clone(&files.dictionary), inputs.clone()).await?),
         false => None,
@@ -138,6 +138,7 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
         show: Box::new(show()),
         workers: workers.clone(),
         read_back,
+        media: media.clone(),
         audio,
         inputs: inputs.clone(),
     };
@@ -336,11 +337,15 @@ fn spawn_reload(
 type Panel = (Option<crate::panel::PanelHandle>, Option<crate::panel::FeedHandle>);
 
 #[cfg(feature = "web")]
-async fn panel(config: &Config) -> Result<Panel, Error> {
+async fn panel(config: &Config, hub: mpsc::Sender<Input>) -> Result<Panel, Error> {
     if !config.panel.enabled {
         return Ok((None, None));
     }
     let feed = crate::panel::FeedHandle::new(config.panel.limits())?;
-    let panel = crate::panel::spawn(config.panel.clone(), feed.clone()).await?;
+    let controller: crate::panel::Controller = Arc::new(move |wish| {
+        let crate::panel::Control { contact, pause, scope, reason, answer } = wish;
+        hub.try_send(Input::Pause { contact, pause, scope, reason, answer }).is_ok()
+    });
+    let panel = crate::panel::spawn(config.panel.clone(), feed.clone(), Some(controller)).await?;
     Ok((Some(panel), Some(feed)))
 }

@@ -156,6 +156,8 @@ impl Contact {
             Signal::CallEnded(cause) => self.end(End { at, reason: self.call_reason(*cause) }),
             Signal::LegJoined(_)
             | Signal::LegLeft(_)
+            | Signal::KeepNothing(_)
+            | Signal::KeepAgain(_)
             | Signal::StreamAdded { .. }
             | Signal::StreamRemoved(_)
             | Signal::StreamFailed { .. }

@@ -85,6 +85,11 @@ impl Writer {
         Ok(())
     }
 
+    /// Ends the file that is being written; the next frame begins a new one.
+    pub fn end_file(&mut self) {
+        self.open = None;
+    }
+
     fn next_file(&mut self, first: u64) -> Result<Open, SegmentError> {
         let refused = |path: &Path| {
             let path = path.to_path_buf();
@@ -193,6 +198,42 @@ pub fn read_range(audio: &Path, stream: StreamId, from: u64, to: u64) -> Result<
         }
     }
     Ok(out)
+}
+
+/// Writes silence over the samples `from`..`to` of a stream. Each file is replaced as a whole, so that a kill leaves the old or the new one; a file
+/// that is being written must be ended before ([`Writer::end_file`]).
+///
+/// # Errors
+/// When a file cannot be read or written.
+pub fn silence(audio: &Path, stream: StreamId, from: u64, to: u64) -> Result<(), SegmentError> {
+    for path in files(&folder(audio, stream))? {
+        let refused = |source| SegmentError::Io { path: path.clone(), source };
+        let Ok(mut segment) = Segment::open(&path, Some(stream)) else { continue };
+        if segment.position >= to {
+            continue;
+        }
+        let mut bytes = vec![0; HEADER];
+        File::open(&path).and_then(|mut file| file.read_exact(&mut bytes)).map_err(refused)?;
+        let mut changed = false;
+        while let Some((first, mut samples)) = segment.next_block() {
+            let part = |at: u64| usize::try_from(at.saturating_sub(first)).unwrap_or(usize::MAX).min(samples.len());
+            let (start, end) = (part(from), part(to));
+            if let Some(muted) = samples.get_mut(start..end).filter(|muted| !muted.is_empty()) {
+                muted.fill(0);
+                changed = true;
+            }
+            bytes.extend(block(&samples));
+        }
+        if changed {
+            let fresh = path.with_extension("new");
+            let written = File::create(&fresh).and_then(|mut file| {
+                file.write_all(&bytes)?;
+                file.sync_all()
+            });
+            written.and_then(|()| fs::rename(&fresh, &path)).map_err(refused)?;
+        }
+    }
+    Ok(())
 }
 
 /// Copies `samples`, which begin at `first`, to where they belong in `out`, which begins at `from`.
@@ -358,6 +399,20 @@ mod tests {
         bytes[30] ^= 1;
         fs::write(&path, &bytes).unwrap();
         assert_eq!(scan(audio.path(), stream).unwrap(), None, "a damaged header hides the file");
+    }
+
+    #[test]
+    fn silence_is_written_over_several_files_and_nothing_else_changes() {
+        let audio = tempfile::tempdir().unwrap();
+        let samples: Vec<i16> = (0..20_000).map(|n| 1 + n as i16 % 9_000).collect();
+        let stream = write(audio.path(), &samples);
+        silence(audio.path(), stream, 7_100, 17_300).unwrap();
+        let after = read_range(audio.path(), stream, 0, 20_000).unwrap();
+        assert_eq!((&after[..7_100], &after[17_300..]), (&samples[..7_100], &samples[17_300..]));
+        assert!(after[7_100..17_300].iter().all(|sample| *sample == 0));
+        assert_eq!(scan(audio.path(), stream).unwrap().unwrap().damaged, 0);
+        silence(audio.path(), stream, 30_000, 40_000).unwrap();
+        assert_eq!(read_range(audio.path(), stream, 0, 20_000).unwrap(), after);
     }
 
     #[test]

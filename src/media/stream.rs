@@ -86,6 +86,11 @@ impl Stream {
         self.rate
     }
 
+    /// Samples that [`Stream::take`] has given.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// When the first packet came.
     pub fn origin(&self) -> Option<Now> {
         self.origin

@@ -245,6 +245,18 @@ impl Outbox {
         })
     }
 
+    /// The contact that a call of an exchange had last, by its last event; `None` when it is new.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn last_contact_of(&self, call: &CallKey) -> Result<Option<ContactRow>, Error> {
+        self.read(|reader| {
+            let sql = "SELECT id, site, pbx, call_key, open, state FROM contact c WHERE pbx = ?1 AND call_key = ?2 \
+                       ORDER BY (SELECT max(row) FROM event WHERE contact = c.id) DESC LIMIT 1";
+            reader.prepare_cached(sql)?.query_row([&call.pbx.0, &call.key], contact_row).optional()
+        })
+    }
+
     /// The record events of a contact in order.
     ///
     /// # Errors

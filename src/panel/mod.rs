@@ -12,7 +12,7 @@ pub mod feed;
 pub mod http;
 pub mod settings;
 
-pub use http::{FeedHandle, PanelHandle, spawn};
+pub use http::{Control, Controller, FeedHandle, PanelHandle, spawn};
 pub use settings::Settings;
 
 use std::net::SocketAddr;

@@ -148,6 +148,10 @@ pub enum Signal {
     LegHeld(LegKey),
     /// The hold ended.
     LegResumed(LegKey),
+    /// The exchange wants nothing of this end kept for now (`[pbx.sip] hold_pauses`).
+    KeepNothing(LegKey),
+    /// It may be kept again.
+    KeepAgain(LegKey),
     /// It hears the caller now.
     LegJoined(LegKey),
     /// It no longer hears the caller, but still exists.

@@ -3,6 +3,7 @@
 use super::streams::{SpokenState, Stream};
 use super::{DOCUMENT_AFTER, Output, Session};
 use crate::call::contact::Leg;
+use crate::call::pause::within;
 use crate::events::{Coverage, Data, LegCoverage, RecordedStream, RecordingAvailable};
 use crate::media::ledger::{Ledger, Share};
 use crate::pbx::{Fidelity, Speaker};
@@ -36,7 +37,11 @@ impl Session {
         self.recording_told = true;
         let streams: Vec<RecordedStream> = self.streams.iter().filter_map(recorded).collect();
         if !streams.is_empty() {
-            self.record(now.wall, None, Data::RecordingAvailable(RecordingAvailable { streams }));
+            self.record(
+                now.wall,
+                None,
+                Data::RecordingAvailable(RecordingAvailable { streams, pauses: self.paused_spans() }),
+            );
         }
     }
 
@@ -45,7 +50,8 @@ impl Session {
             self.document.add_failed(span);
         }
         let coverage = self.coverage();
-        let data = self.document.compose(coverage);
+        let mut data = self.document.compose(coverage);
+        data.pauses = self.paused_spans();
         self.record(now.wall, None, Data::TranscriptDocument(data));
     }
 
@@ -68,11 +74,17 @@ impl Session {
         let mut ledger = Ledger::new(from, end.at);
         if !self.line.transcribe {
             ledger.mark(from, end.at, Share::Excluded);
+            for (from, to) in within(self.pauses.of_record(), from, end.at).filter(|_| self.line.record) {
+                ledger.mark(from, to, Share::Paused);
+            }
             return ledger.coverage();
         }
         let streams = self.streams.iter().filter(|s| s.stored.leg == leg.id && s.stored.speaker == speaker);
         for stream in streams {
             self.mark_stream(&mut ledger, stream);
+        }
+        for (from, to) in within(self.pauses.of_transcribe(), from, end.at) {
+            ledger.mark(from, to, Share::Paused);
         }
         ledger.coverage()
     }

@@ -13,6 +13,7 @@ use crate::call::caller;
 use crate::call::contact::{Contact, End, Fact};
 use crate::call::directory::Directory;
 use crate::call::line::Line;
+use crate::call::pause::{Cause, Pauses, Scope};
 use crate::call::{ContactId, LegId};
 use crate::dictionary::Dictionary;
 use crate::events::{
@@ -27,6 +28,7 @@ use crate::transcript::document::Document;
 use crate::transcript::{self, Spoken as Said};
 
 mod closing;
+mod pausing;
 mod pop;
 mod resume;
 mod streams;
@@ -75,6 +77,8 @@ pub struct Opening<'a> {
     pub line: Line,
     /// The signal that showed the call.
     pub first: &'a Signal,
+    /// The pauses of the same call before the bridge was restarted.
+    pub paused: Option<Pauses>,
 }
 
 /// What a session asks of the bridge.
@@ -90,6 +94,20 @@ pub enum Output {
     LookUp(String),
     /// Recognise; answer with [`Session::handle_outcome`].
     Recognize(Task),
+    /// Write silence of this stream from then on, also where its sound is on disk already.
+    Mute {
+        /// The stream.
+        stream: StreamId,
+        /// When the pause began.
+        at: Wall,
+    },
+    /// Write the sound of this stream again.
+    Unmute {
+        /// The stream.
+        stream: StreamId,
+        /// When the pause ended.
+        at: Wall,
+    },
     /// Read a stream back from disk: its utterances outside `done`, then its end.
     CatchUp {
         /// The stream.
@@ -125,6 +143,7 @@ pub struct Session {
     pops: Pops,
     found: Found,
     looked_up: Option<String>,
+    pauses: Pauses,
     /// Where there is text: stream, from, to.
     finals: Vec<(StreamId, Wall, Wall)>,
     delayed: bool,
@@ -138,11 +157,14 @@ pub struct Session {
 impl Session {
     /// A session from the first signal of a call.
     pub fn open(now: Now, site: Site, opening: Opening<'_>) -> Session {
-        let Opening { call, salt, caller, called, line, first } = opening;
+        let Opening { call, salt, caller, called, line, first, paused } = opening;
         let contact = Contact::open(now.wall, &site.id, call, salt, caller.clone(), called);
         let mut session = Session::of(site, contact, line);
         session.handle_signal(now, first);
         session.look_up();
+        if let Some(paused) = paused {
+            session.continue_pauses(now, &paused);
+        }
         session.out.push_back(Output::Save);
         session
     }
@@ -157,6 +179,7 @@ impl Session {
             pops: Pops::default(),
             found: Found { state: LookUp::Skipped, matches: Vec::new() },
             looked_up: None,
+            pauses: Pauses::default(),
             finals: Vec::new(),
             delayed: false,
             ended_at: None,
@@ -219,6 +242,12 @@ impl Session {
         if let Signal::StreamAdded { leg, stream, speaker } = signal {
             self.add_stream(leg, *stream, *speaker);
         }
+        // a call that has ended has nothing left to pause
+        match signal {
+            Signal::KeepNothing(_) => _ = self.pause(now, Scope::Both, Cause::Hold, None),
+            Signal::KeepAgain(_) => _ = self.unpause(now, Scope::Both, Cause::Hold, None),
+            _ => {}
+        }
         if facts.is_empty() && self.contact.keys.len() != keys {
             self.out.push_back(Output::Save);
         }
@@ -239,6 +268,8 @@ impl Session {
     /// Takes an utterance of a stream. `from_disk` when it was read back after a restart.
     pub fn handle_speech(&mut self, event: SpeechEvent, from_disk: bool) {
         let SpeechEventKind::Ended(utterance) = event.kind else { return };
+        let Some(stream) = self.streams.iter().find(|stream| stream.stored.id == event.stream) else { return };
+        let Some((utterance, recorded)) = self.cut(stream, utterance) else { return };
         let Some(stream) = self.streams.iter_mut().find(|stream| stream.stored.id == event.stream) else { return };
         if stream.utterances.len() >= MAX_UTTERANCES || stream.spoken(utterance.number).is_some() {
             return;
@@ -255,7 +286,7 @@ impl Session {
             stream: event.stream,
             number: utterance.number,
             kind: if from_disk { JobKind::CatchUp } else { JobKind::LiveFinal },
-            recorded: stream.stored.recorded,
+            recorded,
             utterance,
         }));
     }
@@ -343,6 +374,7 @@ impl Session {
         let stored = Stored { id, leg: leg.id, speaker, origin: None, rate: 8_000, recorded };
         self.streams.push(Stream::new(stored));
         self.out.push_back(Output::Save);
+        self.mute_if_paused(id);
     }
 
     fn look_up(&mut self) {

@@ -6,6 +6,7 @@ use super::streams::{Stored, Stream};
 use super::{Output, Session, Site};
 use crate::call::contact::{Contact, End};
 use crate::call::line::Line;
+use crate::call::pause::Pauses;
 use crate::events::{Data, EndReason, Event, TranscriptFinal};
 use crate::pbx::StreamId;
 use crate::time::{MediaTime, Now, Wall};
@@ -19,6 +20,8 @@ pub struct State {
     streams: Vec<Stored>,
     document: u32,
     recording_told: bool,
+    #[serde(default)]
+    pauses: Pauses,
 }
 
 /// Why a stored contact could not be taken up.
@@ -45,6 +48,13 @@ impl State {
         self.streams.iter().map(|stream| (stream.id, stream.origin))
     }
 
+    /// The pauses that were open when the bridge stopped while the call ran; `None` when there were none, or the call was over.
+    pub fn open_pauses(&self) -> Option<Pauses> {
+        let cut_off = self.contact.ended.is_none_or(|end| end.reason == EndReason::BridgeRestart);
+        let paused = self.pauses.now();
+        (cut_off && (paused.record || paused.transcribe)).then(|| self.pauses.clone())
+    }
+
     /// The site of the contact.
     pub fn site(&self) -> &str {
         &self.contact.site
@@ -61,6 +71,7 @@ impl Session {
             streams: self.streams.iter().map(|stream| stream.stored.clone()).collect(),
             document: self.document.revision(),
             recording_told: self.recording_told,
+            pauses: self.pauses.clone(),
         };
         serde_json::to_string(&state).unwrap_or_default()
     }
@@ -83,6 +94,7 @@ impl Session {
         session.next_sequence = state.next_sequence.max(last + 1);
         session.document.resume_after(state.document);
         session.recording_told = state.recording_told;
+        session.pauses = state.pauses;
         session.streams = state.streams.into_iter().map(Stream::new).collect();
         let finals: Vec<&TranscriptFinal> = events.iter().filter_map(final_of).collect();
         for text in &finals {

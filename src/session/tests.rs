@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::call::line::Lines;
+use crate::call::pause::{Paused, Refused};
+use crate::events::PausedSpan;
 use crate::media::StreamSummary;
 use crate::pbx::{EndCause, ExternalKey, Fidelity, KeyKind, PbxId};
 use crate::time::MediaTime;
@@ -14,6 +16,7 @@ struct Stage {
     tasks: Vec<Task>,
     look_ups: Vec<String>,
     catch_ups: Vec<StreamId>,
+    mutes: Vec<(StreamId, Wall, bool)>,
 }
 
 fn site() -> Site {
@@ -45,7 +48,7 @@ impl Stage {
             fidelity: Fidelity::Full,
         };
         let call = CallKey { pbx: PbxId("pbx1".into()), key: "1.1".into() };
-        let opening = Opening { call, salt: 0, caller: &caller, called: "6001", line, first: &first };
+        let opening = Opening { call, salt: 0, caller: &caller, called: "6001", line, first: &first, paused: None };
         let session = Session::open(start(), site(), opening);
         let mut stage = Stage {
             now: start(),
@@ -55,6 +58,7 @@ impl Stage {
             tasks: Vec::new(),
             look_ups: Vec::new(),
             catch_ups: Vec::new(),
+            mutes: Vec::new(),
         };
         stage.drain();
         stage
@@ -68,6 +72,8 @@ impl Stage {
                 Output::Recognize(task) => self.tasks.push(task),
                 Output::LookUp(number) => self.look_ups.push(number),
                 Output::CatchUp { stream, .. } => self.catch_ups.push(stream),
+                Output::Mute { stream, at } => self.mutes.push((stream, at, true)),
+                Output::Unmute { stream, at } => self.mutes.push((stream, at, false)),
                 Output::Save => {}
             }
         }
@@ -300,4 +306,187 @@ fn a_line_that_may_not_be_transcribed_is_excluded_in_the_ledger() {
     let Data::TranscriptDocument(document) = &stage.records.last().unwrap().data else { panic!() };
     assert_eq!(document.coverage[0].coverage.excluded, 7_000);
     assert_eq!(document.coverage[0].coverage.duration, 7_000);
+}
+
+fn stream_began(stage: &Stage) -> Wall {
+    stage.records.iter().find(|event| event.type_name() == "kakehashi.call.answered.v1").unwrap().time
+}
+
+fn talking() -> Stage {
+    let mut stage = Stage::new(None, open_line());
+    stage.ring().signal(Signal::LegAnswered(leg())).stream(id(1), Speaker::Caller).stream(id(2), Speaker::Agent);
+    stage
+}
+
+impl Stage {
+    fn pause(&mut self, scope: Scope) -> Paused {
+        let now = self.now;
+        let paused = self.session.pause(now, scope, Cause::Asked, Some(" カード番号 ")).unwrap();
+        self.drain();
+        paused
+    }
+
+    fn unpause(&mut self, scope: Scope) -> Paused {
+        let now = self.now;
+        let paused = self.session.unpause(now, scope, Cause::Asked, None).unwrap();
+        self.drain();
+        paused
+    }
+
+    fn document(&self) -> &crate::events::TranscriptDocument {
+        match &self.records.last().unwrap().data {
+            Data::TranscriptDocument(document) => document,
+            other => panic!("{}", other.type_name()),
+        }
+    }
+}
+
+#[test]
+fn a_paused_span_has_no_text_and_is_in_the_ledger_to_the_millisecond() {
+    let mut stage = talking();
+    stage.after(3_000).speaks(id(1), 0, 500, 2_000).heard(id(1), 0, "番号を申し上げます。");
+    assert_eq!(stage.pause(Scope::Both), Paused { record: true, transcribe: true });
+    let began = stage.now.wall;
+    assert_eq!(stage.pause(Scope::Both), Paused { record: true, transcribe: true });
+    stage.after(4_000).speaks(id(1), 1, 3_500, 6_500);
+    assert_eq!(stage.tasks.len(), 1, "what was said in the pause goes to no recogniser");
+    stage.unpause(Scope::Both);
+    assert_eq!(stage.unpause(Scope::Both), Paused::default());
+    stage.after(3_000).speaks(id(1), 2, 8_000, 9_500).heard(id(1), 2, "以上です。");
+    stage.signal(Signal::CallEnded(EndCause::Normal)).close(id(1), 10).close(id(2), 10);
+    let names = stage.types();
+    let count = |name: &str| names.iter().filter(|own| own.contains(name)).count();
+    assert_eq!((count("recording.paused"), count("recording.resumed")), (1, 1), "twice is once");
+    let end = began + Duration::from_millis(4_000);
+    let mutes = [(id(1), began, true), (id(2), began, true), (id(1), end, false), (id(2), end, false)];
+    assert_eq!(stage.mutes, mutes);
+    let document = stage.document();
+    assert_eq!(document.pauses, [PausedSpan { scope: Scope::Both, from: began, to: end }]);
+    assert_eq!(document.turns.len(), 2);
+    for leg in &document.coverage {
+        let c = &leg.coverage;
+        let sum = c.transcribed + c.silent + c.lost + c.paused + c.excluded + c.unobserved + c.pending + c.failed;
+        assert_eq!((c.duration, sum, c.paused), (10_000, 10_000, 4_000), "{leg:?}");
+    }
+    let event = stage.records.iter().find(|event| event.type_name() == "kakehashi.recording.paused.v1").unwrap();
+    let Data::RecordingPaused(paused) = &event.data else { panic!() };
+    assert_eq!((event.time, paused.reason.as_deref()), (began, Some("カード番号")));
+    assert_eq!((paused.cause, paused.record_paused, paused.transcribe_paused), (Cause::Asked, true, true));
+}
+
+#[test]
+fn an_utterance_across_a_pause_is_cut_where_it_began() {
+    let mut stage = talking();
+    let loud = |number, from: u64, to: u64| Utterance {
+        number,
+        start: MediaTime(from * 1_000),
+        end: MediaTime(to * 1_000),
+        forced: false,
+        rate: 8_000,
+        pcm: Arc::from(vec![9i16; ((to - from) * 8) as usize]),
+    };
+    stage.after(2_000).pause(Scope::Transcribe);
+    stage.after(2_000).unpause(Scope::Transcribe);
+    stage.after(6_000);
+    let hear = |stage: &mut Stage, utterance| {
+        let event = SpeechEvent { stream: id(1), at: stage.now, kind: SpeechEventKind::Ended(utterance) };
+        stage.session.handle_speech(event, false);
+        stage.drain();
+        stage.tasks.last().unwrap().clone()
+    };
+    let before = hear(&mut stage, loud(0, 1_000, 3_000));
+    assert_eq!((before.utterance.start, before.utterance.end), (MediaTime(1_000_000), MediaTime(2_000_000)));
+    assert!(before.utterance.pcm.iter().all(|sample| *sample == 9) && before.utterance.pcm.len() == 8_000);
+    assert!(!before.recorded, "the disk has more of it than may be recognised");
+    let after = hear(&mut stage, loud(1, 3_000, 5_000));
+    assert_eq!((after.utterance.start.0 / 1_000, after.utterance.end), (4_000, MediaTime(5_000_000)));
+    let across = hear(&mut stage, loud(2, 1_500, 4_500));
+    let silent = across.utterance.pcm.iter().filter(|sample| **sample == 0).count();
+    assert_eq!((across.utterance.pcm.len(), silent / 8), (24_000, 2_000));
+    let whole = hear(&mut stage, loud(3, 6_000, 7_000));
+    assert!(whole.recorded && whole.utterance.pcm.len() == 8_000);
+    assert_eq!(stage.mutes, [], "the sound is kept: only the text was paused");
+}
+
+#[test]
+fn a_stream_that_begins_in_a_pause_is_not_written_either() {
+    let mut stage = Stage::new(None, open_line());
+    stage.ring().signal(Signal::LegAnswered(leg())).after(1_000).pause(Scope::Record);
+    let began = stage.now.wall;
+    stage.after(500).stream(id(1), Speaker::Caller);
+    assert_eq!(stage.mutes, [(id(1), began, true)]);
+    stage.after(2_000).speaks(id(1), 0, 100, 1_900);
+    assert!(!stage.tasks[0].recorded, "its sound waits in memory: on disk is silence");
+    stage.heard(id(1), 0, "はい").signal(Signal::CallEnded(EndCause::Normal)).close(id(1), 2);
+    assert_eq!(stage.document().coverage[0].coverage.transcribed, 1_800, "the text goes on");
+    assert_eq!(stage.document().pauses[0].scope, Scope::Record);
+}
+
+#[test]
+fn the_pause_of_the_exchange_and_of_the_operator_do_not_end_each_other() {
+    let mut stage = talking();
+    stage.after(1_000).signal(Signal::KeepNothing(leg()));
+    stage.after(1_000).pause(Scope::Both);
+    stage.after(1_000).signal(Signal::KeepAgain(leg()));
+    assert!(!stage.types().contains(&"kakehashi.recording.resumed.v1"));
+    stage.after(1_000);
+    assert_eq!(stage.unpause(Scope::Both), Paused::default());
+    stage.after(1_000).signal(Signal::CallEnded(EndCause::Normal)).close(id(1), 5).close(id(2), 5);
+    assert_eq!(stage.document().coverage[0].coverage.paused, 3_000);
+    let now = stage.now;
+    assert_eq!(stage.session.pause(now, Scope::Both, Cause::Asked, None), Err(Refused::Ended));
+}
+
+#[test]
+fn a_pause_survives_a_kill_and_goes_on_in_the_contact_after_it() {
+    let mut stage = talking();
+    stage.after(1_000).speaks(id(1), 0, 100, 900).heard(id(1), 0, "はい");
+    stage.after(1_000).pause(Scope::Both);
+    stage.after(2_000);
+    let (state, events) = (stage.session.state(), stage.records.clone());
+    let open = State::parse(&state).unwrap().open_pauses().unwrap();
+    let later = stage.now.plus(Duration::from_secs(5));
+    let until = stream_began(&stage) + Duration::from_secs(4);
+    let mut before = Session::resume(later, site(), &state, &events, Some(until)).unwrap();
+    // what was said in the pause and is on disk (transcription alone was paused, or the pause came too late for the disk)
+    let pcm: Arc<[i16]> = Arc::from(vec![9i16; 8_000]);
+    let (start, end) = (MediaTime(2_500_000), MediaTime(3_500_000));
+    let utterance = Utterance { number: 1, start, end, forced: false, rate: 8_000, pcm };
+    before.handle_speech(SpeechEvent { stream: id(1), at: later, kind: SpeechEventKind::Ended(utterance) }, true);
+    assert!(!std::iter::from_fn(|| before.poll()).any(|output| matches!(output, Output::Recognize(_))));
+    assert!(State::parse(&before.state()).unwrap().open_pauses().is_some(), "and again, after another kill");
+
+    let first = Signal::CallAppeared {
+        caller: Identity::default(),
+        called: "6001".into(),
+        keys: Vec::new(),
+        fidelity: Fidelity::Full,
+    };
+    let call = CallKey { pbx: PbxId("pbx1".into()), key: "1.1".into() };
+    let caller = Identity::default();
+    let paused = Some(open);
+    let opening = Opening { call, salt: 7, caller: &caller, called: "6001", line: open_line(), first: &first, paused };
+    stage.session = Session::open(later, site(), opening);
+    stage.now = later;
+    stage.records.clear();
+    stage.drain();
+    let Data::RecordingPaused(told) = &stage.records[0].data else { panic!("{:?}", stage.types()) };
+    assert_eq!((told.reason.as_deref(), told.record_paused), (Some("bridge_restart"), true));
+    stage.mutes.clear();
+    stage.ring().signal(Signal::LegAnswered(leg())).stream(id(3), Speaker::Caller);
+    assert_eq!(stage.mutes, [(id(3), later.wall, true)]);
+    stage.after(2_000).unpause(Scope::Both);
+    stage.after(1_000).signal(Signal::CallEnded(EndCause::Normal)).close(id(3), 3);
+    assert_eq!(stage.document().coverage[0].coverage.paused, 2_000);
+}
+
+#[test]
+fn a_line_that_is_recorded_only_shows_its_pauses_and_excludes_the_rest() {
+    let mut stage = Stage::new(None, Line { transcribe: false, ..open_line() });
+    stage.ring().signal(Signal::LegAnswered(leg())).stream(id(1), Speaker::Caller);
+    stage.after(1_000).pause(Scope::Both);
+    stage.after(2_000).unpause(Scope::Both);
+    stage.after(1_000).signal(Signal::CallEnded(EndCause::Normal)).close(id(1), 4);
+    let coverage = &stage.document().coverage[0].coverage;
+    assert_eq!((coverage.duration, coverage.paused, coverage.excluded), (4_000, 2_000, 2_000));
 }

@@ -73,7 +73,7 @@ impl Document {
         turns.sort_by(|a, b| (a.start, a.end, &a.utterance).cmp(&(b.start, b.end, &b.utterance)));
         let covered = coverage.iter().all(|leg| is_complete(&leg.coverage));
         let complete = covered && turns.iter().all(|turn| turn.text.is_some());
-        TranscriptDocument { revision: self.revision, turns, coverage, complete }
+        TranscriptDocument { revision: self.revision, turns, coverage, complete, pauses: Vec::new() }
     }
 
     /// The revision that was composed last; 0 before the first.

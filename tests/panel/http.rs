@@ -20,7 +20,7 @@ fn guarded() -> Settings {
 
 async fn start(settings: Settings) -> (PanelHandle, FeedHandle) {
     let feed = FeedHandle::new(settings.limits()).unwrap();
-    (spawn(settings, feed.clone()).await.unwrap(), feed)
+    (spawn(settings, feed.clone(), None).await.unwrap(), feed)
 }
 
 fn call() -> Call {

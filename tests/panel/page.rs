@@ -14,7 +14,7 @@ use crate::events::{Call, agent, correct, number};
 async fn start(settings: Settings) -> (PanelHandle, FeedHandle) {
     let settings = Settings { listen: ([127, 0, 0, 1], 0).into(), ..settings };
     let feed = FeedHandle::new(settings.limits()).unwrap();
-    (spawn(settings, feed.clone()).await.unwrap(), feed)
+    (spawn(settings, feed.clone(), None).await.unwrap(), feed)
 }
 
 /// Seconds ago, so that the counters on the picture are what they would be.
@@ -371,7 +371,7 @@ async fn a_cut_connection_is_said_and_resumed_by_itself() {
         let feed = FeedHandle::new(settings.limits()).unwrap();
         let (call, _) = in_call(&feed, 60, 4);
         feed.publish(&call.turn(50_000, Speaker::Caller, 50, "切れている間の発話です。"));
-        spawn(settings, feed).await.unwrap()
+        spawn(settings, feed, None).await.unwrap()
     };
     let (output, _panel) = tokio::join!(page, restart);
     let output = output.unwrap();

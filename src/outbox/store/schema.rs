@@ -35,6 +35,9 @@ CREATE TABLE remote (
 ) WITHOUT ROWID;
 ";
 
+/// Made in every file that has not got them yet: they change no data, so the version stays.
+const INDEXES: &str = "CREATE INDEX IF NOT EXISTS contact_call ON contact (pbx, call_key);";
+
 /// Opens a database, makes the tables in a new one, refuses a newer or damaged one.
 pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     let connection = Connection::open(path).map_err(sqlite(path))?;
@@ -46,6 +49,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     if version == 0 {
         create(&connection).map_err(sqlite(path))?;
     }
+    connection.execute_batch(INDEXES).map_err(sqlite(path))?;
     Ok(connection)
 }
 

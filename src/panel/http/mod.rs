@@ -3,12 +3,14 @@
 //! Every connection has a place below the cap or is answered 503; a request's header, a quiet connection and a peer that takes nothing
 //! of what is written to it are limited in time. Nothing about requests is logged but counts.
 
+mod control;
 mod guard;
 mod handle;
 mod patient;
 mod routes;
 mod stream;
 
+pub use control::{Control, Controller};
 pub use handle::FeedHandle;
 
 use std::net::SocketAddr;
@@ -82,11 +84,11 @@ impl PanelHandle {
     }
 }
 
-/// Starts the panel.
+/// Starts the panel. `controller` carries out what is asked of contacts; without one the panel only shows.
 ///
 /// # Errors
 /// [`Error`] names the key or the address and what to do: no token on an open address, port in use, unreadable token file.
-pub async fn spawn(settings: Settings, feed: FeedHandle) -> Result<PanelHandle, Error> {
+pub async fn spawn(settings: Settings, feed: FeedHandle, controller: Option<Controller>) -> Result<PanelHandle, Error> {
     settings.check()?;
     let token = read_token(&settings).await?;
     let listen = settings.listen;
@@ -94,6 +96,7 @@ pub async fn spawn(settings: Settings, feed: FeedHandle) -> Result<PanelHandle, 
     let local_addr = listener.local_addr().map_err(|source| Error::Listen { listen, source })?;
     let shared = Arc::new(Shared {
         feed,
+        controller,
         guard: Guard::new(&settings, &token, local_addr),
         ready: AtomicBool::new(false),
         clients: Arc::new(Semaphore::new(settings.max_clients)),

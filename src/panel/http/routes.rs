@@ -10,10 +10,11 @@ use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
+use super::control::{self, Controller};
 use super::guard::{Guard, Refusal};
 use super::handle::FeedHandle;
 use super::stream::Client;
@@ -21,7 +22,7 @@ use super::wall;
 use crate::panel::feed::Filter;
 
 /// Greatest body of a request, in bytes.
-const BODY_BYTES: usize = 1_024;
+pub(super) const BODY_BYTES: usize = 1_024;
 /// Nothing from elsewhere, nothing inline, no frame around it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
@@ -34,6 +35,7 @@ const PICTURE: &str = "image/svg+xml";
 /// What the handlers share.
 pub(super) struct Shared {
     pub(super) feed: FeedHandle,
+    pub(super) controller: Option<Controller>,
     pub(super) guard: Guard,
     pub(super) ready: AtomicBool,
     pub(super) clients: Arc<Semaphore>,
@@ -45,6 +47,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
     let api = Router::new()
         .route("/v1/feed", get(feed))
         .route("/v1/contacts", get(contacts))
+        .route("/v1/contacts/{id}/pause", post(control::pause))
+        .route("/v1/contacts/{id}/resume", post(control::resume))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), ask_token));
     Router::new()
         .route("/", page(HTML, include_str!("../page/index.html")))
@@ -201,12 +205,12 @@ fn refused(refusal: Refusal) -> Response {
     }
 }
 
-fn full(what: &str) -> Response {
+pub(super) fn full(what: &str) -> Response {
     let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, what);
     response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
     response
 }
 
-fn problem(status: StatusCode, what: &str) -> Response {
+pub(super) fn problem(status: StatusCode, what: &str) -> Response {
     (status, axum::Json(serde_json::json!({"error": what}))).into_response()
 }

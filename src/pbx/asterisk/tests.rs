@@ -164,6 +164,8 @@ impl Desk {
             Signal::LegAnswered(leg) => format!("{} answered", letter(leg)),
             Signal::LegHeld(leg) => format!("{} held", letter(leg)),
             Signal::LegResumed(leg) => format!("{} resumed", letter(leg)),
+            Signal::KeepNothing(leg) => format!("{} not kept", letter(leg)),
+            Signal::KeepAgain(leg) => format!("{} kept", letter(leg)),
             Signal::LegJoined(leg) => format!("{} joined", letter(leg)),
             Signal::LegLeft(leg) => format!("{} left", letter(leg)),
             Signal::LegEnded(leg, cause) => format!("{} ended {cause:?}", letter(leg)),

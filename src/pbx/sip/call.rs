@@ -88,6 +88,10 @@ impl Call {
         !matches!(self.phase, Phase::Opening { .. })
     }
 
+    pub(super) fn pbx(&self) -> &PbxId {
+        &self.key.pbx
+    }
+
     pub(super) fn observed(&self, signal: Signal, at: Now) -> Output {
         Output::Signal(Observed { call: self.key.clone(), at, signal })
     }
@@ -108,12 +112,16 @@ impl Uas {
             let agreed = offer.as_ref().and_then(open);
             (offer, agreed)
         };
-        let Some(agreed) = agreed else {
+        let Some(mut agreed) = agreed else {
             return self.respond(&key, &invite.answer(488, &tag), now);
         };
         self.respond(&key, &invite.answer(100, &tag), now);
         let policy = (self.policy)(&self.called(pbx, &invite));
-        for stream in &agreed.streams {
+        if !policy.record && !policy.transcribe {
+            agreed.deafen();
+        }
+        let ready = agreed.is_ready();
+        for stream in agreed.heard() {
             self.out.push_back(Output::Open { stream: stream.id, formats: stream.formats.clone(), policy });
         }
         let call = Call {
@@ -131,7 +139,10 @@ impl Uas {
             unacknowledged: None,
             probe_at: None,
         };
-        self.calls.insert(tag, call);
+        self.calls.insert(tag.clone(), call);
+        if ready {
+            self.ring(&tag, now);
+        }
     }
 
     /// The media stage answered.
@@ -280,7 +291,7 @@ impl Uas {
             None => call.agreed.offer(),
         };
         let mut signals = vec![Signal::LegAnswered(call.leg.clone())];
-        for stream in &call.agreed.streams {
+        for stream in call.agreed.heard() {
             let (leg, speaker) = (call.leg.clone(), stream.speaker);
             signals.push(Signal::StreamAdded { leg, stream: stream.id, speaker });
         }
@@ -383,7 +394,7 @@ impl Uas {
 
     fn close_streams(&mut self, tag: &str, now: Now) {
         let Some(call) = self.calls.get(tag) else { return };
-        for stream in call.agreed.streams.iter().filter(|stream| stream.port.is_some()) {
+        for stream in call.agreed.heard().iter().filter(|stream| stream.port.is_some()) {
             self.out.push_back(Output::Close(stream.id));
             if call.is_answered() {
                 self.out.push_back(call.observed(Signal::StreamRemoved(stream.id), now));

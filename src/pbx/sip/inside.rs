@@ -110,10 +110,12 @@ impl Uas {
         let held = call.agreed.is_held();
         if held != call.held {
             call.held = held;
-            let leg = call.leg.clone();
-            let signal = if held { Signal::LegHeld(leg) } else { Signal::LegResumed(leg) };
-            let told = call.observed(signal, now);
-            self.out.push_back(told);
+            let (leg, pbx) = (call.leg.clone(), call.pbx().clone());
+            let hold = if held { Signal::LegHeld(leg.clone()) } else { Signal::LegResumed(leg.clone()) };
+            let pause = if held { Signal::KeepNothing(leg) } else { Signal::KeepAgain(leg) };
+            let told = [call.observed(hold, now), call.observed(pause, now)];
+            let wanted = if self.hold_pauses(&pbx) { 2 } else { 1 };
+            self.out.extend(told.into_iter().take(wanted));
         }
     }
 

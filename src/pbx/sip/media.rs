@@ -69,7 +69,12 @@ pub(super) struct Agreed {
     last: Vec<u8>,
     /// Lines of the session; may only grow (RFC 3264 §8).
     lines: usize,
+    /// Nothing may be kept of the call: its lines are agreed as inactive and no port is opened.
+    deaf: bool,
 }
+
+/// The port of a line that is agreed and not received (discard, RFC 863); port 0 would refuse the line, and with it the call.
+const DISCARD: u16 = 9;
 
 impl Agreed {
     /// From the first offer: with two usable audio lines the first is the caller's and the second the agent's (a recording leg), with
@@ -85,7 +90,13 @@ impl Agreed {
             .zip(speakers)
             .map(|((index, line), speaker)| Stream::new(id(speaker), speaker, index, line))
             .collect();
-        (!streams.is_empty()).then(|| Agreed { streams, place, last: Vec::new(), lines: offer.lines.len() })
+        (!streams.is_empty()).then(|| Agreed {
+            streams,
+            place,
+            last: Vec::new(),
+            lines: offer.lines.len(),
+            deaf: false,
+        })
     }
 
     /// For a call that came without an offer: we offer one line.
@@ -101,7 +112,18 @@ impl Agreed {
             null_address: false,
             target: (String::new(), 0),
         };
-        Agreed { streams: vec![stream], place, last: Vec::new(), lines: 1 }
+        Agreed { streams: vec![stream], place, last: Vec::new(), lines: 1, deaf: false }
+    }
+
+    /// Agrees to every line and hears none.
+    pub(super) fn deafen(&mut self) {
+        self.deaf = true;
+        self.streams.iter_mut().for_each(|stream| stream.port = Some(DISCARD));
+    }
+
+    /// The streams that are received.
+    pub(super) fn heard(&self) -> &[Stream] {
+        if self.deaf { &[] } else { &self.streams }
     }
 
     /// The media stage opened a stream; tells whether it is one of these.
@@ -140,6 +162,9 @@ impl Agreed {
                 false
             }
         });
+        if self.deaf {
+            changes.clear();
+        }
         changes
     }
 
@@ -160,7 +185,7 @@ impl Agreed {
             line: stream.line,
             port: stream.port.unwrap_or_default(),
             formats: stream.formats.clone(),
-            direction: stream.offered.answered(),
+            direction: if self.deaf { Direction::Inactive } else { stream.offered.answered() },
         };
         self.streams.iter().map(taken).collect()
     }

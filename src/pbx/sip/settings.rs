@@ -70,11 +70,14 @@ pub struct PeerSettings {
     pub trust_identity: bool,
     /// Where the called line is read, best first: `request-uri`, `to`, `p-called-party-id`, `diversion`, `history-info`.
     pub called_from: Vec<CalledFrom>,
+    /// Pause recording and transcription while the exchange holds a call to the bridge (re-INVITE with `a=sendonly`, `a=inactive` or `c=0.0.0.0`).
+    pub hold_pauses: bool,
 }
 
 impl Default for PeerSettings {
     fn default() -> Self {
         // `peers` lists the exchange's own addresses: it is the trust domain unless somebody says otherwise
-        Self { peers: Vec::new(), trust_identity: true, called_from: vec![CalledFrom::RequestUri, CalledFrom::To] }
+        let called_from = vec![CalledFrom::RequestUri, CalledFrom::To];
+        Self { peers: Vec::new(), trust_identity: true, called_from, hold_pauses: false }
     }
 }

@@ -159,6 +159,11 @@ impl Uas {
         diverted::called(invite, own.map_or(&[], |own| &own.called_from), own.is_some_and(|own| own.trust_identity))
     }
 
+    /// Whether a hold by this exchange pauses what is kept.
+    pub(super) fn hold_pauses(&self, pbx: &PbxId) -> bool {
+        self.exchanges.get(pbx).is_some_and(|own| own.hold_pauses)
+    }
+
     /// How much of a message is to be read.
     pub fn limits(&self) -> Limits {
         Limits::of(usize::try_from(self.settings.message_max_bytes).unwrap_or(usize::MAX))
