@@ -111,6 +111,7 @@ enum What {
     Hold(LegId),
     Turn,
     Delayed,
+    Pause,
     Document,
     Other,
 }
@@ -238,6 +239,7 @@ impl Row {
             Data::CallHeld(leg) | Data::CallResumed(leg) => What::Hold(leg.leg),
             Data::TranscriptFinal(_) => What::Turn,
             Data::TranscriptDelayed(_) => What::Delayed,
+            Data::RecordingPaused(_) | Data::RecordingResumed(_) => What::Pause,
             Data::TranscriptDocument(_) => What::Document,
             _ => What::Other,
         };

@@ -14,6 +14,7 @@ mod bridge;
 mod judge;
 mod killed;
 mod panel;
+mod pause;
 mod soak;
 mod text;
 mod whole;

@@ -9,7 +9,7 @@ use crate::receiver::PATIENCE;
 use crate::whole::{play, who};
 
 /// A browser that waits until `words` are to be read on the page, takes the picture `name`, and ends.
-fn picture(bridge: &Bridge, name: &str, words: &[&str]) -> (Child, PathBuf) {
+pub(crate) fn picture(bridge: &Bridge, name: &str, words: &[&str]) -> (Child, PathBuf) {
     let lab = std::env::var_os("LAB_DIR").map_or_else(|| repository().join(".lab"), PathBuf::from);
     let folder = lab.join("shots");
     std::fs::create_dir_all(&folder).unwrap();

@@ -1,8 +1,9 @@
 //! The panel's web server over loopback: feed and resume, token, host names, slow and stuck peers, caps.
 
+use kakehashi::call::pause::{Paused, Refused, Scope};
 use kakehashi::events::LookUp;
 use kakehashi::panel::settings::Token;
-use kakehashi::panel::{Error, FeedHandle, PanelHandle, Settings, spawn};
+use kakehashi::panel::{Control, Controller, Error, FeedHandle, PanelHandle, Settings, spawn};
 use kakehashi::pbx::Speaker;
 
 use crate::client::{Connection, PATIENCE, ask, get};
@@ -278,11 +279,11 @@ async fn readiness_follows_the_bridge() {
 async fn a_port_in_use_is_an_error_that_says_what_to_do() {
     let (panel, feed) = start(local()).await;
     let taken = Settings { listen: panel.local_addr, ..local() };
-    let error = spawn(taken, feed.clone()).await.unwrap_err();
+    let error = spawn(taken, feed.clone(), None).await.unwrap_err();
     let text = error.to_string();
     assert!(text.contains(&panel.local_addr.to_string()) && text.contains("[panel] listen"), "{text}");
     let missing = Settings { token_file: "/nonexistent/token".into(), ..local() };
-    let error = spawn(missing, feed).await.unwrap_err();
+    let error = spawn(missing, feed, None).await.unwrap_err();
     assert!(matches!(error, Error::TokenFile { .. }), "{error}");
 }
 
@@ -335,4 +336,77 @@ async fn latency(clients: usize) -> Vec<u128> {
         other.await.unwrap();
     }
     taken
+}
+
+fn post(path: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+    )
+}
+
+/// A panel whose bridge knows one running contact and one that ended, and counts what it was asked.
+async fn controlled(settings: Settings) -> (PanelHandle, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    let feed = FeedHandle::new(settings.limits()).unwrap();
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = std::sync::Arc::clone(&asked);
+    let controller: Controller = std::sync::Arc::new(move |wish: Control| {
+        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let both = wish.scope == Scope::Both;
+        let answer = match wish.contact.0.as_u128() {
+            1 => Ok(Paused { record: wish.pause, transcribe: wish.pause && both }),
+            2 => Err(Refused::Ended),
+            3 => return false,
+            _ => Err(Refused::Unknown),
+        };
+        wish.answer.send(answer).is_ok()
+    });
+    (spawn(settings, feed, Some(controller)).await.unwrap(), asked)
+}
+
+fn contact(n: u128) -> String {
+    uuid::Uuid::from_u128(n).to_string()
+}
+
+#[tokio::test]
+async fn a_running_contact_is_paused_and_resumed_and_every_error_names_what_was_expected() {
+    let (panel, _) = controlled(local()).await;
+    let say = async |n: u128, what: &str, body: &str| {
+        ask(panel.local_addr, &post(&format!("/v1/contacts/{}/{what}", contact(n)), "", body)).await
+    };
+    let answer = say(1, "pause", r#"{"scope":"record","reason":"カード番号"}"#).await;
+    assert!(status(&answer) == "200" && answer.ends_with(r#"{"record":true,"transcribe":false}"#), "{answer}");
+    let answer = say(1, "pause", "").await;
+    assert!(answer.ends_with(r#"{"record":true,"transcribe":true}"#), "{answer}");
+    let answer = say(1, "resume", "{}").await;
+    assert!(answer.ends_with(r#"{"record":false,"transcribe":false}"#), "{answer}");
+    for (n, body, code, word) in [
+        (1, r#"{"scope":"all"}"#, "400", "transcribe"),
+        (1, r#"{"scop":"record"}"#, "400", "reason"),
+        (1, "x", "400", "JSON"),
+        (1, &"x".repeat(2_000), "400", "1024"),
+        (2, "", "409", "ended"),
+        (3, "", "503", "try again"),
+        (4, "", "404", "GET /v1/contacts"),
+    ] {
+        let answer = say(n, "pause", body).await;
+        assert!(status(&answer) == code && answer.contains(word), "{n} {body:.20}: {answer}");
+    }
+    let answer = ask(panel.local_addr, &post("/v1/contacts/seven/pause", "", "")).await;
+    assert!(status(&answer) == "400" && answer.contains("UUID"), "{answer}");
+    assert_eq!(status(&get(panel.local_addr, &format!("/v1/contacts/{}/pause", contact(1)), "").await), "405");
+}
+
+#[tokio::test]
+async fn only_who_has_the_token_pauses_and_no_page_of_another_site_does() {
+    let (panel, asked) = controlled(guarded()).await;
+    let path = format!("/v1/contacts/{}/pause", contact(1));
+    assert_eq!(status(&ask(panel.local_addr, &post(&path, "", "")).await), "401");
+    let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
+    let foreign = format!("{bearer}Origin: https://evil.example\r\n");
+    assert_eq!(status(&ask(panel.local_addr, &post(&path, &foreign, "")).await), "403");
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 0);
+    assert_eq!(status(&ask(panel.local_addr, &post(&path, &bearer, "")).await), "200");
+    let (shows, _feed) = start(local()).await;
+    assert_eq!(status(&ask(shows.local_addr, &post(&path, "", "")).await), "501");
 }

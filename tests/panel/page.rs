@@ -3,10 +3,12 @@
 
 use std::path::PathBuf;
 
+use kakehashi::call::number::NumberKind;
+use kakehashi::call::pause::{Cause, Scope};
 use kakehashi::events::*;
 use kakehashi::panel::settings::Token;
 use kakehashi::panel::{FeedHandle, PanelHandle, Settings, spawn};
-use kakehashi::pbx::{Speaker, Withheld};
+use kakehashi::pbx::{DivertReason, Speaker, Tag, Withheld};
 use kakehashi::time::Wall;
 
 use crate::events::{Call, agent, correct, number};
@@ -130,7 +132,7 @@ fn document(call: &Call, complete: bool) -> Event {
         coverage(Speaker::Caller, 31_200, 52_460 - lost - failed, lost, failed),
         coverage(Speaker::Agent, 38_900, 44_760, 0, 0),
     ];
-    let data = TranscriptDocument { revision: 1, turns, coverage: rows, complete };
+    let data = TranscriptDocument { revision: 1, turns, coverage: rows, complete, pauses: Vec::new() };
     call.event(96_000, None, Data::TranscriptDocument(data))
 }
 
@@ -376,4 +378,47 @@ async fn a_cut_connection_is_said_and_resumed_by_itself() {
     let (output, _panel) = tokio::join!(page, restart);
     let output = output.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: tests/lab/chromium.sh"]
+async fn the_operator_sees_what_kind_of_caller_it_is_from_where_it_was_diverted_and_that_it_is_paused() {
+    let (panel, feed) = start(Settings::default()).await;
+    let diverted = DivertedFrom {
+        number: Some("+81662088181".into()),
+        raw: Some("0662088181".into()),
+        reason: Some(DivertReason::Busy),
+    };
+    let caller = Caller {
+        kind: Some(NumberKind::Ip),
+        tags: vec![Tag::Relay],
+        diverted: Some(diverted),
+        ..number("+815012345678")
+    };
+    let (call, kato) = (Call::new(1, ago(40), caller), agent("201", "加藤 花子"));
+    feed.publish(&call.ringing(1_000, 1, &kato));
+    feed.publish(&call.pop(1_010, 1, &kato, LookUp::Done, matches(1)));
+    let text = shot(&panel, "?extension=201", "relay-ringing", &["着信中"], &[]).await;
+    for words in ["電話リレーサービス", "通訳オペレーター", "転送元", "06-6208-8181（話中のため）", "IP電話（050）"]
+    {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    feed.publish(&call.answered(6_000, 1, &kato));
+    talk(&call, &feed, 2);
+    let running = shot(&panel, "?extension=201", "keep", &["一時停止する"], &[]).await;
+    assert!(running.contains("録音・文字起こしの対象です"), "{running}");
+    let pause = RecordingPause {
+        scope: Scope::Both,
+        cause: Cause::Asked,
+        reason: None,
+        record_paused: true,
+        transcribe_paused: true,
+    };
+    feed.publish(&call.event(30_000, None, Data::RecordingPaused(pause.clone())));
+    let paused = shot(&panel, "?extension=201", "keep-paused", &["再開する"], &[]).await;
+    assert!(paused.contains("録音と文字起こしを一時停止しています"), "{paused}");
+    let resumed = RecordingPause { record_paused: false, transcribe_paused: false, ..pause };
+    feed.publish(&call.event(35_000, None, Data::RecordingResumed(resumed)));
+    let again = shot(&panel, "?extension=201", "keep-again", &["一時停止する"], &[]).await;
+    assert!(!again.contains("停止しています"), "{again}");
 }

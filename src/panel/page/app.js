@@ -13,7 +13,7 @@ const SILENCE = 25000;
 const ORDER = { ringing: 0, talking: 1, held: 1, queued: 2, ended: 3 };
 
 const contacts = new Contacts();
-const card = new Card($("card"));
+const card = new Card($("card"), act);
 const wish = new URLSearchParams(location.search);
 const filter = { extension: wish.get("extension") ?? "", agent: wish.get("agent") ?? "" };
 let chosen = null;
@@ -281,6 +281,21 @@ function announce(contact, pop) {
   if (announced.size > 500) announced = new Set();
   announced.add(key);
   $("alerts").textContent = popWords(contact, pop);
+}
+
+/** Pauses or resumes recording and transcription; gives what went wrong, or nothing. */
+async function act(contact, pause) {
+  try {
+    const body = JSON.stringify({ scope: "both", reason: "担当者の操作" });
+    const headers = { "content-type": "application/json" };
+    const answer = await fetch(`/v1/contacts/${encodeURIComponent(contact.id)}/${pause ? "pause" : "resume"}`, { method: "POST", headers, body });
+    if (answer.ok) return "";
+    if (answer.status === 401) showSignIn();
+    if (answer.status === 404 || answer.status === 409) return "この通話は終了しています。";
+    return `${pause ? "一時停止" : "再開"}できませんでした（${answer.status}）。もう一度押してください。`;
+  } catch {
+    return `架け橋に接続できないため、${pause ? "一時停止" : "再開"}できませんでした。`;
+  }
 }
 
 function note(text) {

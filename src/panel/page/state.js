@@ -46,7 +46,7 @@ function blank(id) {
   return {
     id, asof: 0, caller: null, called: "", line: "", queue: "", since: 0, queued: 0,
     legs: new Map(), pops: new Map(), turns: [], known: new Map(),
-    omittedTurns: 0, omittedEvents: 0, delayed: null, ended: null, document: null,
+    omittedTurns: 0, omittedEvents: 0, delayed: null, paused: null, ended: null, document: null,
   };
 }
 
@@ -93,6 +93,8 @@ const HANDLERS = {
     // recognition is level with the conversation again
     if (contact.delayed && !data.caught_up && at - ms(data.end) < 5000) contact.delayed = null;
   },
+  "recording.paused": (contact, data, at) => pause(contact, data, at),
+  "recording.resumed": (contact, data, at) => pause(contact, data, at),
   "transcript.delayed": (contact, data, at) => {
     contact.delayed = data.waiting > 0 ? { waiting: data.waiting, behind: data.behind_ms, at } : null;
   },
@@ -123,6 +125,14 @@ const HANDLERS = {
     if (rings && !rings.answered && rings.state !== "ended") Object.assign(rings, { state: "ended", ended: at, reason: null });
   },
 };
+
+/** Each of these events says what is paused from then on; `since` is when the first of it began. */
+function pause(contact, data, at) {
+  const paused = data.record_paused || data.transcribe_paused;
+  contact.paused = paused
+    ? { record: data.record_paused, transcribe: data.transcribe_paused, since: contact.paused?.since ?? at, hold: data.cause === "hold", restart: data.reason === "bridge_restart" }
+    : null;
+}
 
 function who(contact, data) {
   if (data.caller) contact.caller = data.caller;

@@ -124,14 +124,17 @@ function whyNode(contact, pop) {
 
 /** The card of the chosen contact: its head is renewed as a whole, its conversation only added to. */
 export class Card {
-  constructor(root) {
+  /** `act(contact, pause)` pauses or resumes; it gives what to say when that failed. */
+  constructor(root, act) {
     this.root = root;
+    this.act = act;
     this.head = el("header", { class: "card-head" });
     this.banner = el("p", { class: "delay", role: "status", hidden: true });
+    this.keep = el("section", { class: "keep", "aria-label": "録音と文字起こし", hidden: true });
     this.end = el("section", { class: "end", "aria-label": "通話の終了", hidden: true });
     this.sides = el("div", { class: "sides", "aria-hidden": "true" }, el("span", { text: "◀ 発信者" }), el("span", { text: "担当者 ▶" }));
     this.talk = new Talk();
-    root.append(this.head, this.banner, this.end, this.sides, this.talk.root);
+    root.append(this.head, this.keep, this.banner, this.end, this.sides, this.talk.root);
     this.drawn = "";
     this.snapshot = 0;
   }
@@ -143,11 +146,12 @@ export class Card {
       this.drawn = "";
       return;
     }
-    const drawn = JSON.stringify([contact.id, stateOf(contact), contact.caller, contact.called, contact.line, contact.queue, contact.delayed,
+    const drawn = JSON.stringify([contact.id, stateOf(contact), contact.caller, contact.called, contact.line, contact.queue, contact.delayed, contact.paused,
       contact.ended, contact.document, [...contact.legs.values()], bestPop(contact)]);
     if (drawn !== this.drawn) {
       this.drawn = drawn;
       this.#head(contact);
+      this.#keep(contact);
       this.#delay(contact);
       this.#end(contact);
     }
@@ -170,6 +174,30 @@ export class Card {
         el("section", {}, el("h3", { text: "発信者" }), pop ? whoNode(pop) : el("p", { class: "quiet", text: "照会の記録はありません" })),
         el("section", {}, el("h3", { text: "着信先" }), whyNode(contact, pop)),
         el("section", {}, el("h3", { text: "応対" }), wayNode(contact))));
+  }
+
+  /** What is kept of the call, and the button that pauses it. */
+  #keep(contact) {
+    const running = ["talking", "held"].includes(stateOf(contact));
+    this.keep.hidden = !running;
+    if (!running) return;
+    const { paused } = contact;
+    const what = paused && (paused.record && paused.transcribe ? "録音と文字起こし" : paused.record ? "録音" : "文字起こし");
+    const why = paused?.hold ? "（交換機の保留）" : paused?.restart ? "（再起動前から継続）" : "";
+    const said = el("span", { class: "remark", role: "status" });
+    const button = el("button", { type: "button", class: "keep-button", text: paused ? "再開する" : "一時停止する", "aria-pressed": paused ? "true" : "false" });
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      said.textContent = "";
+      said.textContent = await this.act(contact, !paused);
+      button.disabled = false;
+    });
+    const had = this.keep.contains(document.activeElement);
+    this.keep.classList.toggle("keep-paused", Boolean(paused));
+    this.keep.replaceChildren(
+      el("strong", { class: "keep-state", role: "status", text: paused ? `■ ${what}を一時停止しています${why}` : "● 録音・文字起こしの対象です" }),
+      ...(paused ? [counter(paused.since, "停止")] : []), button, said);
+    if (had) button.focus();
   }
 
   #delay(contact) {

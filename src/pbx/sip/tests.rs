@@ -34,11 +34,13 @@ struct Lab {
 }
 
 fn lab(transport: Transport, settings: Settings, answer_after_ms: u64) -> Lab {
-    let peers = [(
-        PbxId("pbx1".into()),
-        PeerSettings { peers: vec!["192.0.2.0/24".parse().unwrap()], ..PeerSettings::default() },
-    )];
-    let policy = Box::new(move |_: &str| Policy { record: true, transcribe: true, answer_after_ms });
+    let policy = Policy { record: true, transcribe: true, answer_after_ms };
+    lab_of(transport, settings, PeerSettings::default(), policy)
+}
+
+fn lab_of(transport: Transport, settings: Settings, own: PeerSettings, policy: Policy) -> Lab {
+    let peers = [(PbxId("pbx1".into()), PeerSettings { peers: vec!["192.0.2.0/24".parse().unwrap()], ..own })];
+    let policy = Box::new(move |_: &str| policy);
     let local = "192.0.2.80:15080".parse().unwrap();
     Lab {
         uas: Uas::new(settings, &peers, policy, [7; 32]),
@@ -167,6 +169,8 @@ impl Lab {
             Signal::StreamAdded { speaker: Speaker::Agent, .. } => "agent heard",
             Signal::LegHeld(_) => "held",
             Signal::LegResumed(_) => "resumed",
+            Signal::KeepNothing(_) => "not kept",
+            Signal::KeepAgain(_) => "kept",
             Signal::StreamRemoved(_) => "removed",
             Signal::LegEnded(_, EndCause::Normal) => "leg ended",
             Signal::LegEnded(_, EndCause::Cancelled) => "leg cancelled",
@@ -634,4 +638,40 @@ fn a_flood_of_requests_is_bounded() {
     assert_eq!(lab.uas.transactions(), transaction::Servers::MAX);
     lab.pass(40_000);
     assert_eq!(lab.uas.transactions(), 0);
+}
+
+#[test]
+fn a_line_of_which_nothing_may_be_kept_opens_no_port_and_is_a_call_all_the_same() {
+    let nothing = Policy { record: false, transcribe: false, answer_after_ms: 0 };
+    let mut lab = lab_of(Transport::Udp, Settings::default(), PeerSettings::default(), nothing);
+    let tag = lab.answered();
+    let answer = body(lab.last()).to_string();
+    assert!(answer.contains("m=audio 9 RTP/AVP 0") && answer.contains("a=inactive\r\n"), "{answer}");
+    let again = SDP.replace("m=audio 4000", "m=audio 4100");
+    assert_eq!(lab.send(&request("INVITE", "r2", 2, &tag, "", &again)), ["200"]);
+    lab.send(&request("ACK", "ra2", 2, &tag, "", ""));
+    assert!(body(lab.last()).contains("a=inactive"), "a new offer changes nothing about that");
+    lab.send(&request("BYE", "b3", 3, &tag, "", ""));
+    assert_eq!(lab.names(), ["appeared", "leg", "ringing", "answered", "leg ended", "ended"]);
+    assert_eq!((lab.did, lab.uas.calls()), (vec![], 0));
+}
+
+#[test]
+fn a_hold_pauses_what_is_kept_only_where_the_site_says_so() {
+    for hold_pauses in [false, true] {
+        let kept = Policy { record: true, transcribe: true, answer_after_ms: 0 };
+        let own = PeerSettings { hold_pauses, ..PeerSettings::default() };
+        let mut lab = lab_of(Transport::Udp, Settings::default(), own, kept);
+        let tag = lab.answered();
+        for (n, direction) in [(2, "inactive"), (3, "sendrecv"), (4, "sendonly")] {
+            let sdp = SDP.replace("m=audio", &format!("a={direction}\r\nm=audio"));
+            lab.send(&request("INVITE", &format!("r{n}"), n, &tag, "", &sdp));
+            lab.send(&request("ACK", &format!("ra{n}"), n, &tag, "", ""));
+        }
+        let wanted: &[&str] = match hold_pauses {
+            true => &["held", "not kept", "resumed", "kept", "held", "not kept"],
+            false => &["held", "resumed", "held"],
+        };
+        assert_eq!(&lab.names()[5..], wanted);
+    }
 }
