@@ -25,7 +25,7 @@ pub struct Event {
     pub leg: Option<LegId>,
     /// When it happened.
     pub time: Wall,
-    /// Gap-free per source and contact; record events only.
+    /// Gap-free per source and contact over the record events that are sent; absent on texts that the line keeps here.
     pub sequence: Option<u64>,
     /// When it is of no more use; realtime events only.
     pub expires: Option<Wall>,
@@ -628,6 +628,11 @@ impl Event {
     /// The id of the record event `sequence` of a contact: the same after a restart.
     pub fn record_id(contact: ContactId, sequence: u64) -> Uuid {
         Uuid::new_v5(&NAMESPACE, format!("record\0{contact}\0{sequence}").as_bytes())
+    }
+
+    /// The id of the text `number` of a contact whose line sends no texts: the same after a restart.
+    pub fn kept_id(contact: ContactId, number: u64) -> Uuid {
+        Uuid::new_v5(&NAMESPACE, format!("kept\0{contact}\0{number}").as_bytes())
     }
 }
 

@@ -126,3 +126,27 @@ async fn a_changed_event_breaks_the_chain() {
         assert_eq!(before, chain);
     }
 }
+
+#[tokio::test]
+async fn texts_that_are_not_sent_have_no_number_and_keep_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let (outbox, _committed) = Outbox::open(folder.path(), &Settings::default(), &endpoints()).unwrap();
+    let id = ContactId(Uuid::from_u128(1));
+    let mut wanted = Vec::new();
+    for (number, sent) in [(1, Some(1)), (1, None), (2, None), (2, Some(2)), (3, None)] {
+        let mut one = batch(1, number, 1);
+        one.events[0].sequence = sent;
+        if sent.is_none() {
+            one.events[0].id = Event::kept_id(id, number);
+        }
+        wanted.push((one.events[0].id, sent));
+        outbox.commit(one).unwrap().await.unwrap();
+    }
+    drop((outbox, _committed));
+    let (outbox, _committed) = Outbox::open(folder.path(), &Settings::default(), &endpoints()).unwrap();
+    let found: Vec<_> = outbox.events_of(id).unwrap().iter().map(|event| (event.id, event.sequence)).collect();
+    assert_eq!(found, wanted);
+    let call = CallKey { pbx: PbxId("p".into()), key: "1".into() };
+    assert_eq!(outbox.last_contact_of(&call).unwrap().map(|row| row.id), Some(id));
+    assert!(outbox.last_contact_of(&CallKey { key: "2".into(), ..call }).unwrap().is_none());
+}

@@ -10,12 +10,13 @@ use std::sync::mpsc::Receiver;
 use tokio::sync::mpsc;
 
 use super::{Input, now};
-use crate::media::segment::read_range;
-use crate::media::{Frame, Heard, StreamEventKind};
+use crate::media::segment::{folder, read_range};
+use crate::media::{Frame, Heard, StreamEvent, StreamEventKind};
 use crate::pbx::StreamId;
 use crate::speech::endpoint::Endpointer;
 use crate::speech::settings::Settings;
 use crate::speech::{SpeechEvent, SpeechEventKind};
+use crate::time::MediaTime;
 
 /// Missed sound is read back in pieces of this many seconds.
 const PIECE_S: u64 = 10;
@@ -74,29 +75,38 @@ impl Listener {
     fn hear(&mut self, frame: &Frame) -> Option<()> {
         let settings = &self.settings;
         let ear = self.ears.entry(frame.stream).or_insert_with(|| Some(Ear::new(settings, frame.rate)));
-        let mut found = Vec::new();
+        let (mut found, mut lost) = (Vec::new(), None);
         let audio = &self.audio;
         unless_it_panics(frame.stream, ear, |ear| {
             if frame.position > ear.position {
-                ear.read_missed(audio, frame.stream, frame.position, &mut found);
+                lost = ear.read_missed(audio, frame.stream, frame.position, &mut found);
             }
             ear.endpointer.push(frame.position, &frame.samples, &mut found);
             ear.position = frame.position + frame.samples.len() as u64;
         });
+        self.tell_lost(frame.stream, lost)?;
         self.tell_found(frame.stream, found)
     }
 
     fn finish(&mut self, stream: StreamId, samples: u64) -> Option<()> {
         let Some(mut ear) = self.ears.remove(&stream) else { return Some(()) };
-        let mut found = Vec::new();
+        let (mut found, mut lost) = (Vec::new(), None);
         let audio = &self.audio;
         unless_it_panics(stream, &mut ear, |ear| {
             if samples > ear.position {
-                ear.read_missed(audio, stream, samples, &mut found);
+                lost = ear.read_missed(audio, stream, samples, &mut found);
             }
             ear.endpointer.finish(&mut found);
         });
+        self.tell_lost(stream, lost)?;
         self.tell_found(stream, found)
+    }
+
+    /// Of a line that is not recorded, what the listener missed is gone: it is told as lost, not taken for silence.
+    fn tell_lost(&self, stream: StreamId, lost: Option<(MediaTime, MediaTime)>) -> Option<()> {
+        let Some((from, to)) = lost else { return Some(()) };
+        let kind = StreamEventKind::Gap { from, to };
+        self.tell(Input::Stream(StreamEvent { stream, at: now(), kind }))
     }
 
     fn tell_found(&self, stream: StreamId, found: Vec<SpeechEventKind>) -> Option<()> {
@@ -122,8 +132,15 @@ impl Ear {
         Ear { endpointer: Endpointer::new(settings, rate), rate, position: 0 }
     }
 
-    /// Hears what is on disk up to `until`; silence where nothing is.
-    fn read_missed(&mut self, audio: &Path, stream: StreamId, until: u64, found: &mut Vec<SpeechEventKind>) {
+    /// Hears what is on disk up to `until`; gives what is lost when nothing of the stream is on disk.
+    fn read_missed(
+        &mut self,
+        audio: &Path,
+        stream: StreamId,
+        until: u64,
+        found: &mut Vec<SpeechEventKind>,
+    ) -> Option<(MediaTime, MediaTime)> {
+        let from = self.position;
         tracing::warn!(stream = %stream.0, samples = until - self.position, "the listener was behind; reading back from disk");
         let step = u64::from(self.rate) * PIECE_S;
         while self.position < until {
@@ -134,5 +151,7 @@ impl Ear {
             }
             self.position = to;
         }
+        let at = |sample| MediaTime::of_sample(sample, self.rate);
+        (!folder(audio, stream).exists()).then(|| (at(from), at(until)))
     }
 }

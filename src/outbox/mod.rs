@@ -19,7 +19,7 @@ pub struct Batch {
     pub contact: ContactRow,
     /// Keys that lead to it; a key that is known already is left as it is.
     pub keys: Vec<ExternalKey>,
-    /// Record events in order of `sequence`.
+    /// Record events in order; those without a `sequence` are not sent.
     pub events: Vec<Event>,
     /// Whether the line's policy lets text leave for the endpoints; without it, events that carry spoken text are kept and shown, not sent.
     pub deliver_text: bool,

@@ -263,7 +263,7 @@ impl Outbox {
     /// When the store cannot be read. Events that do not parse are left out and logged.
     pub fn events_of(&self, contact: ContactId) -> Result<Vec<Event>, Error> {
         let bodies: Vec<String> = self.read(|reader| {
-            let mut query = reader.prepare_cached("SELECT body FROM event WHERE contact = ?1 ORDER BY sequence")?;
+            let mut query = reader.prepare_cached("SELECT body FROM event WHERE contact = ?1 ORDER BY row")?;
             let rows = query.query_map([contact.to_string()], |row| row.get(0))?;
             rows.collect()
         })?;
@@ -579,10 +579,14 @@ fn write_event(
     let before = match chains.get(&event.contact) {
         Some(link) => link.clone(),
         None => transaction
-            .prepare_cached("SELECT chain FROM event WHERE contact = ?1 ORDER BY sequence DESC LIMIT 1")?
+            .prepare_cached("SELECT chain FROM event WHERE contact = ?1 ORDER BY row DESC LIMIT 1")?
             .query_row([&contact], |row| row.get(0))
             .optional()?
             .unwrap_or_default(),
+    };
+    let sequence = match event.sequence {
+        Some(sequence) => sequence as i64,
+        None => unsent_number(transaction, &contact)?,
     };
     let chain = Sha256::new().chain_update(&before).chain_update(digest).finalize().to_vec();
     transaction
@@ -592,7 +596,7 @@ fn write_event(
         .execute(params![
             event.id.to_string(),
             contact,
-            event.sequence.unwrap_or(0) as i64,
+            sequence,
             event.type_name(),
             event.time.0,
             body,
@@ -611,6 +615,14 @@ fn write_event(
         deliveries.push((index, DeliveryId(transaction.last_insert_rowid())));
     }
     Ok(Committed { event: event.clone(), deliveries })
+}
+
+/// What stands in the column `sequence` of an event that has none: -1, -2, … within its contact.
+fn unsent_number(transaction: &Transaction<'_>, contact: &str) -> rusqlite::Result<i64> {
+    let lowest: Option<i64> = transaction
+        .prepare_cached("SELECT min(sequence) FROM event WHERE contact = ?1")?
+        .query_row([contact], |row| row.get(0))?;
+    Ok(lowest.unwrap_or(0).min(0) - 1)
 }
 
 fn write_outcome(transaction: &Transaction<'_>, delivery: DeliveryId, outcome: &Outcome) -> rusqlite::Result<()> {

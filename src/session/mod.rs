@@ -139,6 +139,8 @@ pub struct Session {
     contact: Contact,
     line: Line,
     next_sequence: u64,
+    /// Texts that stayed here by the line's policy; they have no sequence, so that what is sent has no gap.
+    kept_here: u64,
     streams: Vec<Stream>,
     pops: Pops,
     found: Found,
@@ -175,6 +177,7 @@ impl Session {
             contact,
             line,
             next_sequence: 1,
+            kept_here: 0,
             streams: Vec::new(),
             pops: Pops::default(),
             found: Found { state: LookUp::Skipped, matches: Vec::new() },
@@ -486,15 +489,21 @@ impl Session {
 
     fn record(&mut self, time: Wall, leg: Option<LegId>, data: Data) {
         debug_assert_eq!(data.class(), Class::Record);
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
+        let contact = self.contact.id;
+        let (id, sequence) = if data.carries_text() && !self.line.deliver {
+            self.kept_here += 1;
+            (Event::kept_id(contact, self.kept_here), None)
+        } else {
+            self.next_sequence += 1;
+            (Event::record_id(contact, self.next_sequence - 1), Some(self.next_sequence - 1))
+        };
         self.out.push_back(Output::Record(Event {
-            id: Event::record_id(self.contact.id, sequence),
+            id,
             source: self.site.source.clone(),
-            contact: self.contact.id,
+            contact,
             leg,
             time,
-            sequence: Some(sequence),
+            sequence,
             expires: None,
             data,
         }));

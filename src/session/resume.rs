@@ -92,6 +92,7 @@ impl Session {
         let mut session = Session::of(site, state.contact, state.line);
         let last = events.iter().filter_map(|event| event.sequence).max().unwrap_or(0);
         session.next_sequence = state.next_sequence.max(last + 1);
+        session.kept_here = events.iter().filter(|event| event.sequence.is_none()).count() as u64;
         session.document.resume_after(state.document);
         session.recording_told = state.recording_told;
         session.pauses = state.pauses;

@@ -490,3 +490,24 @@ fn a_line_that_is_recorded_only_shows_its_pauses_and_excludes_the_rest() {
     let coverage = &stage.document().coverage[0].coverage;
     assert_eq!((coverage.duration, coverage.paused, coverage.excluded), (4_000, 2_000, 2_000));
 }
+
+#[test]
+fn what_is_sent_of_a_line_that_sends_no_texts_has_no_gap() {
+    let mut stage = Stage::new(None, Line { deliver: false, ..open_line() });
+    stage.ring().signal(Signal::LegAnswered(leg())).stream(id(1), Speaker::Caller);
+    stage.after(3_000).speaks(id(1), 0, 100, 1_000).heard(id(1), 0, "はい");
+    stage.after(1_000).signal(Signal::LegHeld(leg())).signal(Signal::LegResumed(leg()));
+    let (state, events) = (stage.session.state(), stage.records.clone());
+    let later = stage.now.plus(Duration::from_secs(60));
+    stage.session = Session::resume(later, site(), &state, &events, None).unwrap();
+    stage.now = later;
+    stage.drain();
+    stage.close(id(1), 4);
+    assert!(stage.session.finished());
+    let (texts, sent): (Vec<&Event>, Vec<&Event>) = stage.records.iter().partition(|e| e.data.carries_text());
+    assert_eq!((texts.len(), texts.iter().filter_map(|event| event.sequence).count()), (2, 0));
+    let sequences: Vec<u64> = sent.iter().filter_map(|event| event.sequence).collect();
+    assert_eq!(sequences, (1..=sent.len() as u64).collect::<Vec<u64>>());
+    let ids: std::collections::HashSet<Uuid> = stage.records.iter().map(|event| event.id).collect();
+    assert_eq!(ids.len(), stage.records.len(), "no id is there twice");
+}
