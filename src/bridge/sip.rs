@@ -185,6 +185,12 @@ fn check(settings: &Settings) -> Result<(), Error> {
     if !(10..=10_000).contains(&settings.t1_ms) {
         return wrong("t1_ms", settings.t1_ms.to_string(), "10 to 10000");
     }
+    if !(90..=86_400).contains(&settings.min_se_s) {
+        return wrong("min_se_s", settings.min_se_s.to_string(), "90 to 86400");
+    }
+    if settings.session_expires_s != 0 && !(settings.min_se_s..=86_400).contains(&settings.session_expires_s) {
+        return wrong("session_expires_s", settings.session_expires_s.to_string(), "0, or `min_se_s` to 86400");
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use crate::pbx::{CallKey, EndCause, Fidelity, Identity, LegKey, Observed, PbxId,
 use crate::time::{Mono, Now};
 
 use super::check;
+use super::content;
 use super::dialog::Dialog;
 use super::flow::Flow;
 use super::header::print_contact;
@@ -14,16 +15,22 @@ use super::identity;
 use super::inside::probe_at;
 use super::media::Agreed;
 use super::message::Message;
+use super::refresh::Refreshing;
+use super::reliable::Reliable;
+use super::renegotiate::Pending;
 use super::request::Request;
 use super::sdp::{Description, Place};
+use super::timer::SessionTimer;
 use super::transaction::Key;
 use super::uas::{Output, Policy, Purpose, Uas};
 use super::wire;
 
 /// Time for the media stage to open the streams.
 const OPENING: Duration = Duration::from_secs(5);
-/// A ringing call says so again, so that no proxy gives it up (RFC 3261 §13.3.1.1).
+/// A ringing call says so again, so that no proxy gives it up (RFC 3261 §13.3.1.1) …
 const RING_AGAIN: Duration = Duration::from_secs(60);
+/// … less often where it is acknowledged (RFC 3262 §3).
+const RING_AGAIN_RELIABLY: Duration = Duration::from_secs(150);
 
 /// A call; its name is our tag.
 #[derive(Clone, Debug)]
@@ -33,16 +40,24 @@ pub(super) struct Call {
     pub(super) dialog: Dialog,
     pub(super) flow: Flow,
     /// The INVITE that opened it.
-    invite: Request,
-    invite_key: Key,
-    policy: Policy,
+    pub(super) invite: Request,
+    pub(super) invite_key: Key,
+    pub(super) policy: Policy,
     phase: Phase,
     /// The peer's offer; `None`: we offer.
-    offer: Option<Description>,
+    pub(super) offer: Option<Description>,
+    /// The first exchange of descriptions is done, or under way in a provisional answer.
+    pub(super) described: bool,
     pub(super) agreed: Agreed,
     pub(super) held: bool,
     pub(super) unacknowledged: Option<Unacknowledged>,
     pub(super) probe_at: Option<Mono>,
+    /// For a caller whose provisional answers are reliable.
+    pub(super) reliable: Option<Reliable>,
+    /// A re-INVITE or UPDATE that waits for ports.
+    pub(super) pending: Option<Pending>,
+    pub(super) timer: Option<SessionTimer>,
+    pub(super) refreshing: Refreshing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,19 +87,32 @@ impl Call {
     pub(super) fn deadline(&self) -> Option<Mono> {
         let phase = match self.phase {
             Phase::Opening { until } => Some(until),
+            Phase::Ringing { again_at, .. } if self.is_held_back() => Some(again_at),
             Phase::Ringing { answer_at, again_at } => Some(answer_at.min(again_at)),
             Phase::Answered => self.probe_at.filter(|_| self.unacknowledged.is_none()),
         };
         let ack = self.unacknowledged.as_ref().map(|waiting| waiting.next.min(waiting.until));
-        phase.into_iter().chain(ack).min()
+        let reliable = self.reliable.as_ref().and_then(Reliable::deadline);
+        let pending = self.pending.as_ref().map(|pending| pending.until);
+        let timer = self.timer.as_ref().map(SessionTimer::deadline);
+        [phase, ack, reliable, pending, timer].into_iter().flatten().min()
+    }
+
+    /// The 2xx waits for a PRACK.
+    fn is_held_back(&self) -> bool {
+        self.reliable.as_ref().is_some_and(Reliable::holds_back)
     }
 
     pub(super) fn is_answered(&self) -> bool {
         self.phase == Phase::Answered
     }
 
+    fn ring_again(&self) -> Duration {
+        if self.reliable.is_some() { RING_AGAIN_RELIABLY } else { RING_AGAIN }
+    }
+
     /// Told of, that is: 180 was sent.
-    fn is_known(&self) -> bool {
+    pub(super) fn is_known(&self) -> bool {
         !matches!(self.phase, Phase::Opening { .. })
     }
 
@@ -100,17 +128,23 @@ impl Call {
 impl Uas {
     /// A new call: its ports are asked for, then it rings.
     pub(super) fn invite(&mut self, pbx: &PbxId, key: Key, invite: Request, flow: Flow, tag: String, now: Now) {
+        let refused = self.refuse_replaces(&invite).map(|code| invite.answer(code, &tag));
+        if let Some(answer) = refused.or_else(|| self.too_short(&invite, &tag)) {
+            return self.respond(&key, &answer, now);
+        }
+        let reliable = self.reliable_for(&invite);
         let place = Place { host: self.host(flow), session: now.wall.0.unsigned_abs(), version: 1 };
-        let (offer, agreed) = if invite.message.body.is_empty() {
-            let stream = self.new_stream(pbx, &tag, Speaker::Caller, now);
-            (None, Some(Agreed::of_nothing(place, stream)))
-        } else {
-            let offer = Description::parse(&invite.message.body).ok();
+        let body = content::session(&invite.message).unwrap_or_default();
+        let (offer, agreed) = if let Some(body) = body {
+            let offer = Description::parse(&body).ok();
             let open = |offer: &Description| {
                 Agreed::of_offer(offer, place, |speaker| self.new_stream(pbx, &tag, speaker, now))
             };
             let agreed = offer.as_ref().and_then(open);
             (offer, agreed)
+        } else {
+            let stream = self.new_stream(pbx, &tag, Speaker::Caller, now);
+            (None, Some(Agreed::of_nothing(place, stream)))
         };
         let Some(mut agreed) = agreed else {
             return self.respond(&key, &invite.answer(488, &tag), now);
@@ -124,7 +158,7 @@ impl Uas {
         for stream in agreed.heard() {
             self.out.push_back(Output::Open { stream: stream.id, formats: stream.formats.clone(), policy });
         }
-        let call = Call {
+        let mut call = Call {
             key: CallKey { pbx: pbx.clone(), key: self.call_key(pbx, &invite) },
             leg: LegKey(tag.clone()),
             dialog: Dialog::of_invite(&invite, &tag, flow),
@@ -134,11 +168,17 @@ impl Uas {
             policy,
             phase: Phase::Opening { until: now.mono + OPENING },
             offer,
+            described: false,
             agreed,
             held: false,
             unacknowledged: None,
             probe_at: None,
+            reliable,
+            pending: None,
+            timer: None,
+            refreshing: Refreshing::default(),
         };
+        call.note_allow(&call.invite.message.clone());
         self.calls.insert(tag.clone(), call);
         if ready {
             self.ring(&tag, now);
@@ -147,6 +187,9 @@ impl Uas {
 
     /// The media stage answered.
     pub(super) fn stream_opened(&mut self, stream: StreamId, port: Result<u16, String>, now: Now) {
+        if self.line_opened(stream, &port, now) {
+            return;
+        }
         let owner = self.calls.iter_mut().find(|(_, call)| call.agreed.streams.iter().any(|own| own.id == stream));
         let Some((tag, call)) = owner.filter(|(_, call)| !call.is_known()) else {
             if port.is_ok() {
@@ -175,6 +218,13 @@ impl Uas {
                 self.respond(key, &request.answer(200, &own), now);
                 self.terminate(&own, now);
             }
+            None if self.servers.is_open(&invite) => {
+                let waits = |call: &Call| call.pending.as_ref().is_some_and(|pending| pending.is_invite(&invite));
+                let own = self.calls.iter().find(|(_, call)| waits(call)).map(|(own, _)| own.clone());
+                let own = own.unwrap_or_else(|| tag.into());
+                self.respond(key, &request.answer(200, &own), now);
+                self.drop_pending(&own, now);
+            }
             None if self.servers.repeat(&invite) != super::transaction::Repeat::New => {
                 self.respond(key, &request.answer(200, tag), now)
             }
@@ -193,7 +243,9 @@ impl Uas {
         if !waiting.offered {
             return;
         }
-        let answer = Description::parse(&ack.message.body).ok().filter(|answer| call.agreed.allows(answer));
+        let body = content::session(&ack.message).unwrap_or_default();
+        let answer = body.and_then(|body| Description::parse(&body).ok());
+        let answer = answer.filter(|answer| call.agreed.allows(answer));
         match answer {
             Some(answer) => self.take(&tag, &answer, true, now),
             // Without a usable answer there is no session (RFC 3261 §13.3.1.4 and §14.2).
@@ -203,37 +255,39 @@ impl Uas {
 
     /// What is due in the calls.
     pub(super) fn calls_timeout(&mut self, now: Now) {
+        let past = |at: Mono| at <= now.mono;
         let due = |call: &Call| call.deadline().is_some_and(|at| at <= now.mono);
         let tags: Vec<String> = self.calls.iter().filter(|(_, call)| due(call)).map(|(tag, _)| tag.clone()).collect();
         for tag in tags {
             let Some(call) = self.calls.get_mut(&tag) else { continue };
+            let held_back = call.is_held_back();
             match call.phase {
                 Phase::Opening { .. } => self.turn_away(&tag, now),
-                Phase::Ringing { answer_at, .. } if answer_at <= now.mono => self.answer(&tag, now),
+                _ if call.reliable.as_ref().and_then(Reliable::deadline).is_some_and(past) => {
+                    self.reliable_due(&tag, now)
+                }
+                _ if call.pending.as_ref().is_some_and(|pending| past(pending.until)) => self.settle_pending(&tag, now),
+                Phase::Ringing { answer_at, .. } if past(answer_at) && !held_back => self.answer(&tag, now),
                 Phase::Ringing { answer_at, .. } => {
-                    call.phase = Phase::Ringing { answer_at, again_at: now.mono + RING_AGAIN };
+                    call.phase = Phase::Ringing { answer_at, again_at: now.mono + call.ring_again() };
                     self.send_180(&tag, now);
                 }
-                Phase::Answered if call.unacknowledged.is_some() => self.repeat_2xx(&tag, now),
+                Phase::Answered if call.unacknowledged.as_ref().is_some_and(|w| past(w.next.min(w.until))) => {
+                    self.repeat_2xx(&tag, now)
+                }
+                Phase::Answered if call.timer.as_ref().is_some_and(|timer| past(timer.deadline())) => {
+                    self.session_due(&tag, now)
+                }
                 Phase::Answered => self.probe(&tag, now),
             }
         }
     }
 
-    /// The end of the bridge for every call.
-    pub(super) fn stop_calls(&mut self, now: Now) {
-        let tags: Vec<String> = self.calls.keys().cloned().collect();
-        for tag in tags {
-            let Some(call) = self.calls.get(&tag) else { continue };
-            if call.is_answered() {
-                self.send_bye(&tag, now);
-            } else {
-                let (invite, key) = (call.invite.clone(), call.invite_key);
-                let answer = self.busy(&invite, &tag);
-                self.respond(&key, &answer, now);
-            }
-            self.close_streams(&tag, now);
-            self.calls.remove(&tag);
+    /// The time to answer may have come while a PRACK was awaited.
+    pub(super) fn answer_if_due(&mut self, tag: &str, now: Now) {
+        let Some(call) = self.calls.get(tag) else { return };
+        if matches!(call.phase, Phase::Ringing { answer_at, .. } if answer_at <= now.mono) && !call.is_held_back() {
+            self.answer(tag, now);
         }
     }
 
@@ -250,7 +304,7 @@ impl Uas {
         let Some((caller, called)) = self.calls.get(tag).map(|call| self.identify(call)) else { return };
         let Some(call) = self.calls.get_mut(tag) else { return };
         let answer_at = now.mono + Duration::from_millis(call.policy.answer_after_ms);
-        call.phase = Phase::Ringing { answer_at, again_at: now.mono + RING_AGAIN };
+        call.phase = Phase::Ringing { answer_at, again_at: now.mono + call.ring_again() };
         let appeared = Signal::CallAppeared {
             caller,
             called: called.clone(),
@@ -263,9 +317,7 @@ impl Uas {
         self.counters.calls += 1;
         self.out.extend(signals);
         self.send_180(tag, now);
-        if answer_at <= now.mono {
-            self.answer(tag, now);
-        }
+        self.answer_if_due(tag, now);
     }
 
     /// Who calls, and which line.
@@ -274,22 +326,27 @@ impl Uas {
         (self.caller(pbx, &call.invite), self.called(pbx, &call.invite))
     }
 
-    fn send_180(&mut self, tag: &str, now: Now) {
-        let Some((key, answer)) = self.dialog_answer(tag, None, 180) else { return };
-        self.respond(&key, &answer, now);
-    }
-
     /// 200 with our description.
     fn answer(&mut self, tag: &str, now: Now) {
         let Some((key, mut answer)) = self.dialog_answer(tag, None, 200) else { return };
         let Some(call) = self.calls.get_mut(tag) else { return };
         call.phase = Phase::Answered;
         call.probe_at = probe_at(self.settings.probe_s, now);
+        let described = std::mem::replace(&mut call.described, true);
         let offer = call.offer.take();
         answer.body = match &offer {
+            // the exchange was in a provisional answer (RFC 3262 §5)
+            _ if described => Vec::new(),
             Some(offer) => call.agreed.answer(offer),
             None => call.agreed.offer(),
         };
+        if !described {
+            answer.push("Content-Type", "application/sdp");
+        }
+        if let Some(reliable) = &mut call.reliable {
+            reliable.settle();
+        }
+        let invite = call.invite.clone();
         let mut signals = vec![Signal::LegAnswered(call.leg.clone())];
         for stream in call.agreed.heard() {
             let (leg, speaker) = (call.leg.clone(), stream.speaker);
@@ -298,7 +355,8 @@ impl Uas {
         let told = signals.into_iter().map(|signal| call.observed(signal, now));
         self.out.extend(told);
         let cseq = call.invite.cseq.number;
-        self.send_2xx(tag, &key, &answer, cseq, offer.is_none(), now);
+        self.run_timer(tag, &invite, &mut answer, now);
+        self.send_2xx(tag, &key, &answer, cseq, offer.is_none() && !described, now);
         self.tell_hold(tag, now);
     }
 
@@ -336,69 +394,25 @@ impl Uas {
         let (host, local) = (self.host(call.flow), call.flow.local);
         answer.push("Contact", print_contact("kakehashi", &host, local.port(), call.flow.transport.name()));
         answer.push("Allow", check::ALLOW);
-        if code == 200 {
-            answer.push("Content-Type", "application/sdp");
-        }
+        answer.push("Supported", check::supported());
         Some((call.invite_key, answer))
     }
 
-    /// The caller gave up while it rang: 487.
-    pub(super) fn terminate(&mut self, tag: &str, now: Now) {
-        let Some(call) = self.calls.get(tag).filter(|call| !call.is_answered()) else { return };
-        let (key, answer) = (call.invite_key, call.invite.answer(487, tag));
-        self.respond(&key, &answer, now);
-        self.end(tag, EndCause::Cancelled, now);
-    }
-
-    /// No port: the exchange may try elsewhere.
-    fn turn_away(&mut self, tag: &str, now: Now) {
-        let Some(call) = self.calls.get(tag) else { return };
-        let (key, invite) = (call.invite_key, call.invite.clone());
-        let answer = self.busy(&invite, tag);
-        self.respond(&key, &answer, now);
-        self.end(tag, EndCause::Failed, now);
-    }
-
-    fn send_bye(&mut self, tag: &str, now: Now) {
-        self.send_request(tag, "BYE", Purpose::Bye, now);
-    }
-
     pub(super) fn send_request(&mut self, tag: &str, method: &str, purpose: Purpose, now: Now) {
+        if let Some((message, branch, to)) = self.request_within(tag, method) {
+            self.ask(&message, branch, to, purpose, now);
+        }
+    }
+
+    /// A request in the dialog of a call, its branch, and where it goes.
+    pub(super) fn request_within(&mut self, tag: &str, method: &str) -> Option<(Message, String, Flow)> {
         let branch = format!("z9hG4bK{}", self.token());
-        let Some(call) = self.calls.get(tag) else { return };
+        let call = self.calls.get(tag)?;
         let (mut dialog, host, flow) = (call.dialog.clone(), self.host(call.flow), call.flow);
         let trusted = |address: IpAddr| self.pbx_of(address).is_some();
         let (mut message, to) = dialog.request(method, &branch, &host, trusted);
         message.push("Contact", print_contact("kakehashi", &host, flow.local.port(), flow.transport.name()));
-        if let Some(call) = self.calls.get_mut(tag) {
-            call.dialog = dialog;
-        }
-        self.ask(&message, branch, to, purpose, now);
-    }
-
-    /// We hang up.
-    pub(super) fn hang_up(&mut self, tag: &str, cause: EndCause, now: Now) {
-        self.send_bye(tag, now);
-        self.end(tag, cause, now);
-    }
-
-    /// The one way a call ends for the hub.
-    pub(super) fn end(&mut self, tag: &str, cause: EndCause, now: Now) {
-        self.close_streams(tag, now);
-        let Some(call) = self.calls.remove(tag) else { return };
-        if call.is_known() {
-            self.out.push_back(call.observed(Signal::LegEnded(call.leg.clone(), cause), now));
-            self.out.push_back(call.observed(Signal::CallEnded(cause), now));
-        }
-    }
-
-    fn close_streams(&mut self, tag: &str, now: Now) {
-        let Some(call) = self.calls.get(tag) else { return };
-        for stream in call.agreed.heard().iter().filter(|stream| stream.port.is_some()) {
-            self.out.push_back(Output::Close(stream.id));
-            if call.is_answered() {
-                self.out.push_back(call.observed(Signal::StreamRemoved(stream.id), now));
-            }
-        }
+        self.calls.get_mut(tag)?.dialog = dialog;
+        Some((message, branch, to))
     }
 }

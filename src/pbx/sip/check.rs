@@ -1,15 +1,14 @@
 //! What a request must be before it is acted on, in the order of RFC 3261 §8.2: method, URI, merged requests, extensions, content.
 
+use super::content::{self, ACCEPT, Wrong};
 use super::header::{is_known_method, split_params};
 use super::message::Message;
 use super::request::Request;
 
 /// Methods that are acted on.
-pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS";
-/// Extensions that are supported (none yet).
-const SUPPORTED: [&str; 0] = [];
-/// Bodies of INVITE that are read.
-pub(super) const ACCEPT: &str = "application/sdp";
+pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO";
+/// Extensions that are supported: RFC 3262, RFC 4028.
+const SUPPORTED: [&str; 2] = ["100rel", "timer"];
 
 /// The answer that refuses a request, when something is wrong with it. `merged`: it came before by another way.
 pub(super) fn refusal(request: &Request, merged: bool, tag: &str) -> Option<Message> {
@@ -26,11 +25,16 @@ pub(super) fn describe(answer: &mut Message) {
     answer.push("Accept", ACCEPT);
     answer.push("Accept-Encoding", "identity");
     answer.push("Accept-Language", "ja, en");
-    answer.push("Supported", SUPPORTED.join(", "));
+    answer.push("Supported", supported());
+}
+
+/// The value of our Supported.
+pub(super) fn supported() -> String {
+    SUPPORTED.join(", ")
 }
 
 fn method(request: &Request, tag: &str) -> Option<Message> {
-    if matches!(request.method.as_str(), "INVITE" | "ACK" | "BYE" | "CANCEL" | "OPTIONS") {
+    if ALLOW.split(", ").any(|method| method == request.method) {
         return None;
     }
     let code = if is_known_method(&request.method) { 405 } else { 501 };
@@ -62,23 +66,17 @@ fn extensions(request: &Request, tag: &str) -> Option<Message> {
 }
 
 fn content(request: &Request, tag: &str) -> Option<Message> {
-    if request.method != "INVITE" {
+    if !matches!(request.method.as_str(), "INVITE" | "UPDATE" | "PRACK") {
         return None;
     }
     let message = &request.message;
-    let optional = message.text("Content-Disposition").is_some_and(|text| text.contains("handling=optional"));
-    if !message.body.is_empty() && !optional {
-        let encodings = message.list("Content-Encoding");
-        if encodings.iter().any(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-            let mut answer = request.answer(415, tag);
-            answer.push("Accept-Encoding", "identity");
-            return Some(answer);
+    if let Err(wrong) = content::session(message) {
+        let mut answer = request.answer(415, tag);
+        match wrong {
+            Wrong::Encoding => answer.push("Accept-Encoding", "identity"),
+            Wrong::Type => answer.push("Accept", ACCEPT),
         }
-        if !is_sdp(message) {
-            let mut answer = request.answer(415, tag);
-            answer.push("Accept", ACCEPT);
-            return Some(answer);
-        }
+        return Some(answer);
     }
     let accepts = message.list("Accept");
     let takes_sdp = |value: &String| {
@@ -86,11 +84,4 @@ fn content(request: &Request, tag: &str) -> Option<Message> {
         matches!(kind.as_str(), "application/sdp" | "application/*" | "*/*")
     };
     (message.count("Accept") > 0 && !accepts.iter().any(takes_sdp)).then(|| request.answer(406, tag))
-}
-
-/// Whether the body is a session description; one without a type is taken for one.
-pub(super) fn is_sdp(message: &Message) -> bool {
-    message.text("Content-Type").is_none_or(|text| {
-        split_params(&text).is_some_and(|(kind, _)| kind.replace(' ', "").eq_ignore_ascii_case("application/sdp"))
-    })
 }

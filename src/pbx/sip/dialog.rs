@@ -36,7 +36,7 @@ impl Dialog {
     pub fn of_invite(invite: &Request, local_tag: &str, flow: Flow) -> Dialog {
         let answer = invite.answer(180, local_tag);
         let raw = |name| answer.raw(name).next().unwrap_or_default().to_vec();
-        let target = contact(invite).unwrap_or_else(|| invite.from.uri_text.clone());
+        let target = contact(&invite.message).unwrap_or_else(|| invite.from.uri_text.clone());
         Dialog {
             call_id: invite.call_id.clone(),
             local_tag: local_tag.into(),
@@ -67,10 +67,15 @@ impl Dialog {
 
     /// A target refresh (RFC 3261 §12.2.2).
     pub fn refresh(&mut self, request: &Request, flow: Flow) {
-        if let Some(target) = contact(request) {
+        self.retarget(&request.message);
+        self.flow = flow;
+    }
+
+    /// The Contact of a target refresh, or of the 2xx to ours.
+    pub fn retarget(&mut self, message: &Message) {
+        if let Some(target) = contact(message) {
             self.target = target;
         }
-        self.flow = flow;
     }
 
     /// Our next request. Gives the request and the place it goes to; `trusted` says whether an address is the exchange's own: what a
@@ -115,6 +120,11 @@ impl Dialog {
             let wanted = uri.param("transport").unwrap_or("udp");
             let same = wanted.eq_ignore_ascii_case(self.flow.transport.name()) || self.flow.transport == Transport::Tcp;
             let ip = uri.ip().filter(|ip| same && trusted(*ip))?;
+            let ip = match (ip, self.flow.peer.ip()) {
+                // a socket for both families takes IPv4 in this form only
+                (IpAddr::V4(ip), IpAddr::V6(_)) => IpAddr::V6(ip.to_ipv6_mapped()),
+                (ip, _) => ip,
+            };
             Some(SocketAddr::new(ip, uri.port.unwrap_or(5060)))
         });
         match address {
@@ -124,8 +134,9 @@ impl Dialog {
     }
 }
 
-fn contact(request: &Request) -> Option<String> {
-    let first = request.message.list("Contact").into_iter().next()?;
+/// The first Contact, as written.
+pub(super) fn contact(message: &Message) -> Option<String> {
+    let first = message.list("Contact").into_iter().next()?;
     let contact = NameAddr::parse(&first).filter(|contact| matches!(contact.uri.scheme.as_str(), "sip" | "sips"))?;
     Some(contact.uri_text)
 }

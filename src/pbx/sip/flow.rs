@@ -41,6 +41,10 @@ pub struct Flow {
 pub(super) fn return_address(via: &Via, flow: Flow) -> SocketAddr {
     match flow.transport {
         Transport::Udp => answer_address(via, flow.peer),
-        Transport::Tcp => SocketAddr::new(flow.peer.ip(), via.port.unwrap_or(5060)),
+        Transport::Tcp => {
+            let mut address = flow.peer;
+            address.set_port(via.port.unwrap_or(5060));
+            address
+        }
     }
 }

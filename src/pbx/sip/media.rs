@@ -56,6 +56,8 @@ pub(super) enum Change {
     Payloads(StreamId, Vec<Format>),
     /// The peer's end moved: the source may be another one.
     Moved(StreamId),
+    /// A line that was added is heard.
+    New(StreamId, Speaker),
     /// The line is gone.
     Gone(StreamId),
 }
@@ -71,6 +73,10 @@ pub(super) struct Agreed {
     lines: usize,
     /// Nothing may be kept of the call: its lines are agreed as inactive and no port is opened.
     deaf: bool,
+    /// The peer's last description: our own offers keep its lines.
+    shape: Option<Description>,
+    /// Streams that were added and not told yet.
+    added: Vec<StreamId>,
 }
 
 /// The port of a line that is agreed and not received (discard, RFC 863); port 0 would refuse the line, and with it the call.
@@ -90,11 +96,14 @@ impl Agreed {
             .zip(speakers)
             .map(|((index, line), speaker)| Stream::new(id(speaker), speaker, index, line))
             .collect();
+        let (lines, shape) = (offer.lines.len(), Some(offer.clone()));
         (!streams.is_empty()).then(|| Agreed {
             streams,
             place,
             last: Vec::new(),
-            lines: offer.lines.len(),
+            lines,
+            shape,
+            added: Vec::new(),
             deaf: false,
         })
     }
@@ -112,7 +121,7 @@ impl Agreed {
             null_address: false,
             target: (String::new(), 0),
         };
-        Agreed { streams: vec![stream], place, last: Vec::new(), lines: 1, deaf: false }
+        Agreed { streams: vec![stream], place, last: Vec::new(), lines: 1, shape: None, added: Vec::new(), deaf: false }
     }
 
     /// Agrees to every line and hears none.
@@ -142,16 +151,46 @@ impl Agreed {
         !self.streams.is_empty() && self.streams.iter().all(Stream::is_held)
     }
 
-    /// Whether a new offer (or answer) can replace what was agreed: no line vanished, something can be heard.
+    /// Whether an answer (or an offer in PRACK) can replace what was agreed: no line vanished, a stream of now goes on.
     pub(super) fn allows(&self, offer: &Description) -> bool {
-        offer.lines.len() >= self.lines
-            && self.streams.iter().any(|stream| offer.lines.get(stream.line).is_some_and(|line| stream.fits(line)))
+        offer.lines.len() >= self.lines && self.keeps_any(offer)
     }
 
-    /// Takes a new offer, or the answer to ours; ask [`Agreed::allows`] before. Lines that are new are not taken.
+    /// Whether a new offer can replace what was agreed: no line vanished, something can be heard, maybe on a new stream.
+    pub(super) fn can_take(&self, offer: &Description) -> bool {
+        offer.lines.len() >= self.lines && offer.usable().next().is_some()
+    }
+
+    /// Whether a stream of now goes on.
+    pub(super) fn keeps_any(&self, offer: &Description) -> bool {
+        self.streams.iter().any(|stream| stream.goes_on(offer))
+    }
+
+    /// Streams for the lines of an offer that no stream of now can take, as far as a speaker is without one.
+    pub(super) fn additions(&self, offer: &Description, mut id: impl FnMut(Speaker) -> StreamId) -> Vec<Stream> {
+        let kept: Vec<&Stream> = self.streams.iter().filter(|stream| stream.goes_on(offer)).collect();
+        let speakers = [Speaker::Caller, Speaker::Agent].into_iter();
+        let free = speakers.filter(|speaker| kept.iter().all(|stream| stream.speaker != *speaker));
+        let lines = offer.usable().filter(|(index, _)| kept.iter().all(|stream| stream.line != *index));
+        let added = lines.zip(free).map(|((index, line), speaker)| Stream::new(id(speaker), speaker, index, line));
+        let port = self.deaf.then_some(DISCARD);
+        added.map(|stream| Stream { port, ..stream }).collect()
+    }
+
+    /// Adds streams that have their ports; [`Agreed::renegotiate`] with the same offer follows.
+    pub(super) fn add(&mut self, streams: Vec<Stream>) {
+        self.added.extend(streams.iter().map(|stream| stream.id));
+        let replaced = |own: &Stream| streams.iter().any(|new| new.line == own.line);
+        // an old stream on the line of a new one ends: its line now stands for another
+        self.streams.iter_mut().filter(|own| replaced(own)).for_each(|own| own.line = usize::MAX);
+        self.streams.extend(streams);
+    }
+
+    /// Takes a new offer, or the answer to ours; ask [`Agreed::can_take`] or [`Agreed::allows`] before.
     pub(super) fn renegotiate(&mut self, offer: &Description, is_answer: bool) -> Vec<Change> {
         let mut changes = Vec::new();
         self.lines = offer.lines.len();
+        self.shape = Some(offer.clone());
         self.streams.retain_mut(|stream| match offer.lines.get(stream.line).filter(|line| stream.fits(line)) {
             Some(line) => {
                 stream.take(line, is_answer, &mut changes);
@@ -162,6 +201,9 @@ impl Agreed {
                 false
             }
         });
+        let added = std::mem::take(&mut self.added);
+        let new = self.streams.iter().filter(|stream| added.contains(&stream.id));
+        changes.extend(new.map(|stream| Change::New(stream.id, stream.speaker)));
         if self.deaf {
             changes.clear();
         }
@@ -174,10 +216,18 @@ impl Agreed {
         self.versioned(|place| sdp::answer(offer, &taken, place))
     }
 
-    /// Our offer.
+    /// Our offer, with as many lines as the session has (RFC 3264 §8).
     pub(super) fn offer(&mut self) -> Vec<u8> {
-        let taken = self.taken();
-        self.versioned(|place| sdp::offer(&taken, place))
+        let (taken, shape) = (self.taken(), self.shape.clone());
+        self.versioned(|place| match &shape {
+            Some(shape) => sdp::answer(shape, &taken, place),
+            None => sdp::offer(&taken, place),
+        })
+    }
+
+    /// Our last description, unchanged.
+    pub(super) fn last(&self) -> Vec<u8> {
+        self.last.clone()
     }
 
     fn taken(&self) -> Vec<Taken> {
@@ -203,6 +253,10 @@ impl Agreed {
 }
 
 impl Stream {
+    fn goes_on(&self, offer: &Description) -> bool {
+        offer.lines.get(self.line).is_some_and(|line| self.fits(line))
+    }
+
     fn fits(&self, line: &Line) -> bool {
         line.is_usable() && !line.choose(self.clock()).is_empty()
     }

@@ -10,6 +10,7 @@ pub mod flow;
 pub mod header;
 pub mod identity;
 pub mod message;
+pub mod multipart;
 pub mod request;
 pub mod sdp;
 pub mod settings;
@@ -19,8 +20,16 @@ pub mod wire;
 
 mod call;
 mod check;
+mod content;
+mod ending;
+mod info;
 mod inside;
 mod media;
+mod refresh;
+mod reliable;
+mod renegotiate;
+mod replaces;
+mod timer;
 
 #[cfg(test)]
 mod tests;

@@ -95,7 +95,8 @@ pub fn stamp_via(message: &mut Message, source: SocketAddr) {
     let Some((first, others)) = vias.split_first() else { return };
     let Some(via) = Via::parse(first.trim()) else { return };
     let asks = via.wants_rport();
-    if !asks && via.host.parse() == Ok(source.ip()) {
+    let address = source.ip().to_canonical();
+    if !asks && via.host.parse() == Ok(address) {
         return;
     }
     let old = |piece: &&str| {
@@ -103,7 +104,7 @@ pub fn stamp_via(message: &mut Message, source: SocketAddr) {
         !(name.eq_ignore_ascii_case("received") || (asks && name.eq_ignore_ascii_case("rport")))
     };
     let mut stamped = split(first.trim(), ';').into_iter().filter(old).collect::<Vec<_>>().join(";");
-    stamped.push_str(&format!(";received={}", source.ip()));
+    stamped.push_str(&format!(";received={address}"));
     if asks {
         stamped.push_str(&format!(";rport={}", source.port()));
     }
@@ -116,7 +117,11 @@ pub fn stamp_via(message: &mut Message, source: SocketAddr) {
 
 /// Where the answer to a request over UDP goes (RFC 3261 §18.2.2, RFC 3581 §4); over TCP when its connection is gone.
 pub fn answer_address(via: &Via, source: SocketAddr) -> SocketAddr {
-    if via.wants_rport() { source } else { SocketAddr::new(source.ip(), via.port.unwrap_or(5060)) }
+    let mut address = source;
+    if !via.wants_rport() {
+        address.set_port(via.port.unwrap_or(5060));
+    }
+    address
 }
 
 fn max_forwards_is_right(message: &Message) -> bool {
@@ -135,14 +140,18 @@ pub fn reason_of(code: u16) -> &'static str {
         415 => "Unsupported Media Type",
         416 => "Unsupported URI Scheme",
         420 => "Bad Extension",
+        422 => "Session Interval Too Small",
+        469 => "Bad Info Package",
         481 => "Call/Transaction Does Not Exist",
         482 => "Loop Detected",
+        486 => "Busy Here",
         487 => "Request Terminated",
         488 => "Not Acceptable Here",
         491 => "Request Pending",
         500 => "Server Internal Error",
         501 => "Not Implemented",
         503 => "Service Unavailable",
+        504 => "Server Time-out",
         _ => "Error",
     }
 }

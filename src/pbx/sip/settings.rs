@@ -37,6 +37,27 @@ pub struct Settings {
     pub t1_ms: u32,
     /// How often the peer of a running call is asked whether it still has it (OPTIONS inside the call), in seconds; 0: never.
     pub probe_s: u32,
+    /// Which callers get a 180 that they must acknowledge (RFC 3262): `required`: those that require it; `supported`: all that can.
+    pub reliable: Reliable,
+    /// Give our session description already in a 180 that is acknowledged.
+    pub early_sdp: bool,
+    /// Longest time without a refresh after which a call counts as dead (RFC 4028), in seconds; 0: only what the exchange asks for.
+    pub session_expires_s: u32,
+    /// Shortest such time that an exchange may ask for, in seconds; shorter is answered 422. At least 90.
+    pub min_se_s: u32,
+    /// Refresh also the calls of an exchange that does not know session timers.
+    pub refresh_always: bool,
+}
+
+/// Which callers get a provisional answer that they must acknowledge (RFC 3262).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reliable {
+    /// Those that require it. The default: without a description in the 180 the acknowledgement costs a round trip and tells nothing.
+    #[default]
+    Required,
+    /// Every caller that supports it.
+    Supported,
 }
 
 impl Default for Settings {
@@ -56,6 +77,11 @@ impl Default for Settings {
             retry_after_s: 10,
             t1_ms: 500,
             probe_s: 300,
+            reliable: Reliable::Required,
+            early_sdp: false,
+            session_expires_s: 1_800,
+            min_se_s: 90,
+            refresh_always: false,
         }
     }
 }

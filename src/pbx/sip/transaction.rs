@@ -260,11 +260,15 @@ fn digest(parts: &[&str]) -> Key {
     Key(bytes.iter().take(16).fold(0, |sum, byte| (sum << 8) | u128::from(*byte)))
 }
 
-/// One request of ours inside a dialog, other than INVITE (RFC 3261 §17.1.2).
+/// How long a re-INVITE of ours may stay without a final answer once a provisional one came.
+const PROCEEDING: Duration = Duration::from_secs(180);
+
+/// One request of ours (RFC 3261 §17.1.1, §17.1.2).
 #[derive(Clone, Debug)]
 pub struct Client {
     flow: Flow,
     bytes: Vec<u8>,
+    invite: bool,
     resend: Option<(Mono, Duration)>,
     until: Mono,
 }
@@ -273,7 +277,33 @@ impl Client {
     /// A request that was just sent.
     pub fn new(flow: Flow, bytes: Vec<u8>, times: Times, now: Now) -> Client {
         let resend = (flow.transport == Transport::Udp).then(|| (now.mono + times.t1, times.t1));
-        Client { flow, bytes, resend, until: now.mono + times.limit() }
+        let invite = bytes.starts_with(b"INVITE ");
+        Client { flow, bytes, invite, resend, until: now.mono + times.limit() }
+    }
+
+    /// Where it was sent.
+    pub fn flow(&self) -> Flow {
+        self.flow
+    }
+
+    /// The request.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether its final answer wants an ACK.
+    pub fn is_invite(&self) -> bool {
+        self.invite
+    }
+
+    /// A provisional answer came: an INVITE is repeated no longer, anything else every T2.
+    pub fn provisional(&mut self, now: Now) {
+        if self.invite {
+            self.resend = None;
+            self.until = now.mono + PROCEEDING;
+        } else if let Some((_, interval)) = &mut self.resend {
+            *interval = T2;
+        }
     }
 
     /// When something is due.
@@ -289,7 +319,7 @@ impl Client {
     /// The request, when it is due again.
     pub fn again(&mut self, times: Times, now: Now) -> Option<(Flow, Vec<u8>)> {
         let (next, interval) = self.resend.filter(|(next, _)| *next <= now.mono)?;
-        let interval = times.next(interval);
+        let interval = if self.invite { interval * 2 } else { times.next(interval) };
         self.resend = Some((next.max(now.mono) + interval, interval));
         Some((self.flow, self.bytes.clone()))
     }

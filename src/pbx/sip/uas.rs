@@ -23,6 +23,7 @@ use super::flow::{Flow, return_address};
 use super::header::Via;
 use super::identity;
 use super::message::{Message, Start};
+use super::refresh::{Ack, code_of};
 use super::request::{self, Request, stamp_via};
 use super::sdp::Format;
 use super::settings::{PeerSettings, Settings};
@@ -90,6 +91,11 @@ pub(super) enum Purpose {
     Bye,
     /// Whether the peer still has this call.
     Probe(String),
+    /// The session timer of this call.
+    Refresh {
+        tag: String,
+        invite: bool,
+    },
 }
 
 /// The server of all exchanges that call by SIP.
@@ -104,6 +110,8 @@ pub struct Uas {
     pub(super) times: Times,
     pub(super) servers: Servers,
     clients: BTreeMap<String, (Client, Purpose)>,
+    /// By the branch of our INVITE.
+    pub(super) acks: BTreeMap<String, Ack>,
     /// By our tag.
     pub(super) calls: BTreeMap<String, Call>,
     stopping: bool,
@@ -134,6 +142,7 @@ impl Uas {
             times,
             servers: Servers::new(times),
             clients: BTreeMap::new(),
+            acks: BTreeMap::new(),
             calls: BTreeMap::new(),
             stopping: false,
             overloaded: false,
@@ -234,6 +243,7 @@ impl Uas {
                 self.out.push_back(Output::Send(flow, bytes));
             }
         }
+        self.acks.retain(|_, ack| ack.until > now.mono);
         self.calls_timeout(now);
     }
 
@@ -253,7 +263,8 @@ impl Uas {
     pub fn poll_timeout(&self) -> Option<Mono> {
         let calls = self.calls.values().filter_map(Call::deadline);
         let clients = self.clients.values().map(|(client, _)| client.deadline());
-        calls.chain(clients).chain(self.servers.poll_timeout()).min()
+        let acks = self.acks.values().map(|ack| ack.until);
+        calls.chain(clients).chain(acks).chain(self.servers.poll_timeout()).min()
     }
 
     /// Calls that exist.
@@ -308,6 +319,9 @@ impl Uas {
         }
         match request.method.as_str() {
             "CANCEL" => self.cancel(&key, &request, &tag, now),
+            method if method != "INVITE" && request.message.count("Replaces") > 0 => {
+                self.respond(&key, &request.answer(400, &tag), now);
+            }
             _ if request.to.tag().is_some() => self.within_dialog(&key, request, flow, now),
             "INVITE" if self.stopping || self.overloaded || self.calls.len() >= self.most_calls() => {
                 let answer = self.busy(&request, &tag);
@@ -326,21 +340,32 @@ impl Uas {
     fn handle_response(&mut self, code: u16, message: &Message, now: Now) {
         let vias = message.list("Via");
         let branch = vias.first().and_then(|via| Via::parse(via)).map(|via| via.branch().to_string());
-        let Some(branch) = branch.filter(|branch| self.clients.contains_key(branch)) else {
+        let Some(branch) = branch.filter(|branch| self.clients.contains_key(branch) || self.acks.contains_key(branch))
+        else {
             self.counters.stray += 1;
             return;
         };
-        if code >= 200
-            && let Some((_, purpose)) = self.clients.remove(&branch)
-        {
-            self.answered(purpose, Some(code), now);
+        if self.acknowledge_again(&branch, code) {
+            return;
+        }
+        if code < 200 {
+            if let Some((client, _)) = self.clients.get_mut(&branch) {
+                client.provisional(now);
+            }
+        } else if let Some((client, purpose)) = self.clients.remove(&branch) {
+            if client.is_invite() {
+                self.acknowledge_answer(&branch, &client, message, now);
+            }
+            self.answered(purpose, Some(message), now);
         }
     }
 
     /// One of our requests was answered (or not in time).
-    fn answered(&mut self, purpose: Purpose, code: Option<u16>, now: Now) {
-        if let Purpose::Probe(tag) = purpose {
-            self.probed(&tag, code, now);
+    fn answered(&mut self, purpose: Purpose, answer: Option<&Message>, now: Now) {
+        match purpose {
+            Purpose::Bye => {}
+            Purpose::Probe(tag) => self.probed(&tag, answer.map(code_of), now),
+            Purpose::Refresh { tag, invite } => self.refreshed(&tag, invite, answer, now),
         }
     }
 
