@@ -50,7 +50,9 @@ impl Wanted {
         let data = tempfile::tempdir().unwrap();
         let (sender, heard) = sync_channel(65_536);
         let (first_port, count) = self.ports;
+        let heard_on = self.settings.listen_udp.first().map(SocketAddr::ip);
         let media = MediaSettings {
+            bind: heard_on.unwrap_or(MediaSettings::default().bind),
             first_port,
             last_port: first_port + count - 1,
             port_rest_ms: 0,

@@ -1,7 +1,11 @@
 //! The rules of the user agent server beyond a plain call, each in virtual time; `docs/sip.md` lists them.
 
+mod bodies;
 mod lab;
 mod order;
+mod refused;
 mod reliable;
+mod routes;
+mod table;
 mod timers;
 mod update;

@@ -10,10 +10,10 @@ pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE
 /// Extensions that are supported: RFC 3262, RFC 4028.
 const SUPPORTED: [&str; 2] = ["100rel", "timer"];
 
-/// The answer that refuses a request, when something is wrong with it. `merged`: it came before by another way.
-pub(super) fn refusal(request: &Request, merged: bool, tag: &str) -> Option<Message> {
+/// The answer that refuses a request, when something is wrong with it. `merged`: it came before by another way; `secure`: by TLS.
+pub(super) fn refusal(request: &Request, merged: bool, secure: bool, tag: &str) -> Option<Message> {
     method(request, tag)
-        .or_else(|| scheme(request, tag))
+        .or_else(|| scheme(request, secure, tag))
         .or_else(|| merged.then(|| request.answer(482, tag)))
         .or_else(|| extensions(request, tag))
         .or_else(|| content(request, tag))
@@ -43,8 +43,12 @@ fn method(request: &Request, tag: &str) -> Option<Message> {
     Some(answer)
 }
 
-fn scheme(request: &Request, tag: &str) -> Option<Message> {
-    let known = matches!(request.uri.scheme.as_str(), "sip" | "tel");
+fn scheme(request: &Request, secure: bool, tag: &str) -> Option<Message> {
+    let known = match request.uri.scheme.as_str() {
+        "sip" | "tel" => true,
+        "sips" => secure,
+        _ => false,
+    };
     (!known).then(|| request.answer(416, tag))
 }
 

@@ -22,6 +22,13 @@ impl Transport {
             Transport::Tcp => "TCP",
         }
     }
+
+    /// Whether a `sips` URI may be reached over it.
+    pub fn is_secure(self) -> bool {
+        match self {
+            Transport::Udp | Transport::Tcp => false,
+        }
+    }
 }
 
 /// Between which ends a message travels.

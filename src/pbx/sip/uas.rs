@@ -314,7 +314,7 @@ impl Uas {
             self.out.push_back(Output::Send(back, wire::write(&answer)));
             return;
         }
-        if let Some(answer) = check::refusal(&request, merged, &tag) {
+        if let Some(answer) = check::refusal(&request, merged, flow.transport.is_secure(), &tag) {
             return self.respond(&key, &answer, now);
         }
         match request.method.as_str() {
