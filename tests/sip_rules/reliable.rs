@@ -84,6 +84,7 @@ fn a_prack_that_acknowledges_nothing_is_481_and_one_without_rack_400() {
     }
     assert_eq!(lab.prack(""), ["200"]);
     assert_eq!(lab.prack(""), ["481"], "acknowledged already");
+    assert_eq!(lab.uas.counters().acknowledged, 1);
     let mut unreliable = answering_after(60_000);
     unreliable.send(&invite("", SDP));
     assert_eq!(unreliable.ask("PRACK", "RAck: 1 1 INVITE\r\n", ""), ["481"]);

@@ -2,7 +2,8 @@
 //!
 //! In the order of a message's way: [`wire`] cuts bytes into [`message`]s, [`request`] reads the headers that every request has (by
 //! [`header`]), [`transaction`] repeats answers, [`uas`] checks in the order of RFC 3261 §8.2 and hands on to a call, which has a
-//! [`dialog`] and media agreed in [`sdp`].
+//! [`dialog`] and media agreed in [`sdp`]. `reliable`, `renegotiate`, `timer` and `refresh` are the extensions of a call: RFC 3262, RFC 3311
+//! and RFC 4028. `docs/sip.md` lists every rule that is kept, and where it is not.
 
 pub mod dialog;
 pub mod diverted;

@@ -144,6 +144,7 @@ impl Uas {
 
     fn session_goes_on(&mut self, tag: &str, invite: bool, answer: &Message, now: Now) {
         let Some(call) = self.calls.get_mut(tag) else { return };
+        self.counters.refreshed += 1;
         call.dialog.retarget(answer);
         call.note_allow(answer);
         call.refreshing.too_short = 0;

@@ -130,6 +130,7 @@ impl Uas {
         let Some(open) = call.reliable.as_mut().filter(named).and_then(|reliable| reliable.open.take()) else {
             return self.respond(key, &request.answer(481, tag), now);
         };
+        self.counters.acknowledged += 1;
         let body = content::session(&request.message).unwrap_or_default();
         match (open.described, body) {
             (Some(Role::Offer), body) => {

@@ -83,6 +83,10 @@ pub struct Counters {
     pub calls: u64,
     /// Requests answered 503.
     pub refused: u64,
+    /// Provisional answers that were acknowledged (PRACK).
+    pub acknowledged: u64,
+    /// Session refreshes of ours that were answered with 2xx.
+    pub refreshed: u64,
 }
 
 /// What one of our own requests is for.
