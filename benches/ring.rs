@@ -45,7 +45,7 @@ fn main() {
     let bridge = runtime.block_on(start::start(config(&folder, hook))).unwrap();
     watch(bridge.panel().unwrap(), &seen);
 
-    let exchange = Exchange::new(bridge.sip().0[0]);
+    let exchange = Exchange::new(bridge.sip()[0][0]);
     let ports: Vec<String> = (0..calls).flat_map(|n| exchange.talk(n)).map(|port| port.to_string()).collect();
     let mut sender = Command::new(std::env::current_exe().unwrap())
         .env(SENDER, ports.join(","))

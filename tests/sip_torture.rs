@@ -20,7 +20,7 @@ fn answers(name: &str, bytes: &[u8], transport: Transport) -> Vec<u16> {
     let now = Now { mono: Mono(0), wall: Wall(1_795_424_000_000_000) };
     match transport {
         Transport::Udp => uas.handle_datagram(flow, bytes, now),
-        Transport::Tcp => {
+        Transport::Tcp | Transport::Tls => {
             let mut reader = StreamReader::new(Limits::of(65_535));
             reader.push(bytes);
             while let Some(item) = reader.next_item() {

@@ -72,7 +72,13 @@ impl Watch {
     /// A watch over every file that is read again while the bridge runs, as they are now.
     pub fn over(config: &Config) -> Watch {
         let sites = config.site.iter().flat_map(|site| [&site.directory, &site.contacts]);
-        let files = sites.chain(&config.dictionary.files).filter(|path| !path.as_os_str().is_empty());
+        let sip = &config.sip;
+        let own = [&sip.tls_certificate, &sip.tls_key, &sip.tls_client_ca];
+        let exchanges = config.pbx.iter().filter_map(|pbx| pbx.sip.as_ref());
+        let theirs = exchanges.flat_map(|peer| [&peer.tls_ca, &peer.tls_certificate, &peer.tls_key]);
+        let certificates = own.into_iter().chain(theirs).filter(|_| sip.enabled);
+        let files = sites.chain(&config.dictionary.files).chain(certificates);
+        let files = files.filter(|path| !path.as_os_str().is_empty());
         Watch(files.map(|path| (path.clone(), changed(path))).collect())
     }
 

@@ -25,10 +25,13 @@ use crate::pbx::{Observed, PbxId, StreamId};
 use crate::time::{Mono, Now};
 
 use self::socket::{Sockets, Trust};
-use self::tcp::Connections;
+use self::tcp::{Connections, Outside};
 
 mod socket;
 mod tcp;
+mod tls;
+
+pub use self::tls::{Error as TlsError, Tls};
 
 /// Events that wait for the task.
 const EVENTS_MAX: usize = 1_024;
@@ -69,6 +72,9 @@ pub enum Error {
         "[pbx.sip]: no `peers` in any exchange; expected the networks of the exchanges, such as peers = [\"192.0.2.10/32\"]"
     )]
     NoPeers,
+    /// A certificate or key.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The system has no random numbers.
     #[error("[sip] the system gave no random numbers: {0}; check /dev/urandom")]
     Random(getrandom::Error),
@@ -81,10 +87,12 @@ pub struct Counters {
     pub uas: uas::Counters,
     /// Calls now.
     pub calls: usize,
-    /// TCP connections now.
+    /// TCP and TLS connections now.
     pub connections: usize,
-    /// TCP connections closed at once, because there were too many.
+    /// Connections closed at once, because there were too many, or too many in a TLS handshake.
     pub connections_refused: u64,
+    /// TLS handshakes that failed, took too long or showed the certificate of somebody else.
+    pub handshakes_failed: u64,
     /// Connections closed because the peer did not read.
     pub stuck: u64,
     /// Datagrams that could not be sent.
@@ -100,6 +108,9 @@ pub struct SipHandle {
     pub udp: Vec<SocketAddr>,
     /// Addresses that are listened on by TCP.
     pub tcp: Vec<SocketAddr>,
+    /// Addresses that are listened on by TLS.
+    pub tls: Vec<SocketAddr>,
+    certificates: Arc<Tls>,
     counters: watch::Receiver<Counters>,
     trust: Arc<Trust>,
     stop: Option<oneshot::Sender<()>>,
@@ -112,6 +123,11 @@ impl SipHandle {
         let mut counters = *self.counters.borrow();
         counters.uas.untrusted += self.trust.refused();
         counters
+    }
+
+    /// The certificates, to be read again when their files change.
+    pub fn certificates(&self) -> Arc<Tls> {
+        Arc::clone(&self.certificates)
     }
 
     /// Hangs up every call (BYE, answered or repeated for at most 2 s), closes the streams and ends the task.
@@ -140,7 +156,8 @@ pub async fn spawn(
     if peers.iter().all(|(_, own)| own.peers.is_empty()) {
         return Err(Error::NoPeers);
     }
-    let trust = Arc::new(Trust::new(peers.iter().flat_map(|(_, own)| own.peers.clone()).collect()));
+    let certificates = Arc::new(Tls::load(&settings, &peers)?);
+    let trust = Arc::new(Trust::new(&peers));
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(Error::Random)?;
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
@@ -150,9 +167,11 @@ pub async fn spawn(
         Policy { record: line.record, transcribe: line.transcribe, answer_after_ms: line.answer_after_ms }
     });
     let uas = Uas::new(settings.clone(), &peers, policy, secret);
-    let (udp, tcp) = (sockets.udp(), sockets.tcp.clone());
-    info!(?udp, ?tcp, "receiving calls by SIP");
-    let connections = Connections::new(&settings, uas.limits(), tcp.first().map(SocketAddr::port), events.clone());
+    let (udp, tcp, tls) = (sockets.udp(), sockets.tcp.clone(), sockets.tls.clone());
+    info!(?udp, ?tcp, ?tls, "receiving calls by SIP");
+    let ports = [&tcp, &tls].map(|listeners| listeners.first().map(SocketAddr::port));
+    let outside = Outside { ports, trust: trust.clone(), certificates: certificates.clone(), events: events.clone() };
+    let connections = Connections::new(&settings, uas.limits(), outside);
     let (told, counters) = watch::channel(Counters::default());
     let (stop, stopped) = oneshot::channel();
     let driver = Driver {
@@ -167,13 +186,14 @@ pub async fn spawn(
         routes: HashMap::new(),
     };
     let task = tokio::spawn(driver.run(inbox, stopped));
-    Ok(SipHandle { udp, tcp, counters, trust, stop: Some(stop), task })
+    Ok(SipHandle { udp, tcp, tls, certificates, counters, trust, stop: Some(stop), task })
 }
 
 fn check(settings: &Settings) -> Result<(), Error> {
     let wrong = |key, found: String, expected| Err(Error::Setting { key, found, expected });
-    if settings.listen_udp.is_empty() && settings.listen_tcp.is_empty() {
-        return wrong("listen_udp", "empty, as is `listen_tcp`".into(), "at least one address in one of them");
+    if settings.listen_udp.is_empty() && settings.listen_tcp.is_empty() && settings.listen_tls.is_empty() {
+        let found = "empty, as are `listen_tcp` and `listen_tls`".into();
+        return wrong("listen_udp", found, "at least one address in one of them");
     }
     let advertised = settings.advertised.trim();
     if !advertised.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:".contains(&byte)) {
@@ -200,7 +220,9 @@ enum Event {
     /// A datagram on socket number `socket`.
     Datagram { socket: u64, from: SocketAddr, bytes: Vec<u8> },
     /// Somebody trusted connected.
-    Accepted(tokio::net::TcpStream, SocketAddr),
+    Accepted(tokio::net::TcpStream, SocketAddr, Transport),
+    /// A TLS handshake is over: it went well, or the connection ends.
+    Shaken(u64, bool),
     /// Something came on a connection; after the last item the connection is of no use.
     Item { flow: Flow, item: Item, last: bool },
     /// A connection is gone.
@@ -265,12 +287,16 @@ impl Driver {
                 let flow = Flow { transport: Transport::Udp, local, peer: from, channel: socket };
                 self.uas.handle_datagram(flow, &bytes, now);
             }
-            Event::Accepted(stream, peer) => self.connections.accept(stream, peer),
+            Event::Accepted(stream, peer, transport) => self.connections.accept(stream, peer, transport),
+            Event::Shaken(channel, good) => self.connections.shaken(channel, good),
             // what a peer asked before its connection was closed as stuck gets no answer, and above all no connection back to it
             Event::Item { flow, .. } if !self.connections.is_open(flow.channel) => {}
             Event::Item { flow, item, last } => {
                 match item {
-                    Item::Message(message) => self.uas.handle_message(flow, message, now),
+                    Item::Message(message) => {
+                        self.connections.heard(flow, &message);
+                        self.uas.handle_message(flow, message, now);
+                    }
                     Item::Bad(bad) => self.uas.handle_bad(flow, bad),
                     Item::Ping => self.connections.send(flow, b"\r\n".to_vec(), false),
                 }
@@ -296,7 +322,7 @@ impl Driver {
                 Output::Signal(observed) => self.tell(observed),
                 Output::Send(flow, bytes) => match flow.transport {
                     Transport::Udp => self.sockets.send(flow, &bytes),
-                    Transport::Tcp => {
+                    Transport::Tcp | Transport::Tls => {
                         let may_connect = self.uas.pbx_of(flow.peer.ip()).is_some();
                         self.connections.send(flow, bytes, may_connect);
                     }
@@ -313,6 +339,7 @@ impl Driver {
             calls: self.uas.calls(),
             connections: self.connections.len(),
             connections_refused: self.connections.refused,
+            handshakes_failed: self.connections.handshakes_failed,
             stuck: self.connections.stuck,
             send_failed: self.sockets.send_failed,
             waiting: self.told.len(),

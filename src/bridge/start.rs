@@ -150,7 +150,7 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
             hub::run(setup, hub_inbox);
         })
         .map_err(Error::Thread)?;
-    let reload = spawn_reload(Arc::clone(&config), files, look_ups, inputs.clone());
+    let (reload, asked) = mpsc::channel(1);
 
     let mut bridge = Bridge {
         config: Arc::clone(&config),
@@ -169,6 +169,8 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
         bridge.stop().await;
         return Err(error);
     }
+    let certificates = bridge.sip.as_ref().map(SipHandle::certificates);
+    spawn_reload(config, files, look_ups, certificates, inputs, asked);
     #[cfg(feature = "web")]
     if let Some(panel) = &bridge.panel {
         panel.ready().set(true);
@@ -204,9 +206,9 @@ impl Bridge {
         None
     }
 
-    /// Where SIP is received: UDP, TCP.
-    pub fn sip(&self) -> (&[SocketAddr], &[SocketAddr]) {
-        self.sip.as_ref().map_or((&[], &[]), |sip| (&sip.udp, &sip.tcp))
+    /// Where SIP is received: UDP, TCP, TLS.
+    pub fn sip(&self) -> [&[SocketAddr]; 3] {
+        self.sip.as_ref().map_or([&[], &[], &[]], |sip| [&sip.udp, &sip.tcp, &sip.tls])
     }
 
     /// Process ids of the recognisers.
@@ -296,9 +298,10 @@ fn spawn_reload(
     config: Arc<Config>,
     mut files: Files,
     look_ups: Vec<LookUps>,
+    certificates: Option<Arc<super::sip::Tls>>,
     hub: mpsc::Sender<Input>,
-) -> mpsc::Sender<()> {
-    let (asks, mut asked) = mpsc::channel(1);
+    mut asked: mpsc::Receiver<()>,
+) {
     tokio::spawn(async move {
         let mut watch = Watch::over(&config);
         let pause = Duration::from_millis(if config.node.reload_ms == 0 {
@@ -318,8 +321,12 @@ fn spawn_reload(
                 continue;
             }
             let reading = (Arc::clone(&config), look_ups.clone());
+            let certificates = certificates.clone();
             let read = tokio::task::spawn_blocking(move || {
                 files.reload(&reading.0, &reading.1);
+                if let Some(Err(error)) = certificates.map(|certificates| certificates.reload()) {
+                    tracing::error!(%error, "the certificates stay as they were");
+                }
                 files
             });
             let Ok(fresh) = read.await else { return };
@@ -330,7 +337,6 @@ fn spawn_reload(
             }
         }
     });
-    asks
 }
 
 #[cfg(feature = "web")]

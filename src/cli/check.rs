@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::bridge::{deliver, lookup::LookUps, reload};
+use crate::bridge::{deliver, lookup::LookUps, reload, sip::Tls};
 use crate::config::Config;
 
 /// Check a configuration and the files that it names, without starting anything.
@@ -25,6 +25,10 @@ pub fn run(args: &CheckArgs) -> super::Result {
     }
     let dictionary = reload::dictionary(&config.dictionary)?;
     deliver::check(&config.endpoint)?;
+    if config.sip.enabled {
+        let peers: Vec<_> = config.pbx.iter().filter_map(|pbx| Some((pbx.name(), pbx.sip.clone()?))).collect();
+        Tls::load(&config.sip, &peers)?;
+    }
     #[cfg(feature = "web")]
     config.panel.check()?;
     if config.transcribes() {

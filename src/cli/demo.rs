@@ -86,7 +86,7 @@ async fn demo(args: &DemoArgs, call: Call) -> super::Result {
         "パネル: http://{}/ （この実演の間だけ）",
         bridge.panel().map(|at| at.to_string()).unwrap_or_default()
     ));
-    let sip = bridge.sip().0.first().copied().ok_or("the bridge does not listen for SIP")?;
+    let sip = bridge.sip()[0].first().copied().ok_or("the bridge does not listen for SIP")?;
     let outcome = tell(sip, &call, &mut webhooks, &mut teller).await;
     bridge.stop().await;
     outcome?;

@@ -51,12 +51,13 @@ async fn serve(config: Config) -> super::Result {
 }
 
 fn tell_ready(bridge: &start::Bridge) {
-    let (udp, tcp) = bridge.sip();
+    let [udp, tcp, tls] = bridge.sip();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         panel = bridge.panel().map(|address| format!("http://{address}/")),
         sip_udp = ?udp,
         sip_tcp = ?tcp,
+        sip_tls = ?tls,
         workers = bridge.workers().len(),
         "ready"
     );

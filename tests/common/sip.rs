@@ -31,6 +31,8 @@ pub(crate) struct Bridge {
 pub(crate) struct Wanted {
     pub(crate) settings: Settings,
     pub(crate) peers: &'static str,
+    /// The exchange's other settings.
+    pub(crate) exchange: PeerSettings,
     pub(crate) answer_after_ms: u64,
     /// First RTP port and how many.
     pub(crate) ports: (u16, u16),
@@ -43,7 +45,8 @@ impl Wanted {
     pub(crate) fn new(first: u16) -> Wanted {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let settings = Settings { listen_udp: vec![any], listen_tcp: vec![any], ..Settings::default() };
-        Wanted { settings, peers: "127.0.0.0/8", answer_after_ms: 0, ports: (first, 40), hub: 4_096 }
+        let exchange = PeerSettings::default();
+        Wanted { settings, peers: "127.0.0.0/8", exchange, answer_after_ms: 0, ports: (first, 40), hub: 4_096 }
     }
 
     pub(crate) async fn start(self) -> Result<Bridge, Error> {
@@ -62,10 +65,8 @@ impl Wanted {
         let media = kakehashi::bridge::media::spawn(&media, data.path(), sender).unwrap();
         let mut line: Line = Lines::default().policy("*");
         (line.number, line.answer_after_ms) = ("*".into(), self.answer_after_ms);
-        let peers = vec![(
-            PbxId("honcho".into()),
-            PeerSettings { peers: vec![self.peers.parse().unwrap()], ..PeerSettings::default() },
-        )];
+        let peers =
+            vec![(PbxId("honcho".into()), PeerSettings { peers: vec![self.peers.parse().unwrap()], ..self.exchange })];
         let (hub, inputs) = mpsc::channel(self.hub);
         let sip = spawn(self.settings, peers, Arc::new(Lines::new(vec![line])), media, hub).await?;
         Ok(Bridge { sip, inputs, heard, _data: data })
@@ -79,6 +80,10 @@ impl Bridge {
 
     pub(crate) fn tcp(&self) -> SocketAddr {
         self.sip.tcp[0]
+    }
+
+    pub(crate) fn tls(&self) -> SocketAddr {
+        self.sip.tls[0]
     }
 
     /// The next signal.

@@ -1,4 +1,4 @@
-//! Listening: UDP sockets and TCP listeners, each read by its own task; strangers end here.
+//! Listening: UDP sockets, TCP and TLS listeners, each read by its own task; strangers end here.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,38 +7,57 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::{Error, Event};
-use crate::pbx::sip::{Flow, Settings};
+use crate::pbx::PbxId;
+use crate::pbx::sip::{Flow, PeerSettings, Settings, Transport};
 
 /// The largest datagram that UDP carries.
 const DATAGRAM: usize = 65_536;
 /// Pause after an error of a socket.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1_024;
+/// Bytes of datagrams that may wait in the kernel.
+const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// Whose messages are looked at.
 #[derive(Debug)]
 pub(super) struct Trust {
-    networks: Vec<IpNet>,
+    /// Narrowest first.
+    networks: Vec<(IpNet, PbxId, Arc<[String]>)>,
     refused: AtomicU64,
 }
 
 impl Trust {
-    pub(super) fn new(networks: Vec<IpNet>) -> Self {
+    pub(super) fn new(peers: &[(PbxId, PeerSettings)]) -> Self {
+        let mut networks = Vec::new();
+        for (pbx, own) in peers {
+            let names: Arc<[String]> = own.tls_names.clone().into();
+            networks.extend(own.peers.iter().map(|net| (*net, pbx.clone(), names.clone())));
+        }
+        networks.sort_by_key(|(net, _, _)| std::cmp::Reverse(net.prefix_len()));
         Self { networks, refused: AtomicU64::new(0) }
     }
 
-    /// Whether the address belongs to an exchange; counts it when not.
-    fn admits(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        let known = self.networks.iter().any(|net| net.contains(&address));
+    /// Whether the address belongs to an exchange that may be heard so; counts it when not.
+    fn admits(&self, address: IpAddr, transport: Transport) -> bool {
+        let known = self.of(address).is_some_and(|(_, names)| names.is_empty() || transport == Transport::Tls);
         if !known {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
         known
+    }
+
+    /// The exchange of an address, and the names that its certificate must have (none: any).
+    pub(super) fn of(&self, address: IpAddr) -> Option<(&PbxId, &[String])> {
+        let address = address.to_canonical();
+        let found = self.networks.iter().find(|(net, _, _)| net.contains(&address));
+        found.map(|(_, pbx, names)| (pbx, &**names))
     }
 
     pub(super) fn refused(&self) -> u64 {
@@ -51,6 +70,7 @@ impl Trust {
 pub(super) struct Sockets {
     udp: Vec<(Arc<UdpSocket>, SocketAddr)>,
     pub(super) tcp: Vec<SocketAddr>,
+    pub(super) tls: Vec<SocketAddr>,
     pub(super) send_failed: u64,
     _readers: JoinSet<()>,
 }
@@ -61,18 +81,25 @@ impl Sockets {
         trust: &Arc<Trust>,
         events: &mpsc::Sender<Event>,
     ) -> Result<Sockets, Error> {
-        let mut sockets = Sockets { udp: Vec::new(), tcp: Vec::new(), send_failed: 0, _readers: JoinSet::new() };
+        let mut sockets =
+            Sockets { udp: Vec::new(), tcp: Vec::new(), tls: Vec::new(), send_failed: 0, _readers: JoinSet::new() };
         for (number, address) in (0..).zip(&settings.listen_udp) {
             let failed = |reason| bind_error("listen_udp", *address, reason);
-            let socket = Arc::new(UdpSocket::bind(address).await.map_err(failed)?);
+            let socket =
+                Arc::new(UdpSocket::from_std(bound(*address, Type::DGRAM).map_err(failed)?.into()).map_err(failed)?);
             sockets.udp.push((socket.clone(), socket.local_addr().map_err(failed)?));
             sockets._readers.spawn(read_datagrams(number, socket, trust.clone(), events.clone()));
         }
-        for address in &settings.listen_tcp {
-            let failed = |reason| bind_error("listen_tcp", *address, reason);
-            let listener = TcpListener::bind(address).await.map_err(failed)?;
-            sockets.tcp.push(listener.local_addr().map_err(failed)?);
-            sockets._readers.spawn(accept(listener, trust.clone(), events.clone()));
+        let plain = settings.listen_tcp.iter().map(|address| ("listen_tcp", *address, Transport::Tcp));
+        let secure = settings.listen_tls.iter().map(|address| ("listen_tls", *address, Transport::Tls));
+        for (key, address, transport) in plain.chain(secure) {
+            let failed = |reason| bind_error(key, address, reason);
+            let socket = bound(address, Type::STREAM).map_err(failed)?;
+            socket.listen(BACKLOG).map_err(failed)?;
+            let listener = TcpListener::from_std(socket.into()).map_err(failed)?;
+            let own = if transport == Transport::Tls { &mut sockets.tls } else { &mut sockets.tcp };
+            own.push(listener.local_addr().map_err(failed)?);
+            sockets._readers.spawn(accept(listener, transport, trust.clone(), events.clone()));
         }
         Ok(sockets)
     }
@@ -104,18 +131,18 @@ async fn read_datagrams(number: u64, socket: Arc<UdpSocket>, trust: Arc<Trust>, 
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        let Some(bytes) = space.get(..length).filter(|_| trust.admits(from.ip())) else { continue };
+        let Some(bytes) = space.get(..length).filter(|_| trust.admits(from.ip(), Transport::Udp)) else { continue };
         if events.send(Event::Datagram { socket: number, from, bytes: bytes.to_vec() }).await.is_err() {
             return;
         }
     }
 }
 
-async fn accept(listener: TcpListener, trust: Arc<Trust>, events: mpsc::Sender<Event>) {
+async fn accept(listener: TcpListener, transport: Transport, trust: Arc<Trust>, events: mpsc::Sender<Event>) {
     loop {
         match listener.accept().await {
-            Ok((stream, from)) if trust.admits(from.ip()) => {
-                if events.send(Event::Accepted(stream, from)).await.is_err() {
+            Ok((stream, from)) if trust.admits(from.ip(), transport) => {
+                if events.send(Event::Accepted(stream, from, transport)).await.is_err() {
                     return;
                 }
             }
@@ -132,6 +159,22 @@ pub(super) fn route_to(peer: IpAddr) -> io::Result<IpAddr> {
     let probe = std::net::UdpSocket::bind((any, 0))?;
     probe.connect((peer, 5060))?;
     Ok(probe.local_addr()?.ip())
+}
+
+/// A socket of one address family: the wildcard of IPv6 leaves IPv4 to a socket of its own.
+fn bound(address: SocketAddr, kind: Type) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind.nonblocking().cloexec(), None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if kind == Type::STREAM {
+        socket.set_reuse_address(true)?;
+    } else {
+        // a flood waits here beside the messages of running calls; the system may give less
+        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 fn bind_error(key: &'static str, address: SocketAddr, reason: io::Error) -> Error {

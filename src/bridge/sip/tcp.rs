@@ -1,18 +1,25 @@
-//! TCP connections: one reader and one writer task each, capped in number, in time for a message, and in what waits to be written.
+//! TCP and TLS connections: one reader and one writer task each, capped in number, in time for a handshake and for a message, and in
+//! what waits to be written. A connection that is asked for by TLS is never made by TCP.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{debug, warn};
 
 use super::Event;
-use crate::pbx::sip::wire::{Item, Limits, StreamReader};
+use super::socket::Trust;
+use super::tls::{Tls, has_name};
+use crate::pbx::sip::header::{Via, param};
+use crate::pbx::sip::message::{Message, Start};
+use crate::pbx::sip::wire::{Limits, StreamReader};
 use crate::pbx::sip::{Flow, Settings, Transport};
 
 /// Messages that wait to be written; a peer with more is stuck and its connection is closed.
@@ -21,20 +28,46 @@ const WRITES_MAX: usize = 64;
 const WRITE: Duration = Duration::from_secs(5);
 /// Connection numbers begin above those of UDP sockets, so that a flow is never mistaken.
 const FIRST: u64 = 1 << 16;
+/// Silence after which the system asks whether the other machine is there, how often, and how many times.
+const ALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
+/// Failed handshakes are warned of at most this often.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// Time limits of reading.
 #[derive(Clone, Copy, Debug)]
 struct Patience {
     idle: Duration,
     frame: Duration,
+    handshake: Duration,
     limits: Limits,
+}
+
+/// What connections need of their surroundings.
+#[derive(Clone, Debug)]
+pub(super) struct Outside {
+    /// The ports that we listen on by TCP and by TLS, for what is said on connections that we opened.
+    pub(super) ports: [Option<u16>; 2],
+    pub(super) trust: Arc<Trust>,
+    pub(super) certificates: Arc<Tls>,
+    pub(super) events: mpsc::Sender<Event>,
 }
 
 #[derive(Debug)]
 struct Connection {
+    transport: Transport,
     peer: SocketAddr,
+    /// The port that the peer stands for by this connection (`alias`, RFC 5923 §5).
+    alias: Option<u16>,
+    handshake: bool,
     writes: mpsc::Sender<Vec<u8>>,
     task: AbortHandle,
+}
+
+impl Connection {
+    fn reaches(&self, flow: Flow) -> bool {
+        let same = self.peer.ip() == flow.peer.ip() && self.transport == flow.transport;
+        same && (self.peer.port() == flow.peer.port() || self.alias == Some(flow.peer.port()))
+    }
 }
 
 /// All connections, in both directions.
@@ -44,22 +77,26 @@ pub(super) struct Connections {
     next: u64,
     most: usize,
     most_per_peer: usize,
+    most_handshakes: usize,
+    most_handshakes_per_peer: usize,
     patience: Patience,
-    /// The port that we listen on, for what is said on connections that we opened.
-    port: Option<u16>,
-    events: mpsc::Sender<Event>,
+    outside: Outside,
+    warned: Option<Instant>,
     /// Closed at once, because there were too many.
     pub(super) refused: u64,
     /// Closed because nothing could be written.
     pub(super) stuck: u64,
+    /// Closed because the handshake failed.
+    pub(super) handshakes_failed: u64,
 }
 
 impl Connections {
-    pub(super) fn new(settings: &Settings, limits: Limits, port: Option<u16>, events: mpsc::Sender<Event>) -> Self {
+    pub(super) fn new(settings: &Settings, limits: Limits, outside: Outside) -> Self {
         let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
         let patience = Patience {
             idle: Duration::from_secs(u64::from(settings.idle_s.max(1))),
             frame: Duration::from_millis(u64::from(settings.frame_ms.max(1))),
+            handshake: Duration::from_millis(u64::from(settings.handshake_ms.max(1))),
             limits,
         };
         Self {
@@ -67,11 +104,14 @@ impl Connections {
             next: FIRST,
             most: size(settings.max_connections),
             most_per_peer: size(settings.max_connections_per_peer),
+            most_handshakes: size(settings.max_handshakes),
+            most_handshakes_per_peer: size(settings.max_handshakes_per_peer),
             patience,
-            port,
-            events,
+            outside,
+            warned: None,
             refused: 0,
             stuck: 0,
+            handshakes_failed: 0,
         }
     }
 
@@ -84,25 +124,64 @@ impl Connections {
     }
 
     /// Takes a connection, or closes it when there are too many.
-    pub(super) fn accept(&mut self, stream: TcpStream, peer: SocketAddr) {
+    pub(super) fn accept(&mut self, stream: TcpStream, peer: SocketAddr, transport: Transport) {
         let Ok(local) = stream.local_addr() else { return };
-        if !self.has_room(peer) {
+        if !self.has_room(peer, transport) {
             self.refused += 1;
             return;
         }
-        let flow = Flow { transport: Transport::Tcp, local, peer, channel: self.next };
+        let flow = Flow { transport, local, peer, channel: self.next };
         let (writes, queue) = mpsc::channel(WRITES_MAX);
-        let task = tokio::spawn(converse(stream, flow, self.patience, queue, self.events.clone()));
-        self.add(peer, writes, task.abort_handle());
+        let (patience, outside) = (self.patience, self.outside.clone());
+        let task = tokio::spawn(async move {
+            prepare(&stream);
+            match transport {
+                Transport::Tls => welcome(stream, flow, patience, queue, outside).await,
+                Transport::Tcp | Transport::Udp => {
+                    converse(stream, flow, patience, patience.frame, queue, outside.events).await;
+                }
+            }
+        });
+        self.add(transport, peer, writes, task.abort_handle());
     }
 
-    /// Queues bytes on the flow's connection; when that is gone and `may_connect`, on another one to `flow.peer`.
+    /// A handshake is over.
+    pub(super) fn shaken(&mut self, channel: u64, good: bool) {
+        if let Some(connection) = self.all.get_mut(&channel) {
+            connection.handshake = false;
+            if good {
+                return;
+            }
+            self.handshakes_failed += 1;
+            let peer = connection.peer;
+            if self.warned.is_none_or(|last| last.elapsed() >= WARN_EVERY) {
+                self.warned = Some(Instant::now());
+                let failed = self.handshakes_failed;
+                warn!(%peer, failed, "a TLS handshake failed; the log says why at level debug");
+            }
+        }
+        self.finish(channel);
+    }
+
+    /// A message came: its Via may say that the connection stands for the port that its sender listens on.
+    pub(super) fn heard(&mut self, flow: Flow, message: &Message) {
+        let Some(connection) = self.all.get_mut(&flow.channel).filter(|connection| connection.alias.is_none()) else {
+            return;
+        };
+        let via = message.list("Via").first().and_then(|via| Via::parse(via));
+        let named =
+            via.filter(|via| matches!(message.start, Start::Request { .. }) && param(&via.params, "alias").is_some());
+        connection.alias = named.map(|via| via.port.unwrap_or(flow.transport.default_port()));
+    }
+
+    /// Queues bytes on the flow's connection; when that is gone, on another one to `flow.peer`; and when there is none and
+    /// `may_connect`, on a new one.
     pub(super) fn send(&mut self, flow: Flow, bytes: Vec<u8>, may_connect: bool) {
-        let own = self.all.contains_key(&flow.channel).then_some(flow.channel);
-        let other = || self.all.iter().find(|(_, other)| other.peer == flow.peer).map(|(channel, _)| *channel);
+        let own = self.all.get(&flow.channel).filter(|own| own.transport == flow.transport).map(|_| flow.channel);
+        let other = || self.all.iter().find(|(_, other)| other.reaches(flow)).map(|(channel, _)| *channel);
         let channel = match own.or_else(other) {
             Some(channel) => channel,
-            None if may_connect && self.has_room(flow.peer) => self.connect(flow),
+            None if may_connect && self.has_room(flow.peer, flow.transport) => self.connect(flow),
             None => return,
         };
         let full = self.all.get(&channel).is_some_and(|connection| connection.writes.try_send(bytes).is_err());
@@ -120,28 +199,47 @@ impl Connections {
     fn connect(&mut self, wanted: Flow) -> u64 {
         let channel = self.next;
         let (writes, queue) = mpsc::channel(WRITES_MAX);
-        let (patience, events, port, peer) = (self.patience, self.events.clone(), self.port, wanted.peer);
+        let (patience, outside, peer) = (self.patience, self.outside.clone(), wanted.peer);
+        let [tcp, tls] = outside.ports;
+        let port = if wanted.transport == Transport::Tls { tls } else { tcp };
         let task = tokio::spawn(async move {
             let Ok(Ok(stream)) = timeout(WRITE, TcpStream::connect(peer)).await else {
-                let _ = events.send(Event::Ended(channel)).await;
+                let _ = outside.events.send(Event::Ended(channel)).await;
                 return;
             };
+            prepare(&stream);
             let mut local = stream.local_addr().unwrap_or(wanted.local);
             local.set_port(port.unwrap_or(local.port()));
-            let flow = Flow { transport: Transport::Tcp, local, peer, channel };
-            converse(stream, flow, patience, queue, events).await;
+            let flow = Flow { transport: wanted.transport, local, peer, channel };
+            match wanted.transport {
+                Transport::Tls => call(stream, flow, patience, queue, outside).await,
+                Transport::Tcp | Transport::Udp => {
+                    converse(stream, flow, patience, patience.idle, queue, outside.events).await;
+                }
+            }
         });
-        self.add(peer, writes, task.abort_handle());
+        self.add(wanted.transport, peer, writes, task.abort_handle());
         channel
     }
 
-    fn has_room(&self, peer: SocketAddr) -> bool {
-        let own = self.all.values().filter(|other| other.peer.ip() == peer.ip()).count();
-        self.all.len() < self.most && own < self.most_per_peer
+    fn has_room(&self, peer: SocketAddr, transport: Transport) -> bool {
+        let own = self.all.values().filter(|other| other.peer.ip() == peer.ip());
+        let (mut connections, mut handshakes) = (0, 0);
+        for connection in own {
+            connections += 1;
+            handshakes += usize::from(connection.handshake);
+        }
+        let room = self.all.len() < self.most && connections < self.most_per_peer;
+        if transport != Transport::Tls {
+            return room;
+        }
+        let all = self.all.values().filter(|connection| connection.handshake).count();
+        room && all < self.most_handshakes && handshakes < self.most_handshakes_per_peer
     }
 
-    fn add(&mut self, peer: SocketAddr, writes: mpsc::Sender<Vec<u8>>, task: AbortHandle) {
-        self.all.insert(self.next, Connection { peer, writes, task });
+    fn add(&mut self, transport: Transport, peer: SocketAddr, writes: mpsc::Sender<Vec<u8>>, task: AbortHandle) {
+        let handshake = transport == Transport::Tls;
+        self.all.insert(self.next, Connection { transport, peer, alias: None, handshake, writes, task });
         self.next += 1;
     }
 }
@@ -153,23 +251,94 @@ impl Drop for Connections {
     }
 }
 
-/// One connection until either side ends it.
-async fn converse(
-    stream: TcpStream,
+/// Without delay for small messages; a machine that is gone without a word is noticed.
+fn prepare(stream: &TcpStream) {
+    let (idle, interval, times) = ALIVE;
+    let alive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(times);
+    let socket = SockRef::from(stream);
+    if stream.set_nodelay(true).is_err() || socket.set_tcp_keepalive(&alive).is_err() {
+        debug!("a connection keeps the system's defaults");
+    }
+}
+
+/// TLS on a connection that was accepted; then its messages.
+async fn welcome(stream: TcpStream, flow: Flow, patience: Patience, queue: mpsc::Receiver<Vec<u8>>, outside: Outside) {
+    let Outside { trust, certificates, events, .. } = outside;
+    let shaken = match certificates.acceptor() {
+        None => None,
+        Some(acceptor) => match timeout(patience.handshake, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let names = trust.of(flow.peer.ip()).map(|(_, names)| names).unwrap_or_default();
+                let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                let good = names.is_empty() || shown.is_some_and(|certificate| has_name(certificate, names));
+                if !good {
+                    debug!(peer = %flow.peer, "the client certificate has none of the exchange's `tls_names`");
+                }
+                Some(stream).filter(|_| good)
+            }
+            Ok(Err(error)) => {
+                debug!(peer = %flow.peer, %error, "a TLS handshake failed");
+                None
+            }
+            Err(_) => {
+                debug!(peer = %flow.peer, "a TLS handshake took too long");
+                None
+            }
+        },
+    };
+    let told = events.send(Event::Shaken(flow.channel, shaken.is_some())).await;
+    if let (Ok(()), Some(stream)) = (told, shaken) {
+        converse(stream, flow, patience, patience.frame, queue, events).await;
+    }
+}
+
+/// TLS on a connection that we opened; then its messages.
+async fn call(stream: TcpStream, flow: Flow, patience: Patience, queue: mpsc::Receiver<Vec<u8>>, outside: Outside) {
+    let Outside { trust, certificates, events, .. } = outside;
+    let pbx = trust.of(flow.peer.ip()).map(|(pbx, _)| pbx);
+    let shaken = match pbx.and_then(|pbx| Some((pbx, certificates.connector(pbx)?))) {
+        None => {
+            debug!(peer = %flow.peer, "no `tls_ca` is known for the exchange: it cannot be called by TLS");
+            None
+        }
+        Some((pbx, connector)) => {
+            let name = certificates.server_name(pbx, flow.peer.ip());
+            match timeout(patience.handshake, connector.connect(name, stream)).await {
+                Ok(Ok(stream)) => Some(stream),
+                Ok(Err(error)) => {
+                    debug!(peer = %flow.peer, %error, "a TLS handshake failed");
+                    None
+                }
+                Err(_) => {
+                    debug!(peer = %flow.peer, "a TLS handshake took too long");
+                    None
+                }
+            }
+        }
+    };
+    let told = events.send(Event::Shaken(flow.channel, shaken.is_some())).await;
+    if let (Ok(()), Some(stream)) = (told, shaken) {
+        converse(stream, flow, patience, patience.idle, queue, events).await;
+    }
+}
+
+/// One connection until either side ends it; `first` is the time for the first message to begin.
+async fn converse<S: AsyncRead + AsyncWrite>(
+    stream: S,
     flow: Flow,
     patience: Patience,
+    first: Duration,
     queue: mpsc::Receiver<Vec<u8>>,
     events: mpsc::Sender<Event>,
 ) {
-    let _ = stream.set_nodelay(true);
-    let (reading, writing) = stream.into_split();
+    let (reading, writing) = tokio::io::split(stream);
     let ended = events.clone();
     let mut writer = Box::pin(write(writing, queue));
     tokio::select! {
         () = &mut writer => {
             let _ = ended.send(Event::Ended(flow.channel)).await;
         }
-        () = read(reading, flow, patience, events) => {
+        () = read(reading, flow, patience, first, events) => {
             let _ = ended.send(Event::Ended(flow.channel)).await;
             // What was answered is still written: the peer may have closed its sending side only.
             writer.await;
@@ -178,10 +347,16 @@ async fn converse(
 }
 
 /// Reads until the end, or until what cannot be cut into messages.
-async fn read(mut half: OwnedReadHalf, flow: Flow, patience: Patience, events: mpsc::Sender<Event>) {
+async fn read<S: AsyncRead + AsyncWrite>(
+    mut half: ReadHalf<S>,
+    flow: Flow,
+    patience: Patience,
+    first: Duration,
+    events: mpsc::Sender<Event>,
+) {
     let mut reader = StreamReader::new(patience.limits);
     let mut space = vec![0; 16_384];
-    let mut until = Instant::now() + patience.idle;
+    let mut until = Instant::now() + first;
     let mut partial = false;
     loop {
         let Ok(Ok(length)) = timeout_at(until, half.read(&mut space)).await else { return };
@@ -189,7 +364,7 @@ async fn read(mut half: OwnedReadHalf, flow: Flow, patience: Patience, events: m
         reader.push(bytes);
         let mut whole = false;
         while let Some(item) = reader.next_item() {
-            whole |= !matches!(item, Item::Ping);
+            whole = true;
             let last = reader.is_broken();
             if events.send(Event::Item { flow, item, last }).await.is_err() || last {
                 return;
@@ -207,9 +382,13 @@ async fn read(mut half: OwnedReadHalf, flow: Flow, patience: Patience, events: m
     }
 }
 
-async fn write(mut half: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) {
+async fn write<S: AsyncRead + AsyncWrite>(mut half: WriteHalf<S>, mut queue: mpsc::Receiver<Vec<u8>>) {
     while let Some(bytes) = queue.recv().await {
-        if !matches!(timeout(WRITE, half.write_all(&bytes)).await, Ok(Ok(()))) {
+        let sent = timeout(WRITE, async {
+            half.write_all(&bytes).await?;
+            half.flush().await
+        });
+        if !matches!(sent.await, Ok(Ok(()))) {
             return;
         }
     }

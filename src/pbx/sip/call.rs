@@ -10,7 +10,7 @@ use super::check;
 use super::content;
 use super::dialog::Dialog;
 use super::flow::Flow;
-use super::header::print_contact;
+use super::header::{print_contact, print_secure_contact};
 use super::identity;
 use super::inside::probe_at;
 use super::media::Agreed;
@@ -391,11 +391,19 @@ impl Uas {
         for route in request.message.raw("Record-Route") {
             answer.push("Record-Route", route.to_vec());
         }
-        let (host, local) = (self.host(call.flow), call.flow.local);
-        answer.push("Contact", print_contact("kakehashi", &host, local.port(), call.flow.transport.name()));
+        answer.push("Contact", self.contact(call.flow, call.dialog.secure));
         answer.push("Allow", check::ALLOW);
         answer.push("Supported", check::supported());
         Some((call.invite_key, answer))
+    }
+
+    /// Our Contact on a flow.
+    fn contact(&self, flow: Flow, secure: bool) -> String {
+        let (host, port) = (self.host(flow), flow.local.port());
+        match secure {
+            true => print_secure_contact("kakehashi", &host, port),
+            false => print_contact("kakehashi", &host, port, flow.transport.name()),
+        }
     }
 
     pub(super) fn send_request(&mut self, tag: &str, method: &str, purpose: Purpose, now: Now) {
@@ -411,7 +419,7 @@ impl Uas {
         let (mut dialog, host, flow) = (call.dialog.clone(), self.host(call.flow), call.flow);
         let trusted = |address: IpAddr| self.pbx_of(address).is_some();
         let (mut message, to) = dialog.request(method, &branch, &host, trusted);
-        message.push("Contact", print_contact("kakehashi", &host, flow.local.port(), flow.transport.name()));
+        message.push("Contact", self.contact(flow, dialog.secure));
         self.calls.get_mut(tag)?.dialog = dialog;
         Some((message, branch, to))
     }

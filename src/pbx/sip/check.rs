@@ -43,6 +43,7 @@ fn method(request: &Request, tag: &str) -> Option<Message> {
     Some(answer)
 }
 
+/// `sips:` promises TLS on every hop, so it is taken over TLS only (RFC 3261 §26.2.2).
 fn scheme(request: &Request, secure: bool, tag: &str) -> Option<Message> {
     let known = match request.uri.scheme.as_str() {
         "sip" | "tel" => true,

@@ -24,6 +24,8 @@ pub struct Dialog {
     target: String,
     /// Record-Route of the INVITE, in its order.
     routes: Vec<String>,
+    /// Asked for by `sips:`, so that our Contact is one too (RFC 3261 §12.1.1).
+    pub secure: bool,
     local_cseq: u32,
     /// The highest CSeq of the peer so far.
     remote_cseq: u32,
@@ -45,6 +47,7 @@ impl Dialog {
             remote: raw("From"),
             target,
             routes: invite.message.list("Record-Route"),
+            secure: invite.uri.scheme == "sips",
             local_cseq: 0,
             remote_cseq: invite.cseq.number,
             flow,
@@ -117,15 +120,22 @@ impl Dialog {
 
     fn flow_to(&self, next: Option<Uri>, trusted: impl Fn(IpAddr) -> bool) -> Flow {
         let address = next.and_then(|uri| {
+            let own = self.flow.transport;
             let wanted = uri.param("transport").unwrap_or("udp");
-            let same = wanted.eq_ignore_ascii_case(self.flow.transport.name()) || self.flow.transport == Transport::Tcp;
+            let named = wanted.eq_ignore_ascii_case(own.name());
+            let same = match own {
+                Transport::Udp => named,
+                Transport::Tcp => true,
+                // a port of another transport speaks no TLS
+                Transport::Tls => named || uri.scheme == "sips" || uri.port.is_none(),
+            };
             let ip = uri.ip().filter(|ip| same && trusted(*ip))?;
             let ip = match (ip, self.flow.peer.ip()) {
                 // a socket for both families takes IPv4 in this form only
                 (IpAddr::V4(ip), IpAddr::V6(_)) => IpAddr::V6(ip.to_ipv6_mapped()),
                 (ip, _) => ip,
             };
-            Some(SocketAddr::new(ip, uri.port.unwrap_or(5060)))
+            Some(SocketAddr::new(ip, uri.port.unwrap_or(own.default_port())))
         });
         match address {
             Some(peer) => Flow { peer, ..self.flow },

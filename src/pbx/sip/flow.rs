@@ -12,6 +12,8 @@ pub enum Transport {
     Udp,
     /// A connection.
     Tcp,
+    /// An encrypted connection.
+    Tls,
 }
 
 impl Transport {
@@ -20,6 +22,15 @@ impl Transport {
         match self {
             Transport::Udp => "UDP",
             Transport::Tcp => "TCP",
+            Transport::Tls => "TLS",
+        }
+    }
+
+    /// Where it is listened on when nothing else is said (RFC 3261 §19.1.2).
+    pub fn default_port(self) -> u16 {
+        match self {
+            Transport::Udp | Transport::Tcp => 5060,
+            Transport::Tls => 5061,
         }
     }
 
@@ -27,6 +38,7 @@ impl Transport {
     pub fn is_secure(self) -> bool {
         match self {
             Transport::Udp | Transport::Tcp => false,
+            Transport::Tls => true,
         }
     }
 }
@@ -34,23 +46,23 @@ impl Transport {
 /// Between which ends a message travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// UDP or TCP.
+    /// UDP, TCP or TLS.
     pub transport: Transport,
     /// Our address as the peer sees it (never unspecified), with the port that we listen on.
     pub local: SocketAddr,
-    /// Where the message came from or goes to. Over TCP: where to connect to when `channel` is gone.
+    /// Where the message came from or goes to. Over TCP and TLS: where to connect to when `channel` is gone.
     pub peer: SocketAddr,
-    /// The edge's name for the UDP socket or the TCP connection.
+    /// The edge's name for the UDP socket or the connection.
     pub channel: u64,
 }
 
-/// Where the answer goes: over TCP to the sent-by port, should the connection be gone (RFC 3261 §18.2.2).
+/// Where the answer goes: over connections to the sent-by port, should the connection be gone (RFC 3261 §18.2.2).
 pub(super) fn return_address(via: &Via, flow: Flow) -> SocketAddr {
     match flow.transport {
         Transport::Udp => answer_address(via, flow.peer),
-        Transport::Tcp => {
+        Transport::Tcp | Transport::Tls => {
             let mut address = flow.peer;
-            address.set_port(via.port.unwrap_or(5060));
+            address.set_port(via.port.unwrap_or(flow.transport.default_port()));
             address
         }
     }

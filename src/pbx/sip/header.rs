@@ -248,6 +248,11 @@ pub fn print_via(transport: &str, host: &str, port: u16, branch: &str) -> String
     via.to_string()
 }
 
+/// The value of our Contact inside a dialog that was asked for by `sips:`; that it is reached over TLS needs no parameter (RFC 5630 §3.1.4).
+pub fn print_secure_contact(user: &str, host: &str, port: u16) -> String {
+    format!("<sips:{user}@{}:{port}>", bracketed(host))
+}
+
 /// The value of our Contact.
 pub fn print_contact(user: &str, host: &str, port: u16, transport: &str) -> String {
     let params = match transport.parse::<rsip::Transport>() {

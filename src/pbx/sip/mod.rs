@@ -36,5 +36,5 @@ mod timer;
 mod tests;
 
 pub use flow::{Flow, Transport};
-pub use settings::{PeerSettings, Settings};
+pub use settings::{PeerSettings, Settings, TlsClient};
 pub use uas::{Output, Policy, Uas};

@@ -1,6 +1,7 @@
 //! `[sip]` of the configuration, and `[pbx.sip]` of one exchange.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -17,19 +18,35 @@ pub struct Settings {
     pub listen_udp: Vec<SocketAddr>,
     /// Addresses for SIP over TCP.
     pub listen_tcp: Vec<SocketAddr>,
+    /// Addresses for SIP over TLS; the usual port is 5061. They need `tls_certificate` and `tls_key`.
+    pub listen_tls: Vec<SocketAddr>,
+    /// PEM file with our certificate first and the intermediate ones after it; read again when it changes, and on SIGHUP.
+    pub tls_certificate: PathBuf,
+    /// PEM file with the private key of `tls_certificate` (PKCS #8, PKCS #1 or SEC1, without passphrase).
+    pub tls_key: PathBuf,
+    /// PEM file with the certificate authorities of the exchanges; empty = no certificate is asked for.
+    pub tls_client_ca: PathBuf,
+    /// Whether a peer over TLS must show a certificate of `tls_client_ca`: `required`, `optional` or `off`.
+    pub tls_client: TlsClient,
     /// Host that peers reach this machine by, for Contact and SDP; empty: the local address that a message came to.
     pub advertised: String,
     /// Calls at once; more are answered 503 with Retry-After.
     pub max_calls: u32,
-    /// TCP connections at once in total; more are closed at once.
+    /// TCP and TLS connections at once in total; more are closed at once.
     pub max_connections: u32,
-    /// TCP connections at once from one address.
+    /// TCP and TLS connections at once from one address.
     pub max_connections_per_peer: u32,
+    /// TLS handshakes under way at once in total; more connections are closed at once.
+    pub max_handshakes: u32,
+    /// TLS handshakes under way at once from one address.
+    pub max_handshakes_per_peer: u32,
+    /// Time for a TLS handshake, in milliseconds.
+    pub handshake_ms: u32,
     /// Largest message that is read, in bytes; a larger one is answered 513.
     pub message_max_bytes: u32,
-    /// A TCP connection without a message for this long is closed, in seconds.
+    /// A connection without a message for this long is closed, in seconds.
     pub idle_s: u32,
-    /// Time for one message over TCP to be complete, in milliseconds.
+    /// Time for one message over a connection to be complete, and for the first one to begin, in milliseconds.
     pub frame_ms: u32,
     /// Value of Retry-After with 503, in seconds.
     pub retry_after_s: u32,
@@ -67,10 +84,18 @@ impl Default for Settings {
             enabled: false,
             listen_udp: vec![local],
             listen_tcp: vec![local],
+            listen_tls: Vec::new(),
+            tls_certificate: PathBuf::new(),
+            tls_key: PathBuf::new(),
+            tls_client_ca: PathBuf::new(),
+            tls_client: TlsClient::Required,
             advertised: String::new(),
             max_calls: 300,
             max_connections: 256,
             max_connections_per_peer: 64,
+            max_handshakes: 32,
+            max_handshakes_per_peer: 8,
+            handshake_ms: 5_000,
             message_max_bytes: 65_535,
             idle_s: 3_600,
             frame_ms: 10_000,
@@ -86,6 +111,18 @@ impl Default for Settings {
     }
 }
 
+/// Whether peers over TLS show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsClient {
+    /// None is asked for.
+    Off,
+    /// One that is shown must be good.
+    Optional,
+    /// Without a good one nothing is said.
+    Required,
+}
+
 /// Where the SIP messages of one exchange come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -98,12 +135,30 @@ pub struct PeerSettings {
     pub called_from: Vec<CalledFrom>,
     /// Pause recording and transcription while the exchange holds a call to the bridge (re-INVITE with `a=sendonly`, `a=inactive` or `c=0.0.0.0`).
     pub hold_pauses: bool,
+    /// Names in the certificate of the exchange (subjectAltName: DNS, address or `sip:` URI). When given, it is heard over TLS only, with a
+    /// certificate that has one of them.
+    pub tls_names: Vec<String>,
+    /// PEM file with the certificate authorities for connections to the exchange; empty = those of `[sip] tls_client_ca`.
+    pub tls_ca: PathBuf,
+    /// PEM file with the certificate that is shown to the exchange; empty = that of `[sip]`.
+    pub tls_certificate: PathBuf,
+    /// PEM file with the private key of `tls_certificate`.
+    pub tls_key: PathBuf,
 }
 
 impl Default for PeerSettings {
     fn default() -> Self {
         // `peers` lists the exchange's own addresses: it is the trust domain unless somebody says otherwise
         let called_from = vec![CalledFrom::RequestUri, CalledFrom::To];
-        Self { peers: Vec::new(), trust_identity: true, called_from, hold_pauses: false }
+        Self {
+            peers: Vec::new(),
+            trust_identity: true,
+            called_from,
+            hold_pauses: false,
+            tls_names: Vec::new(),
+            tls_ca: PathBuf::new(),
+            tls_certificate: PathBuf::new(),
+            tls_key: PathBuf::new(),
+        }
     }
 }
