@@ -83,7 +83,7 @@ pub enum Error {
 /// What happened so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Of the machine; `untrusted` includes what the sockets refused.
+    /// Of the machine; `untrusted` and `flooded` include what the sockets refused.
     pub uas: uas::Counters,
     /// Calls now.
     pub calls: usize,
@@ -122,6 +122,7 @@ impl SipHandle {
     pub fn counters(&self) -> Counters {
         let mut counters = *self.counters.borrow();
         counters.uas.untrusted += self.trust.refused();
+        counters.uas.flooded += self.trust.flooded();
         counters
     }
 
@@ -157,7 +158,7 @@ pub async fn spawn(
         return Err(Error::NoPeers);
     }
     let certificates = Arc::new(Tls::load(&settings, &peers)?);
-    let trust = Arc::new(Trust::new(&peers));
+    let trust = Arc::new(Trust::new(&settings, &peers));
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(Error::Random)?;
     let (events, inbox) = mpsc::channel(EVENTS_MAX);

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -14,12 +14,18 @@ use tokio::task::JoinSet;
 
 use super::{Error, Event};
 use crate::pbx::PbxId;
+use crate::pbx::sip::rate::{Rates, Verdict};
 use crate::pbx::sip::{Flow, PeerSettings, Settings, Transport};
 
 /// The largest datagram that UDP carries.
 const DATAGRAM: usize = 65_536;
 /// Pause after an error of a socket.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Messages of any kind that one address may send for each request that it may make.
+const MESSAGES: u32 = 10;
+/// A keep-alive of a caller, and the answer to it.
+const PING: &[u8] = b"\r\n\r\n";
+const PONG: &[u8] = b"\r\n";
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
 /// Bytes of datagrams that may wait in the kernel.
@@ -31,17 +37,21 @@ pub(super) struct Trust {
     /// Narrowest first.
     networks: Vec<(IpNet, PbxId, Arc<[String]>)>,
     refused: AtomicU64,
+    messages: Mutex<Rates>,
+    flooded: AtomicU64,
 }
 
 impl Trust {
-    pub(super) fn new(peers: &[(PbxId, PeerSettings)]) -> Self {
+    pub(super) fn new(settings: &Settings, peers: &[(PbxId, PeerSettings)]) -> Self {
         let mut networks = Vec::new();
         for (pbx, own) in peers {
             let names: Arc<[String]> = own.tls_names.clone().into();
             networks.extend(own.peers.iter().map(|net| (*net, pbx.clone(), names.clone())));
         }
         networks.sort_by_key(|(net, _, _)| std::cmp::Reverse(net.prefix_len()));
-        Self { networks, refused: AtomicU64::new(0) }
+        let messages = |requests: u32| requests.saturating_mul(MESSAGES);
+        let messages = Rates::new(messages(settings.max_requests_per_s), messages(settings.request_burst));
+        Self { networks, refused: AtomicU64::new(0), messages: Mutex::new(messages), flooded: AtomicU64::new(0) }
     }
 
     /// Whether the address belongs to an exchange that may be heard so; counts it when not.
@@ -58,6 +68,17 @@ impl Trust {
         let address = address.to_canonical();
         let found = self.networks.iter().find(|(net, _, _)| net.contains(&address));
         found.map(|(_, pbx, names)| (pbx, &**names))
+    }
+
+    /// Whether one more message of an address may be looked at now, whatever it is: so that the queue has room for the others.
+    pub(super) fn paces(&self, address: IpAddr) -> bool {
+        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        messages.ask(address, crate::bridge::now()) == Verdict::Taken
+    }
+
+    /// Datagrams that were dropped because their sender sent too many.
+    pub(super) fn flooded(&self) -> u64 {
+        self.flooded.load(Ordering::Relaxed)
     }
 
     pub(super) fn refused(&self) -> u64 {
@@ -132,6 +153,15 @@ async fn read_datagrams(number: u64, socket: Arc<UdpSocket>, trust: Arc<Trust>, 
             continue;
         };
         let Some(bytes) = space.get(..length).filter(|_| trust.admits(from.ip(), Transport::Udp)) else { continue };
+        if bytes == PING {
+            // Both ends see that the way is open (RFC 5626 §4.4.1 asks for it over connections); never more than what came.
+            let _ = socket.try_send_to(PONG, from);
+            continue;
+        }
+        if !trust.paces(from.ip()) {
+            trust.flooded.fetch_add(1, Ordering::Relaxed);
+            continue;
+        }
         if events.send(Event::Datagram { socket: number, from, bytes: bytes.to_vec() }).await.is_err() {
             return;
         }

@@ -30,6 +30,8 @@ const WRITE: Duration = Duration::from_secs(5);
 const FIRST: u64 = 1 << 16;
 /// Silence after which the system asks whether the other machine is there, how often, and how many times.
 const ALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
+/// Pause of reading a connection whose peer sends too much: what it sends waits there.
+const PACE: Duration = Duration::from_millis(20);
 /// Failed handshakes are warned of at most this often.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
@@ -138,7 +140,7 @@ impl Connections {
             match transport {
                 Transport::Tls => welcome(stream, flow, patience, queue, outside).await,
                 Transport::Tcp | Transport::Udp => {
-                    converse(stream, flow, patience, patience.frame, queue, outside.events).await;
+                    converse(stream, flow, patience, patience.frame, queue, outside).await;
                 }
             }
         });
@@ -214,7 +216,7 @@ impl Connections {
             match wanted.transport {
                 Transport::Tls => call(stream, flow, patience, queue, outside).await,
                 Transport::Tcp | Transport::Udp => {
-                    converse(stream, flow, patience, patience.idle, queue, outside.events).await;
+                    converse(stream, flow, patience, patience.idle, queue, outside).await;
                 }
             }
         });
@@ -263,7 +265,7 @@ fn prepare(stream: &TcpStream) {
 
 /// TLS on a connection that was accepted; then its messages.
 async fn welcome(stream: TcpStream, flow: Flow, patience: Patience, queue: mpsc::Receiver<Vec<u8>>, outside: Outside) {
-    let Outside { trust, certificates, events, .. } = outside;
+    let Outside { trust, certificates, events, .. } = &outside;
     let shaken = match certificates.acceptor() {
         None => None,
         Some(acceptor) => match timeout(patience.handshake, acceptor.accept(stream)).await {
@@ -288,13 +290,13 @@ async fn welcome(stream: TcpStream, flow: Flow, patience: Patience, queue: mpsc:
     };
     let told = events.send(Event::Shaken(flow.channel, shaken.is_some())).await;
     if let (Ok(()), Some(stream)) = (told, shaken) {
-        converse(stream, flow, patience, patience.frame, queue, events).await;
+        converse(stream, flow, patience, patience.frame, queue, outside).await;
     }
 }
 
 /// TLS on a connection that we opened; then its messages.
 async fn call(stream: TcpStream, flow: Flow, patience: Patience, queue: mpsc::Receiver<Vec<u8>>, outside: Outside) {
-    let Outside { trust, certificates, events, .. } = outside;
+    let Outside { trust, certificates, events, .. } = &outside;
     let pbx = trust.of(flow.peer.ip()).map(|(pbx, _)| pbx);
     let shaken = match pbx.and_then(|pbx| Some((pbx, certificates.connector(pbx)?))) {
         None => {
@@ -318,7 +320,7 @@ async fn call(stream: TcpStream, flow: Flow, patience: Patience, queue: mpsc::Re
     };
     let told = events.send(Event::Shaken(flow.channel, shaken.is_some())).await;
     if let (Ok(()), Some(stream)) = (told, shaken) {
-        converse(stream, flow, patience, patience.idle, queue, events).await;
+        converse(stream, flow, patience, patience.idle, queue, outside).await;
     }
 }
 
@@ -329,16 +331,16 @@ async fn converse<S: AsyncRead + AsyncWrite>(
     patience: Patience,
     first: Duration,
     queue: mpsc::Receiver<Vec<u8>>,
-    events: mpsc::Sender<Event>,
+    outside: Outside,
 ) {
     let (reading, writing) = tokio::io::split(stream);
-    let ended = events.clone();
+    let ended = outside.events.clone();
     let mut writer = Box::pin(write(writing, queue));
     tokio::select! {
         () = &mut writer => {
             let _ = ended.send(Event::Ended(flow.channel)).await;
         }
-        () = read(reading, flow, patience, first, events) => {
+        () = read(reading, flow, patience, first, outside) => {
             let _ = ended.send(Event::Ended(flow.channel)).await;
             // What was answered is still written: the peer may have closed its sending side only.
             writer.await;
@@ -352,8 +354,9 @@ async fn read<S: AsyncRead + AsyncWrite>(
     flow: Flow,
     patience: Patience,
     first: Duration,
-    events: mpsc::Sender<Event>,
+    outside: Outside,
 ) {
+    let Outside { trust, events, .. } = outside;
     let mut reader = StreamReader::new(patience.limits);
     let mut space = vec![0; 16_384];
     let mut until = Instant::now() + first;
@@ -366,6 +369,9 @@ async fn read<S: AsyncRead + AsyncWrite>(
         while let Some(item) = reader.next_item() {
             whole = true;
             let last = reader.is_broken();
+            while !trust.paces(flow.peer.ip()) {
+                tokio::time::sleep(PACE).await;
+            }
             if events.send(Event::Item { flow, item, last }).await.is_err() || last {
                 return;
             }

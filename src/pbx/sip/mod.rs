@@ -12,6 +12,7 @@ pub mod header;
 pub mod identity;
 pub mod message;
 pub mod multipart;
+pub mod rate;
 pub mod request;
 pub mod sdp;
 pub mod settings;

@@ -42,6 +42,11 @@ pub struct Settings {
     pub max_handshakes_per_peer: u32,
     /// Time for a TLS handshake, in milliseconds.
     pub handshake_ms: u32,
+    /// Requests a second that one address may make outside of running calls; more are answered 503 with Retry-After, and when they do not
+    /// become less, not at all. 0: any number.
+    pub max_requests_per_s: u32,
+    /// Requests that one address may make at once before `max_requests_per_s` counts.
+    pub request_burst: u32,
     /// Largest message that is read, in bytes; a larger one is answered 513.
     pub message_max_bytes: u32,
     /// A connection without a message for this long is closed, in seconds.
@@ -96,6 +101,8 @@ impl Default for Settings {
             max_handshakes: 32,
             max_handshakes_per_peer: 8,
             handshake_ms: 5_000,
+            max_requests_per_s: 200,
+            request_burst: 400,
             message_max_bytes: 65_535,
             idle_s: 3_600,
             frame_ms: 10_000,

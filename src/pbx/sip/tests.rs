@@ -626,8 +626,34 @@ fn a_call_id_in_use_names_the_second_call_otherwise() {
 }
 
 #[test]
+fn a_peer_that_asks_too_much_is_told_so_then_ignored_and_keeps_its_calls() {
+    let mut lab = lab(Transport::Udp, Settings { max_requests_per_s: 10, request_burst: 20, ..Settings::default() }, 0);
+    assert!(lab.send(&request("INVITE", "i1", 1, "", "", SDP)).contains(&"200".to_string()));
+    let tag = lab.tag();
+    lab.send(&request("ACK", "a1", 1, &tag, "", ""));
+    let before = lab.uas.counters();
+    let mut answers = std::collections::BTreeMap::new();
+    let mut asks = |lab: &mut Lab, count: usize, from: usize| {
+        for n in from..from + count {
+            let text = request("OPTIONS", &format!("f{n}"), 1, "", "", "").replace("call-1", &format!("f-{n}"));
+            let answer = lab.send(&text).first().cloned().unwrap_or_default();
+            *answers.entry(answer).or_insert(0) += 1;
+            lab.sent.clear();
+        }
+        std::mem::take(&mut answers).into_iter().collect::<Vec<_>>()
+    };
+    let counts = |all: &[(&str, i32)]| all.iter().map(|(code, n)| (code.to_string(), *n)).collect::<Vec<_>>();
+    assert_eq!(asks(&mut lab, 100, 0), counts(&[("", 79), ("200", 19), ("503", 2)]));
+    assert_eq!(lab.uas.transactions(), 1 + 19, "a refusal leaves nothing behind");
+    assert_eq!(lab.uas.counters().flooded - before.flooded, 79);
+    assert_eq!(lab.send(&request("BYE", "b1", 2, &tag, "", "")), ["200"]);
+    lab.pass(1_000);
+    assert_eq!(asks(&mut lab, 12, 100), counts(&[("", 1), ("200", 10), ("503", 1)]));
+}
+
+#[test]
 fn a_flood_of_requests_is_bounded() {
-    let mut lab = quick();
+    let mut lab = lab(Transport::Udp, Settings { max_requests_per_s: 0, ..Settings::default() }, 0);
     for n in 0..9_000 {
         let text = request("OPTIONS", &format!("f{n}"), 1, "", "", "").replace("call-1", &format!("f-{n}"));
         let expected = if n < transaction::Servers::MAX { "200" } else { "503" };

@@ -31,6 +31,11 @@ impl Key {
         Key::with_method(request, "INVITE")
     }
 
+    /// For a digest of it.
+    pub(super) fn bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
     fn with_method(request: &Request, method: &str) -> Key {
         let via = &request.via;
         let sent_by = format!("{}:{}", via.host.to_ascii_lowercase(), via.port.unwrap_or_default());

@@ -24,6 +24,7 @@ use super::header::Via;
 use super::identity;
 use super::message::{Message, Start};
 use super::refresh::{Ack, code_of};
+use super::rate::{Rates, Verdict};
 use super::request::{self, Request, stamp_via};
 use super::sdp::Format;
 use super::settings::{PeerSettings, Settings};
@@ -87,6 +88,8 @@ pub struct Counters {
     pub acknowledged: u64,
     /// Session refreshes of ours that were answered with 2xx.
     pub refreshed: u64,
+    /// Requests of addresses that asked too much, not answered.
+    pub flooded: u64,
 }
 
 /// What one of our own requests is for.
@@ -113,6 +116,7 @@ pub struct Uas {
     pub(super) counter: u64,
     pub(super) times: Times,
     pub(super) servers: Servers,
+    rates: Rates,
     clients: BTreeMap<String, (Client, Purpose)>,
     /// By the branch of our INVITE.
     pub(super) acks: BTreeMap<String, Ack>,
@@ -136,6 +140,7 @@ impl Uas {
         let mut networks: Vec<(ipnet::IpNet, PbxId)> = networks.collect();
         networks.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
         let times = Times { t1: Duration::from_millis(u64::from(settings.t1_ms.max(1))) };
+        let rates = Rates::new(settings.max_requests_per_s, settings.request_burst);
         Self {
             settings,
             peers: networks,
@@ -145,6 +150,7 @@ impl Uas {
             counter: 0,
             times,
             servers: Servers::new(times),
+            rates,
             clients: BTreeMap::new(),
             acks: BTreeMap::new(),
             calls: BTreeMap::new(),
@@ -310,6 +316,9 @@ impl Uas {
             Repeat::Seen(None) => return,
             Repeat::New => {}
         }
+        if !self.is_welcome(&request, &key, back, now) {
+            return;
+        }
         self.counters.requests += 1;
         let tag = self.token();
         let merged = request.method != "CANCEL" && self.servers.is_merged(&request);
@@ -339,6 +348,35 @@ impl Uas {
             }
             _ => self.respond(&key, &request.answer(481, &tag), now),
         }
+    }
+
+    /// Whether a new request may be looked at. What belongs to a call always may; who asks too much else gets a stateless 503
+    /// (RFC 3261 §8.2.7) that is no larger than its request, and then nothing.
+    fn is_welcome(&mut self, request: &Request, key: &Key, back: Flow, now: Now) -> bool {
+        let call = request.to.tag().and_then(|tag| self.calls.get(tag));
+        let inside = call.is_some_and(|call| call.dialog.matches(request));
+        let cancels = request.method == "CANCEL" && self.servers.is_open(&Key::of_invite(request));
+        if inside || cancels {
+            return true;
+        }
+        match self.rates.ask(back.peer.ip(), now) {
+            Verdict::Taken => return true,
+            Verdict::Refused => {
+                let tag = self.stateless_tag(key);
+                let answer = wire::write(&self.busy(request, &tag));
+                if answer.len() <= wire::write(&request.message).len() {
+                    self.out.push_back(Output::Send(back, answer));
+                }
+            }
+            Verdict::Silent => self.counters.flooded += 1,
+        }
+        false
+    }
+
+    /// The same for the same request.
+    fn stateless_tag(&self, key: &Key) -> String {
+        let digest = Sha256::new().chain_update(self.secret).chain_update(key.bytes()).finalize();
+        digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
     }
 
     fn handle_response(&mut self, code: u16, message: &Message, now: Now) {

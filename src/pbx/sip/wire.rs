@@ -41,6 +41,9 @@ impl Bad {
     }
 }
 
+/// A keep-alive of a stream (RFC 5626 §4.4.1).
+const PING: &[u8] = b"\r\n\r\n";
+
 const TOO_LARGE: Bad = Bad { status: 513, reason: "Message Too Large", message: None };
 
 /// Reads one datagram; `None` when it holds nothing but line ends (keep-alive). Bytes after the body are ignored (RFC 3261 §18.3).
@@ -125,13 +128,13 @@ impl StreamReader {
         if self.broken {
             return None;
         }
-        if self.buffer.starts_with(b"\r\n\r\n") {
-            self.consume(4);
+        if self.buffer.starts_with(PING) {
+            self.consume(PING.len());
             return Some(Item::Ping);
         }
         let blank = self.buffer.len() - skip_line_ends(&self.buffer).len();
         if blank == self.buffer.len() {
-            return None;
+            return self.next_ping();
         }
         self.consume(blank);
         let Some(end) = head_end(&self.buffer, self.searched) else {
@@ -156,6 +159,17 @@ impl StreamReader {
         Some(match wrong {
             Some(wrong) => Item::Bad(Bad { message: Some(message), ..wrong }),
             None => Item::Message(message),
+        })
+    }
+
+    /// Of nothing but line ends only what may be the beginning of a keep-alive is kept.
+    fn next_ping(&mut self) -> Option<Item> {
+        let is_ping = |tail: &[u8]| tail.starts_with(PING) || PING.starts_with(tail);
+        let at = (0..self.buffer.len()).find(|at| self.buffer.get(*at..).is_some_and(is_ping));
+        self.consume(at.unwrap_or(self.buffer.len()));
+        self.buffer.starts_with(PING).then(|| {
+            self.consume(PING.len());
+            Item::Ping
         })
     }
 
@@ -378,6 +392,24 @@ mod tests {
         assert!(!reader.is_broken() && !reader.is_partial());
         let Item::Message(first) = &items[0] else { panic!() };
         assert_eq!(first.body, b"body");
+    }
+
+    #[test]
+    fn line_ends_without_end_are_not_kept_and_hide_no_keep_alive() {
+        let mut reader = StreamReader::new(Limits::of(4_096));
+        for piece in ["\n\n\n\n\n", "\r\r", "\n", "\n\r\n\r"] {
+            for _ in 0..1_000 {
+                reader.push(piece.as_bytes());
+                while reader.next_item().is_some() {}
+                assert!(reader.buffer.len() < 4 && !reader.is_partial());
+            }
+        }
+        let mut reader = StreamReader::new(Limits::of(4_096));
+        reader.push(b"\n\n\r\n\r");
+        assert_eq!(reader.next_item(), None);
+        reader.push(b"\n\r\n");
+        assert_eq!(reader.next_item(), Some(Item::Ping));
+        assert_eq!(reader.next_item(), None);
     }
 
     #[test]
