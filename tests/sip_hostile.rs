@@ -361,3 +361,44 @@ async fn no_number_name_or_message_reaches_a_log_at_trace_level() {
         assert!(!text.contains(secret), "{secret} in the log: {text}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_wildcards_are_listened_on_at_once_and_a_call_by_ipv6_has_its_sound_there_too() {
+    let mut wanted = Wanted { peers: "::1/128", ..Wanted::new(25_440) };
+    let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let both = [format!("0.0.0.0:{port}"), format!("[::]:{port}")].map(|text| text.parse().unwrap());
+    (wanted.settings.listen_udp, wanted.settings.listen_tcp) = (both.to_vec(), both.to_vec());
+    wanted.bind = "::";
+    let mut bridge = wanted.start().await.unwrap();
+    // 127.0.0.1 comes to the other socket, as itself, and is nobody
+    let stranger = Plain::to(SocketAddr::from(([127, 0, 0, 1], port))).await;
+    stranger.send("OPTIONS", "four", 1, "", "").await;
+    bridge.counted(|counters| counters.uas.untrusted == 1).await;
+
+    let socket = UdpSocket::bind("[::1]:0").await.unwrap();
+    socket.connect(format!("[::1]:{port}")).await.unwrap();
+    let caller = Plain { via: format!("UDP {}", socket.local_addr().unwrap()), socket };
+    let sdp = SDP.replace("IN IP4 127.0.0.1", "IN IP6 ::1");
+    caller.send("INVITE", "six", 1, "", &sdp).await;
+    let answer = caller.answered(200).await;
+    assert!(answer.contains("c=IN IP6 ::1\r\n"), "{answer}");
+    assert!(answer.contains(&format!("Contact: <sip:kakehashi@[::1]:{port}>\r\n")), "{answer}");
+    caller.send("ACK", "six", 1, &to_tag(&answer), "").await;
+    let told = bridge.until(|signal| matches!(signal, Signal::StreamAdded { .. })).await;
+    let Some(Signal::StreamAdded { stream, .. }) = told.last() else { panic!("{told:?}") };
+    let sound = std::net::UdpSocket::bind("[::1]:0").unwrap();
+    for n in 0..10 {
+        sound.send_to(&bridge::packet(0, n, &[0x55; 160]), ("::1", bridge::audio_ports(&answer)[0])).unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    caller.send("BYE", "six", 2, &to_tag(&answer), "").await;
+    caller.answered(200).await;
+    let streams = [*stream];
+    let pcm = tokio::task::block_in_place(|| bridge.pcm(&streams));
+    assert_eq!(pcm[0].len(), 1_600);
+
+    let mut stream = TcpStream::connect(format!("[::1]:{port}")).await.unwrap();
+    stream.write_all(request("OPTIONS", "tcp", "TCP [::1]:9", 1, "", "").as_bytes()).await.unwrap();
+    assert_eq!(code(&read_heads(&mut stream, 1).await), 200);
+    bridge.sip.stop().await;
+}

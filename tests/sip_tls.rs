@@ -17,7 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use secure::{Authority, Files, client, connect, ends, read_message, tcp_from, write};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
@@ -125,6 +125,22 @@ async fn who_shows_no_certificate_of_the_authority_gets_nothing() {
     let connector = client(&authority, Some(&authority.issue(&["pbx.example.jp"])), &BOTH);
     let mut stream = connect(&connector, "bridge.example.jp", bridge.tls()).await.unwrap();
     call_works(&mut bridge, &mut stream, "known").await;
+    bridge.sip.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_of_no_exchange_does_not_even_get_a_handshake() {
+    let (authority, _files, mut wanted) = site();
+    wanted.peers = "127.0.0.1/32";
+    let bridge = wanted.start().await.unwrap();
+    let connector = client(&authority, Some(&authority.issue(&["pbx.example.jp"])), &BOTH);
+    let mut stream = tcp_from("127.0.0.66", bridge.tls()).await;
+    assert!(ends(&mut stream).await, "bytes were sent to a stranger");
+    let stream = tcp_from("127.0.0.66", bridge.tls()).await;
+    let name = rustls::pki_types::ServerName::try_from("bridge.example.jp").unwrap();
+    assert!(connector.connect(name, stream).await.is_err());
+    let counters = bridge.counted(|counters| counters.uas.untrusted == 2).await;
+    assert_eq!((counters.connections, counters.handshakes_failed), (0, 0));
     bridge.sip.stop().await;
 }
 
@@ -331,4 +347,80 @@ async fn handshakes_that_stand_still_are_capped_and_ended_while_others_call() {
     let counters = bridge.counted(|counters| counters.handshakes_failed == 3).await;
     assert_eq!((counters.connections, counters.connections_refused), (1, 1));
     bridge.sip.stop().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_is_cut_off_and_nobody_else_waits() {
+    let (authority, _files, wanted) = site();
+    let mut bridge = wanted.start().await.unwrap();
+    let connector = client(&authority, Some(&authority.issue(&["pbx.example.jp"])), &BOTH);
+    let mut deaf = connect(&connector, "bridge.example.jp", bridge.tls()).await.unwrap();
+    let mut good = connect(&connector, "bridge.example.jp", bridge.tls()).await.unwrap();
+    // all answers to it stay in the way: its window closes, then its queue is full
+    let text: String = (0..50).map(|n| request("OPTIONS", &format!("deaf-{n}"), "TLS 127.0.0.1", 1, "", "")).collect();
+    let repeated = tokio::spawn(async move {
+        while deaf.write_all(text.as_bytes()).await.is_ok() {}
+        deaf
+    });
+    call_works(&mut bridge, &mut good, "beside").await;
+    bridge.counted(|counters| counters.stuck == 1 && counters.connections == 1).await;
+    call_works(&mut bridge, &mut good, "after").await;
+    drop(repeated.await.unwrap());
+    bridge.sip.stop().await;
+}
+
+#[tokio::test]
+async fn keep_alives_are_answered_and_keep_a_connection_that_says_nothing_else() {
+    let (authority, _files, mut wanted) = site();
+    wanted.settings.frame_ms = 400;
+    wanted.settings.idle_s = 1;
+    let mut bridge = wanted.start().await.unwrap();
+    let connector = client(&authority, Some(&authority.issue(&["pbx.example.jp"])), &BOTH);
+    let mut silent = connect(&connector, "bridge.example.jp", bridge.tls()).await.unwrap();
+    let mut alive = connect(&connector, "bridge.example.jp", bridge.tls()).await.unwrap();
+    for _ in 0..8 {
+        write(&mut alive, "\r\n\r\n").await;
+        let mut pong = [0; 2];
+        alive.read_exact(&mut pong).await.unwrap();
+        assert_eq!(&pong, b"\r\n");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(ends(&mut silent).await);
+    call_works(&mut bridge, &mut alive, "alive").await;
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.send_to(b"\r\n\r\n", bridge.udp()).await.unwrap();
+    let mut space = [0; 10];
+    let length = timeout(PATIENCE, socket.recv(&mut space)).await.unwrap().unwrap();
+    assert_eq!(&space[..length], b"\r\n");
+    bridge.sip.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_of_ours_goes_by_the_connection_that_stands_for_the_peers_port() {
+    let (authority, _files, wanted) = site();
+    let mut bridge = wanted.start().await.unwrap();
+    let connector = client(&authority, Some(&authority.issue(&["pbx.example.jp"])), &BOTH);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let via = format!("TLS {};alias", listener.local_addr().unwrap());
+    let mut first = connect(&connector, "bridge.example.jp", bridge.tls()).await.unwrap();
+    let to_port = |text: String| text.replace(";alias>", ";transport=tls>");
+    write(&mut first, &to_port(request("INVITE", "reused", &via, 1, "", SDP))).await;
+    let ok = loop {
+        let answer = read_message(&mut first).await;
+        if code(&answer) == 200 {
+            break answer;
+        }
+    };
+    write(&mut first, &to_port(request("ACK", "reused", &via, 1, &to_tag(&ok), ""))).await;
+    bridge.until(|signal| matches!(signal, Signal::StreamAdded { .. })).await;
+    drop(first);
+    bridge.counted(|counters| counters.connections == 0).await;
+    let mut second = connect(&connector, "bridge.example.jp", bridge.tls()).await.unwrap();
+    write(&mut second, &to_port(request("OPTIONS", "second", &via, 1, "", ""))).await;
+    assert_eq!(code(&read_message(&mut second).await), 200);
+    let stopping = tokio::spawn(bridge.sip.stop());
+    let bye = read_message(&mut second).await;
+    assert!(bye.starts_with("BYE "), "{bye}");
+    stopping.await.unwrap();
+    assert!(timeout(Duration::from_millis(50), listener.accept()).await.is_err(), "a new connection was opened");
 }

@@ -36,6 +36,8 @@ pub(crate) struct Wanted {
     pub(crate) answer_after_ms: u64,
     /// First RTP port and how many.
     pub(crate) ports: (u16, u16),
+    /// Where sound is received.
+    pub(crate) bind: &'static str,
     /// Room in the hub's channel.
     pub(crate) hub: usize,
 }
@@ -46,16 +48,23 @@ impl Wanted {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let settings = Settings { listen_udp: vec![any], listen_tcp: vec![any], ..Settings::default() };
         let exchange = PeerSettings::default();
-        Wanted { settings, peers: "127.0.0.0/8", exchange, answer_after_ms: 0, ports: (first, 40), hub: 4_096 }
+        Wanted {
+            settings,
+            peers: "127.0.0.0/8",
+            exchange,
+            answer_after_ms: 0,
+            ports: (first, 40),
+            bind: "127.0.0.1",
+            hub: 4_096,
+        }
     }
 
     pub(crate) async fn start(self) -> Result<Bridge, Error> {
         let data = tempfile::tempdir().unwrap();
         let (sender, heard) = sync_channel(65_536);
         let (first_port, count) = self.ports;
-        let heard_on = self.settings.listen_udp.first().map(SocketAddr::ip);
         let media = MediaSettings {
-            bind: heard_on.unwrap_or(MediaSettings::default().bind),
+            bind: self.bind.parse().unwrap(),
             first_port,
             last_port: first_port + count - 1,
             port_rest_ms: 0,
