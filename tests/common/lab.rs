@@ -25,6 +25,14 @@ pub(crate) fn finished(mut lab: Lab) {
     assert!(lab.0.wait().unwrap().success(), "the call did not go as it should: see above");
 }
 
+impl Lab {
+    /// Waits for the end of the call.
+    #[allow(dead_code)] // not every test expects a failure
+    pub(crate) fn went_well(&mut self) -> bool {
+        self.0.wait().unwrap().success()
+    }
+}
+
 impl Drop for Lab {
     fn drop(&mut self) {
         if matches!(self.0.try_wait(), Ok(None)) {

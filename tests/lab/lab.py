@@ -131,6 +131,11 @@ class Asterisk:
             for key, value in fill.items():
                 text = text.replace(key, value)
             (place(etc) / source.name).write_text(text)
+        for name in ("authority.pem", "asterisk.pem", "asterisk.key"):
+            source = LAB / "certificates" / name
+            if not source.exists():
+                raise LabError(f"no {source}: run tests/lab/certificates.sh")
+            shutil.copy(source, place(etc) / name)
         # indications, codecs and the like as the package has them
         for source in (ROOT / "etc/asterisk").glob("*.conf"):
             if source.name in ("indications.conf", "codecs.conf", "acl.conf", "stasis.conf", "features.conf"):

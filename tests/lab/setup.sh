@@ -83,5 +83,6 @@ if [ -z "${ASTERISK_ROOT:-}" ]; then bootstrap; fi
 if [ "${1:-}" != --root ]; then
     host_peers
     python_environment
+    "$(dirname "$0")/certificates.sh"
 fi
 versions
