@@ -10,7 +10,7 @@ mod lab;
 mod sound;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -119,6 +119,24 @@ async fn a_certificate_with_another_name_gets_no_call_through() {
     bridge.sip.stop().await;
 }
 
+/// 20 s of 440 Hz.
+fn tone(folder: &Path) -> PathBuf {
+    let path = folder.join("tone.wav");
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 8_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut file = hound::WavWriter::create(&path, spec).unwrap();
+    for n in 0..160_000_u32 {
+        let sample = (f64::from(n) * 440.0 * std::f64::consts::TAU / 8_000.0).sin() * 8_000.0;
+        file.write_sample(sample as i16).unwrap();
+    }
+    file.finalize().unwrap();
+    path
+}
+
 /// baresip with a configuration of its own; it ends with the test.
 struct Baresip {
     process: Child,
@@ -133,9 +151,10 @@ impl Baresip {
         let modules = ["/usr/lib/baresip/modules", "/usr/lib/x86_64-linux-gnu/baresip/modules"];
         let modules = modules.into_iter().find(|path| PathBuf::from(path).exists()).expect("baresip's modules");
         let config = format!(
-            "module_path {modules}\nmodule g711.so\nmodule ausine.so\nmodule aufile.so\nmodule_tmp account.so\nmodule_app menu.so\n\
-             audio_source ausine,440\naudio_player aufile,{}\naudio_alert aufile,{}\nsip_listen 127.0.0.1:15090\n\
-             sip_certificate {}\nsip_cafile {}\nsip_verify_server yes\nrtp_ports 28500-28599\nnet_interface lo\n",
+            "module_path {modules}\nmodule g711.so\nmodule aufile.so\nmodule_tmp account.so\nmodule_app menu.so\n\
+             audio_source aufile,{}\naudio_player aufile,{}\naudio_alert aufile,{}\nsip_listen 127.0.0.1:15090\n\
+             sip_certificate {}\nsip_cafile {}\nsip_verify_server yes\nrtp_ports 28500-28599\nnet_interface 127.0.0.1\n",
+            tone(folder.path()).display(),
             folder.path().join("heard.wav").display(),
             folder.path().join("alert.wav").display(),
             own.display(),
@@ -191,7 +210,7 @@ async fn baresip_calls_by_tls() {
     let streams = [*stream];
     let (pcm, summary) = tokio::task::block_in_place(|| heard(&bridge, streams[0]));
     bridge.until(|signal| matches!(signal, Signal::CallEnded(_))).await;
-    assert!(summary.lost == 0 && summary.packets >= 100, "{summary:?}");
+    assert!(summary.lost == 0 && summary.packets >= 100, "{summary:?}\n{}", baresip.log());
     // 440 Hz cross zero upwards 440 times a second
     let second = &pcm[8_000..16_000];
     let rises = second.windows(2).filter(|pair| pair[0] < 0 && pair[1] >= 0).count();

@@ -23,6 +23,7 @@ fn through_ulaw(sample: i16) -> i16 {
 /// What was heard of one party, against what was played, in frames of 20 ms.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Comparison {
+    #[allow(dead_code)] // not every test asks
     /// Samples of the beginning that were played before anybody listened.
     pub(crate) missed: usize,
     /// Frames that are exactly the next ones played.
