@@ -24,12 +24,15 @@ const SDP_CASES: u64 = 120_000;
 const ROUND: u64 = 300;
 const MAX_CALLS: usize = 20;
 
-/// A call from start to end, as Asterisk makes it; `{tag}` stands for ours.
-const SCRIPT: [&str; 7] = [
-    "asterisk_invite",
+/// A call from start to end, as Asterisk makes it; `{tag}` stands for ours, `{rseq}` for our last RSeq.
+const SCRIPT: [&str; 10] = [
+    "trunk_invite_isup",
+    "asterisk_prack",
     "asterisk_ack",
     "asterisk_reinvite_hold",
+    "asterisk_update_second_line",
     "asterisk_reinvite_resume",
+    "asterisk_info_digit",
     "asterisk_options",
     "asterisk_cancel",
     "asterisk_bye",
@@ -55,6 +58,7 @@ struct Machine {
     flow: Flow,
     now: Now,
     tag: String,
+    rseq: String,
     told: u64,
     sent: u64,
 }
@@ -70,13 +74,15 @@ impl Machine {
         )];
         let answer_after_ms = if seed.is_multiple_of(2) { 0 } else { 100 };
         let policy = Box::new(move |_: &str| Policy { record: true, transcribe: true, answer_after_ms });
-        let settings = Settings { max_calls: MAX_CALLS as u32, ..Settings::default() };
+        let early_sdp = seed.is_multiple_of(5);
+        let settings = Settings { max_calls: MAX_CALLS as u32, early_sdp, ..Settings::default() };
         let now = Now { mono: Mono(0), wall: Wall(1_795_424_000_000_000) };
         Machine {
             uas: Uas::new(settings, &peers, policy, [seed as u8; 32]),
             flow,
             now,
             tag: String::new(),
+            rseq: String::new(),
             told: 0,
             sent: 0,
         }
@@ -103,6 +109,9 @@ impl Machine {
     }
 
     fn remember(&mut self, message: &Message) {
+        if let Some(rseq) = message.text("RSeq") {
+            self.rseq = rseq.into_owned();
+        }
         if let (Start::Response { code: 180..=299, .. }, Some(to)) = (&message.start, message.text("To"))
             && let Some(tag) = NameAddr::parse(&to).and_then(|to| to.tag().map(str::to_string))
         {
@@ -133,9 +142,10 @@ impl Machine {
 }
 
 /// A message of the call script, its numbers made those of call `n`.
-fn scripted(script: &[Vec<u8>], at: usize, n: u64, tag: &str) -> Vec<u8> {
+fn scripted(script: &[Vec<u8>], at: usize, n: u64, machine: &Machine) -> Vec<u8> {
     let text = String::from_utf8_lossy(&script[at % script.len()]).into_owned();
-    text.replace("{tag}", tag)
+    text.replace("{tag}", &machine.tag)
+        .replace("{rseq}", &machine.rseq)
         .replace("4a6f1a8e", &format!("{n:08x}"))
         .replace("branch=z9hG4bKPj", &format!("branch=z9hG4bK{n}-"))
         .into_bytes()
@@ -157,7 +167,7 @@ fn mutated_messages_never_panic_and_leave_no_wreckage() {
         // half of the cases are a call, of which one message in three is mutated
         let bytes = if case % 2 == 0 {
             let step = (case / 2) as usize;
-            let plain = scripted(&script, step, case / 2 / SCRIPT.len() as u64, &machine.tag);
+            let plain = scripted(&script, step, case / 2 / SCRIPT.len() as u64, &machine);
             if dice.below(3) == 0 { mutate(case, &plain) } else { plain }
         } else {
             mutate(case, &corpus[(case / 2) as usize % corpus.len()])
@@ -235,7 +245,7 @@ fn mutated_descriptions_never_panic_and_are_answered_line_by_line() {
         let n = case / 4;
         let head = if case % 4 == 0 { &head } else { &again };
         let head = head
-            .replace("4712", &format!("{}", 4_712 + case % 4))
+            .replace("4713", &format!("{}", 4_711 + case % 4))
             .replace("{tag}", &machine.tag)
             .replace("4a6f1a8e", &format!("{n:08x}"))
             .replace("branch=z9hG4bKPj", &format!("branch=z9hG4bK{case}-"));
@@ -243,10 +253,10 @@ fn mutated_descriptions_never_panic_and_are_answered_line_by_line() {
         let mut bytes = format!("{kept}\r\n\r\n").into_bytes();
         bytes.extend(&body);
         machine.step(&bytes, &mut dice);
-        let ack = String::from_utf8(scripted(&ack, 0, n, &machine.tag)).unwrap();
+        let ack = String::from_utf8(scripted(&ack, 0, n, &machine)).unwrap();
         machine.step(ack.replace("4711", &format!("{}", 4_711 + case % 4)).as_bytes(), &mut dice);
         if case % 4 == 3 {
-            machine.step(&scripted(&[sip("asterisk_bye")], 0, n, &machine.tag), &mut dice);
+            machine.step(&scripted(&[sip("asterisk_bye")], 0, n, &machine), &mut dice);
         }
     }
     let (told, _) = machine.finish(&mut dice);
