@@ -245,3 +245,45 @@ fn a_full_range_says_so_and_a_closed_stream_gives_its_ports_back() {
     });
     assert_eq!(port.map(|port| port % 2).unwrap_or(9), 0);
 }
+
+/// The pause begins 2 s into the sound and is told when 6 s are on disk; it ends at 8 s.
+#[test]
+fn a_paused_span_is_silence_on_disk_also_where_it_was_written_already_and_sound_at_the_listener() {
+    let data = tempfile::tempdir().unwrap();
+    let (sender, heard) = sync_channel(4_096);
+    let media = spawn(&Settings { segment_ms: 1_000, ..settings(23_200) }, data.path(), sender).unwrap();
+    let (stream, to_stream) = open(&media, 6, Codec::Pcmu, true);
+    let sound = sound(6, 160 * 500);
+    let send = |packets: std::ops::Range<usize>, more: u64| {
+        for n in packets {
+            let ulaw: Vec<u8> = sound[n * 160..(n + 1) * 160].iter().map(|s| encode_ulaw(*s)).collect();
+            to_stream.send(&packet(0, n as u16, n as u32 * 160, 7, &ulaw)).unwrap();
+            if n % 50 == 49 {
+                settle(&media, n as u64 + 1 + more);
+            }
+        }
+    };
+    send(0..300, 0);
+    let Ok(Heard::Event(first)) = heard.recv_timeout(PATIENCE) else { panic!("the first packet is an event") };
+    let StreamEventKind::First { origin, .. } = first.kind else { panic!("{first:?}") };
+    media.mute(stream, origin.wall + Duration::from_secs(2));
+    media.mute(stream, origin.wall + Duration::from_secs(3));
+    send(300..400, 0);
+    media.unmute(stream, origin.wall + Duration::from_secs(8));
+    // what is read after this is read after the command
+    to_stream.send(b"no packet").unwrap();
+    settle(&media, 401);
+    send(400..500, 1);
+    media.close(stream);
+    let [listened] = listen(&heard, [stream]);
+    let mut want: Vec<i16> = sound.iter().map(|s| decode_ulaw(encode_ulaw(*s))).collect();
+    assert!(listened.pcm == want, "the listener hears on: what may be recognised is the session's business");
+    want[16_000..64_000].fill(0);
+    let audio = data.path().join("audio");
+    let disk = read_range(&audio, stream, 0, 80_000).unwrap();
+    let wrong = disk.iter().zip(&want).position(|(one, other)| one != other);
+    assert_eq!(wrong, None, "the first sample that is not as it should be");
+    assert_eq!(scan(&audio, stream).unwrap().unwrap().damaged, 0);
+    let left = std::fs::read_dir(folder(&audio, stream)).unwrap().flatten();
+    assert!(left.into_iter().all(|entry| entry.path().extension().is_some_and(|e| e == "seg")), "nothing is left over");
+}

@@ -366,6 +366,10 @@ impl Worker {
                 }
             }
             let now = now();
+            // first, so that a pause holds for what is read with it
+            if !self.take_commands(now) && self.streams.is_empty() {
+                return;
+            }
             for event in &events {
                 if let Some((stream, is_rtp)) = self.tokens.get(&event.token().0).copied() {
                     self.receive(now, stream, is_rtp, &mut buffers);
@@ -373,9 +377,6 @@ impl Worker {
             }
             for stream in std::mem::take(&mut self.unread) {
                 self.receive(now, stream, true, &mut buffers);
-            }
-            if !self.take_commands(now) && self.streams.is_empty() {
-                return;
             }
             self.handle_timeouts(now);
             self.out.flush();
