@@ -1,0 +1,213 @@
+//! The side that calls, in a process of its own: calls that speak for a while, and set-ups at a rate.
+
+use std::collections::HashMap;
+use std::io::{BufRead, Write};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+/// T1 of RFC 3261.
+const T1: Duration = Duration::from_millis(500);
+/// A set-up that took longer failed.
+const LIMIT: Duration = Duration::from_secs(8);
+
+/// Runs what one line of arguments says: `hold TARGET LINE CALLS STREAMS` or `rate TARGET LINE PER_S SECONDS`.
+pub(crate) fn run(what: &str) {
+    let words: Vec<&str> = what.split(' ').collect();
+    let number = |at: usize| words[at].parse::<u64>().unwrap();
+    let target: SocketAddr = words[1].parse().unwrap();
+    match words[0] {
+        "hold" => hold(target, words[2], number(3), number(4) as usize),
+        _ => rate(target, words[2], number(3), number(4)),
+    }
+}
+
+struct Caller {
+    socket: UdpSocket,
+    local: SocketAddr,
+    line: String,
+}
+
+impl Caller {
+    fn new(target: SocketAddr, line: &str) -> Caller {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.connect(target).unwrap();
+        socket2::SockRef::from(&socket).set_recv_buffer_size(4 << 20).unwrap();
+        Caller { local: socket.local_addr().unwrap(), socket, line: line.into() }
+    }
+
+    fn sends(&self, method: &str, id: &str, cseq: u32, to: &str, body: &str) {
+        let (local, line) = (self.local, &self.line);
+        let to = if to.is_empty() { format!("<sip:{line}@bridge>") } else { to.into() };
+        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        let text = format!(
+            "{method} sip:{line}@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{method}{id};rport\r\nMax-Forwards: 70\r\n\
+             From: <sip:0450000000@127.0.0.1>;tag={id}\r\nTo: {to}\r\nCall-ID: {id}\r\nCSeq: {cseq} {method}\r\n\
+             Contact: <sip:0450000000@{local}>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let _ = self.socket.send(text.as_bytes());
+    }
+
+    /// The next message that comes until `until`.
+    fn hears(&self, until: Instant) -> Option<String> {
+        let wait = until.saturating_duration_since(Instant::now()).max(Duration::from_micros(1));
+        self.socket.set_read_timeout(Some(wait)).unwrap();
+        let mut space = [0; 8_192];
+        let length = self.socket.recv(&mut space).ok()?;
+        Some(String::from_utf8_lossy(&space[..length]).into_owned())
+    }
+}
+
+fn field<'a>(text: &'a str, name: &str) -> &'a str {
+    text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim()
+}
+
+fn code(text: &str) -> u32 {
+    text.strip_prefix("SIP/2.0 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok()).unwrap_or(0)
+}
+
+fn sdp(streams: usize, direction: &str) -> String {
+    let audio = format!("m=audio 40000 RTP/AVP 0\r\na={direction}\r\n").repeat(streams);
+    format!("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n{audio}")
+}
+
+/// Sets up `calls` calls of `streams` streams each, says `ready`, speaks into every stream until a line comes, says how many packets
+/// it sent, and hangs up.
+fn hold(target: SocketAddr, line: &str, calls: u64, streams: usize) {
+    let caller = Caller::new(target, line);
+    let direction = if streams == 1 { "sendrecv" } else { "sendonly" };
+    let (mut ports, mut tags) = (Vec::new(), Vec::new());
+    for n in 0..calls {
+        let id = format!("hold{n}-{}", std::process::id());
+        caller.sends("INVITE", &id, 1, "", &sdp(streams, direction));
+        let until = Instant::now() + Duration::from_secs(10);
+        let answer = loop {
+            let text = caller.hears(until).expect("an answer within 10 s");
+            if code(&text) >= 200 && field(&text, "Call-ID:") == id && field(&text, "CSeq:").ends_with("INVITE") {
+                break text;
+            }
+        };
+        assert_eq!(code(&answer), 200, "{answer}");
+        let to = field(&answer, "To:").to_string();
+        caller.sends("ACK", &id, 1, &to, "");
+        let audio =
+            answer.lines().filter_map(|line| line.strip_prefix("m=audio ")?.split(' ').next()?.parse::<u16>().ok());
+        ports.extend(audio);
+        tags.push((id, to));
+    }
+    println!("ready");
+    let (stop, stopped) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let _ = std::io::stdin().lock().read_line(&mut line);
+        let _ = stop.send(());
+    });
+    println!("{}", speak(&ports, &stopped));
+    // what is under way arrives before the calls end
+    std::thread::sleep(Duration::from_millis(500));
+    for (id, to) in &tags {
+        caller.sends("BYE", id, 2, to, "");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    std::thread::sleep(Duration::from_secs(1));
+}
+
+fn speak(ports: &[u16], stopped: &std::sync::mpsc::Receiver<()>) -> u64 {
+    let connected = |port: &u16| {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.connect((Ipv4Addr::LOCALHOST, *port)).unwrap();
+        socket
+    };
+    let sockets: Vec<UdpSocket> = ports.iter().map(connected).collect();
+    let (began, mut sent) = (Instant::now(), 0);
+    for n in 0..u32::MAX {
+        for (index, socket) in sockets.iter().enumerate() {
+            let mut packet = vec![0x80, 0];
+            packet.extend((n as u16).to_be_bytes());
+            packet.extend((n * 160).to_be_bytes());
+            packet.extend((index as u32 + 1).to_be_bytes());
+            packet.extend([0x55; 160]);
+            sent += u64::from(socket.send(&packet).is_ok());
+        }
+        if stopped.try_recv().is_ok() {
+            break;
+        }
+        let next = began + Duration::from_millis(20) * (n + 1);
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+    sent
+}
+
+/// A set-up that goes on: INVITE until 200, then BYE until 200.
+struct SetUp {
+    id: String,
+    began: Instant,
+    again: Instant,
+    interval: Duration,
+    /// The peer's To, once the call is answered.
+    to: Option<String>,
+}
+
+/// Calls at a rate, each hung up as soon as it is answered; prints `set up, failed, retransmitted, median and worst in µs`.
+fn rate(target: SocketAddr, line: &str, per_s: u64, seconds: u64) {
+    let caller = Caller::new(target, line);
+    let body = sdp(1, "sendrecv");
+    let (mut open, mut index) = (HashMap::<String, SetUp>::new(), 0);
+    let (mut done, mut failed, mut repeated, mut taken) = (0u64, 0u64, 0u64, Vec::new());
+    let began = Instant::now();
+    let end = began + Duration::from_secs(seconds);
+    while Instant::now() < end || !open.is_empty() {
+        let now = Instant::now();
+        let due = if now < end { ((now - began).as_secs_f64() * per_s as f64) as u64 } else { index };
+        while index < due {
+            let id = format!("rate{per_s}-{index}-{}", std::process::id());
+            caller.sends("INVITE", &id, 1, "", &body);
+            open.insert(id.clone(), SetUp { id, began: now, again: now + T1, interval: T1, to: None });
+            index += 1;
+        }
+        while let Some(text) = caller.hears(Instant::now() + Duration::from_millis(1)) {
+            let Some(call) = open.get_mut(field(&text, "Call-ID:")) else { continue };
+            match (code(&text), field(&text, "CSeq:")) {
+                (200, "1 INVITE") => {
+                    let to = field(&text, "To:").to_string();
+                    caller.sends("ACK", &call.id, 1, &to, "");
+                    if call.to.is_none() {
+                        taken.push(call.began.elapsed().as_micros() as u64);
+                        caller.sends("BYE", &call.id, 2, &to, "");
+                        (call.to, call.again, call.interval) = (Some(to), Instant::now() + T1, T1);
+                    }
+                }
+                (200, _) => {
+                    done += 1;
+                    open.remove(field(&text, "Call-ID:"));
+                }
+                // a provisional answer ends the retransmissions of INVITE
+                (100..200, _) => call.again = call.began + LIMIT,
+                (_, _) => {
+                    failed += 1;
+                    open.remove(field(&text, "Call-ID:"));
+                }
+            }
+            if Instant::now() >= now + Duration::from_millis(5) {
+                break;
+            }
+        }
+        let now = Instant::now();
+        for call in open.values_mut().filter(|call| call.again <= now) {
+            repeated += 1;
+            call.interval *= 2;
+            call.again = now + call.interval;
+            match &call.to {
+                Some(to) => caller.sends("BYE", &call.id, 2, to, ""),
+                None => caller.sends("INVITE", &call.id, 1, "", &body),
+            }
+        }
+        let before = open.len();
+        open.retain(|_, call| call.began.elapsed() < LIMIT);
+        failed += (before - open.len()) as u64;
+    }
+    taken.sort_unstable();
+    let at = |share: f64| taken.get((taken.len() as f64 * share) as usize).copied().unwrap_or(0);
+    println!("{done} {failed} {repeated} {} {}", at(0.5), at(0.99));
+    let _ = std::io::stdout().flush();
+}
