@@ -6,7 +6,9 @@ use uuid::Uuid;
 use crate::call::number::NumberKind;
 use crate::call::pause::{Cause, Scope};
 use crate::call::{ContactId, LegId, Tier};
-use crate::pbx::{DivertReason, EndCause, ExternalKey, Speaker, StreamId, Tag, Verstat, Withheld};
+use crate::pbx::{
+    DivertReason, EndCause, ExternalKey, Relation, Speaker, StreamId, Tag, TransferKind, Verstat, Withheld,
+};
 use crate::time::Wall;
 
 /// Namespace of all deterministic ids (UUIDv5).
@@ -65,6 +67,15 @@ pub enum Data {
     /// The hold ended.
     #[serde(rename = "kakehashi.call.resumed.v1")]
     CallResumed(LegState),
+    /// The caller waits in a parking place.
+    #[serde(rename = "kakehashi.call.parked.v1")]
+    CallParked(CallParked),
+    /// The caller was passed on.
+    #[serde(rename = "kakehashi.call.transferred.v1")]
+    CallTransferred(CallTransferred),
+    /// Another contact belongs to this one.
+    #[serde(rename = "kakehashi.contact.linked.v1")]
+    ContactLinked(ContactLinked),
     /// The caller gave up before anybody answered.
     #[serde(rename = "kakehashi.call.abandoned.v1")]
     CallAbandoned(CallAbandoned),
@@ -191,6 +202,59 @@ pub struct LegState {
     pub keys: Vec<ExternalKey>,
 }
 
+/// Payload of `call.parked`. Whoever fetches the caller is a new leg of the same contact.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallParked {
+    /// Who calls.
+    pub caller: Caller,
+    /// The dialled line.
+    pub called: String,
+    /// The number under which the caller can be fetched; absent when the exchange does not say.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub slot: Option<String>,
+    /// The leg of whoever parked the caller, when that is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub from_leg: Option<LegId>,
+    /// Who that is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub from_agent: Option<Agent>,
+}
+
+/// Payload of `call.transferred`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallTransferred {
+    /// With or without a consultation.
+    pub kind: TransferKind,
+    /// The leg of whoever passed the caller on.
+    pub from_leg: LegId,
+    /// Who that is.
+    pub from_agent: Agent,
+    /// The first leg at the new place; absent when the call ended before there was one, or it went to a queue.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub to_leg: Option<LegId>,
+    /// Who is there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub to_agent: Option<Agent>,
+    /// The number that was dialled for it, when the exchange says.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub target: Option<String>,
+    /// Who calls.
+    pub caller: Caller,
+    /// The dialled line.
+    pub called: String,
+}
+
+/// Payload of `contact.linked`; the other contact tells the same about this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContactLinked {
+    /// The other contact.
+    pub contact: ContactId,
+    /// What it is to this one.
+    pub relation: Relation,
+    /// How they were joined.
+    pub kind: TransferKind,
+}
+
 /// Payload of `call.abandoned`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CallAbandoned {
@@ -225,6 +289,10 @@ pub enum EndReason {
     AnsweredElsewhere,
     /// Passed on to another leg.
     Transferred,
+    /// The telephone sent the call elsewhere before answering.
+    Forwarded,
+    /// The agent parked the caller.
+    Parked,
     /// The exchange or the network failed.
     Failed,
     /// The exchange lost sight of it (connection to the exchange was cut).
@@ -245,6 +313,9 @@ impl EndReason {
             EndCause::Rejected => EndReason::Rejected,
             EndCause::Cancelled => EndReason::Abandoned,
             EndCause::AnsweredElsewhere => EndReason::AnsweredElsewhere,
+            EndCause::Transferred => EndReason::Transferred,
+            EndCause::Forwarded => EndReason::Forwarded,
+            EndCause::Parked => EndReason::Parked,
             EndCause::Failed => EndReason::Failed,
             EndCause::LostSight => EndReason::LostSight,
         }
@@ -540,6 +611,20 @@ pub struct ScreenPop {
     pub lookup: LookUp,
     /// Who it may be.
     pub matches: Vec<Match>,
+    /// Who passed the caller on to this agent, if somebody did.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub transfer: Option<PopTransfer>,
+}
+
+/// Who passed a caller on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PopTransfer {
+    /// With or without a consultation.
+    pub kind: TransferKind,
+    /// The leg before.
+    pub leg: LegId,
+    /// Whose it is.
+    pub agent: Agent,
 }
 
 /// Payload of `screenpop.withdrawn`.
@@ -664,6 +749,9 @@ impl Data {
             Data::CallAnswered(_) => "kakehashi.call.answered.v1",
             Data::CallHeld(_) => "kakehashi.call.held.v1",
             Data::CallResumed(_) => "kakehashi.call.resumed.v1",
+            Data::CallParked(_) => "kakehashi.call.parked.v1",
+            Data::CallTransferred(_) => "kakehashi.call.transferred.v1",
+            Data::ContactLinked(_) => "kakehashi.contact.linked.v1",
             Data::CallAbandoned(_) => "kakehashi.call.abandoned.v1",
             Data::CallEnded(_) => "kakehashi.call.ended.v1",
             Data::TranscriptFinal(_) => "kakehashi.transcript.final.v1",

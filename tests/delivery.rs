@@ -92,6 +92,7 @@ fn pop(revision: u32) -> Event {
         queue: None,
         lookup: LookUp::Skipped,
         matches: Vec::new(),
+        transfer: None,
     };
     Event {
         id: Uuid::from_u128(1_000 + u128::from(revision)),

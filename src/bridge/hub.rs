@@ -209,6 +209,12 @@ impl Hub {
                 None => return,
             },
         };
+        if let Signal::Linked { other, relation, kind } = &observed.signal {
+            if let Some(other) = self.calls.get(other).copied() {
+                self.with(contact, |session| session.link(observed.at, other, *relation, *kind));
+            }
+            return;
+        }
         if let Signal::StreamAdded { stream, .. } = &observed.signal {
             self.streams.insert(*stream, contact);
         }

@@ -7,7 +7,9 @@ use super::directory::Directory;
 use super::line::Line;
 use super::{ContactId, LegId, Tier};
 use crate::events::{Agent, Caller, EndReason, LegRecord, NAMESPACE};
-use crate::pbx::{CallKey, EndCause, ExternalKey, Fidelity, Identity, LegKey, Signal};
+use crate::pbx::{CallKey, EndCause, ExternalKey, Fidelity, Identity, LegKey, Signal, TransferKind};
+
+use super::passing::{Parked, Passing};
 use crate::time::Wall;
 
 /// The most legs that one contact keeps; more are ignored and counted by the caller.
@@ -40,6 +42,15 @@ pub struct Contact {
     pub legs: Vec<Leg>,
     /// The end, once.
     pub ended: Option<End>,
+    /// The caller is being passed on.
+    #[serde(default)]
+    pub passing: Option<Passing>,
+    /// The caller is parked.
+    #[serde(default)]
+    pub parked: Option<Parked>,
+    /// Contacts that belong to this one.
+    #[serde(default)]
+    pub linked: Vec<ContactId>,
 }
 
 /// When and why something ended.
@@ -66,6 +77,9 @@ pub struct Leg {
     pub queue: Option<String>,
     /// The answered leg before it.
     pub previous: Option<LegId>,
+    /// How the caller was passed on to it by that leg, if she was.
+    #[serde(default)]
+    pub transfer: Option<TransferKind>,
     /// First sight.
     pub offered: Wall,
     /// Ringing began.
@@ -95,6 +109,15 @@ pub enum Fact {
     Resumed(usize),
     /// A leg ended.
     LegEnded(usize),
+    /// The caller was passed on by a leg, to another one if there is one already.
+    Transferred {
+        /// Whose owner passed her on.
+        from: usize,
+        /// The new leg.
+        to: Option<usize>,
+    },
+    /// The caller is parked.
+    Parked,
     /// The caller's identity became known or changed.
     CallerChanged,
     /// The caller gave up before anybody answered; [`Fact::Ended`] follows.
@@ -119,6 +142,9 @@ impl Contact {
             queue: None,
             legs: Vec::new(),
             ended: None,
+            passing: None,
+            parked: None,
+            linked: Vec::new(),
         }
     }
 
@@ -153,6 +179,8 @@ impl Contact {
                 }
                 None => Vec::new(),
             },
+            Signal::Transferred { leg, kind, to } => self.passed_on(leg, *kind, to.as_deref()),
+            Signal::Parked { leg, slot } => self.parked(leg.as_ref(), slot.as_deref()),
             Signal::CallEnded(cause) => self.end(End { at, reason: self.call_reason(*cause) }),
             Signal::LegJoined(_)
             | Signal::LegLeft(_)
@@ -161,6 +189,7 @@ impl Contact {
             | Signal::StreamAdded { .. }
             | Signal::StreamRemoved(_)
             | Signal::StreamFailed { .. }
+            | Signal::Linked { .. }
             | Signal::Digit { .. } => Vec::new(),
         }
     }
@@ -175,6 +204,7 @@ impl Contact {
         for index in 0..self.legs.len() {
             facts.extend(self.end_leg(index, end));
         }
+        facts.extend(self.passed_on_to_nobody());
         self.ended = Some(end);
         if !answered && matches!(end.reason, EndReason::Abandoned) {
             facts.push(Fact::Abandoned);
@@ -197,7 +227,9 @@ impl Contact {
 
     fn leg_reason(&self, index: usize, cause: EndCause) -> EndReason {
         let answered = self.legs.get(index).is_some_and(|leg| leg.answered.is_some());
-        let another = self.legs.iter().enumerate().any(|(n, leg)| n != index && leg.answered.is_some());
+        let offered = self.legs.get(index).map(|leg| leg.offered);
+        let meanwhile = |leg: &Leg| leg.answered.is_some() && leg.ended.is_none_or(|end| Some(end.at) > offered);
+        let another = self.legs.iter().enumerate().any(|(n, leg)| n != index && meanwhile(leg));
         match (cause, answered) {
             (EndCause::Normal, true) if self.fidelity == Fidelity::OwnLeg => EndReason::CallerHangup,
             (EndCause::Normal, true) => EndReason::AgentHangup,
@@ -218,12 +250,30 @@ impl Contact {
             EndCause::LostSight => EndReason::LostSight,
             EndCause::Failed => EndReason::Failed,
             _ if answered && open => EndReason::CallerHangup,
+            _ if answered && self.waits() => match cause {
+                EndCause::Busy | EndCause::Rejected | EndCause::NoAnswer => EndReason::of_cause(cause),
+                _ => EndReason::CallerHangup,
+            },
+            EndCause::Transferred => EndReason::Transferred,
             _ if answered => last.map_or(EndReason::CallerHangup, |end| end.reason),
             EndCause::Busy => EndReason::Busy,
             EndCause::Rejected => EndReason::Rejected,
             EndCause::NoAnswer => EndReason::NoAnswer,
-            EndCause::Normal | EndCause::Cancelled | EndCause::AnsweredElsewhere => EndReason::Abandoned,
+            EndCause::Normal
+            | EndCause::Cancelled
+            | EndCause::AnsweredElsewhere
+            | EndCause::Forwarded
+            | EndCause::Parked => EndReason::Abandoned,
         }
+    }
+
+    /// Notes a contact that belongs to this one; false when it is known.
+    pub fn link(&mut self, other: ContactId) -> bool {
+        let new = other != self.id && !self.linked.contains(&other) && self.linked.len() < MAX_KEYS;
+        if new {
+            self.linked.push(other);
+        }
+        new
     }
 
     fn add_keys(&mut self, keys: &[ExternalKey]) {
@@ -247,7 +297,9 @@ impl Contact {
             return Vec::new();
         }
         self.queue = Some(queue.into());
-        vec![Fact::Queued]
+        let mut facts = vec![Fact::Queued];
+        facts.extend(self.passed_on_to_nobody());
+        facts
     }
 
     fn offered(
@@ -263,6 +315,7 @@ impl Contact {
             return Vec::new();
         }
         let (agent, tier) = directory.agent(address);
+        let answered = self.legs.iter().any(|leg| leg.answered.is_some());
         let own_line = self.fidelity == Fidelity::OwnLeg && !directory.knows(address);
         let name = format!("leg\0{}\0{}", self.id, key.0);
         self.legs.push(Leg {
@@ -270,15 +323,19 @@ impl Contact {
             key: key.clone(),
             agent,
             tier: if own_line { line.tier } else { tier },
-            queue: queue.map(str::to_string).or_else(|| self.queue.clone()),
-            previous: self.legs.iter().filter(|leg| leg.answered.is_some()).map(|leg| leg.id).next_back(),
+            queue: queue.map(str::to_string).or_else(|| self.queue.clone().filter(|_| !answered)),
+            previous: self.previous_leg(),
+            transfer: self.under_way().map(|passing| passing.kind),
             offered: at,
             ringing: None,
             answered: None,
             held: false,
             ended: None,
         });
-        vec![Fact::Offered(self.legs.len() - 1)]
+        let index = self.legs.len() - 1;
+        let mut facts = vec![Fact::Offered(index)];
+        facts.extend(self.passed_on_to(index));
+        facts
     }
 
     fn rings(&mut self, at: Wall, key: &LegKey) -> Vec<Fact> {
@@ -300,7 +357,10 @@ impl Contact {
             }
             first
         })
-        .map_or_else(Vec::new, |index| vec![Fact::Answered(index)])
+        .map_or_else(Vec::new, |index| {
+            self.arrived();
+            vec![Fact::Answered(index)]
+        })
     }
 
     fn held(&mut self, key: &LegKey, held: bool) -> Vec<Fact> {

@@ -8,6 +8,7 @@ pub mod contact;
 pub mod directory;
 pub mod line;
 pub mod number;
+pub mod passing;
 pub mod pause;
 
 /// One citizen's contact, from first sight to hang-up; the id is published and never changes.

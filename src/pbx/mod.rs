@@ -102,10 +102,36 @@ pub enum EndCause {
     Cancelled,
     /// Another member of the group answered (Q.850 26).
     AnsweredElsewhere,
+    /// The person at this end passed the caller on to somebody else.
+    Transferred,
+    /// The telephone sent the call elsewhere before answering (SIP 302).
+    Forwarded,
+    /// The person at this end parked the caller.
+    Parked,
     /// The exchange or the network failed.
     Failed,
     /// The source lost sight of the call and it was gone afterwards.
     LostSight,
+}
+
+/// How a caller is passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TransferKind {
+    /// Without asking the new person first (RFC 5589 §5, "basic").
+    Blind,
+    /// After a consultation (RFC 5589 §7, REFER with Replaces).
+    Attended,
+}
+
+/// What another contact is to this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Relation {
+    /// The other contact is the consultation that was held about this one.
+    Consultation,
+    /// The other contact is the one that this consultation was about.
+    Origin,
 }
 
 /// One fact about one call. Facts repeat and arrive out of order; the call model settles that.
@@ -184,6 +210,31 @@ pub enum Signal {
         speaker: Speaker,
         /// `0`–`9`, `*`, `#`, `A`–`D`.
         digit: char,
+    },
+    /// The person at this end passes the caller on; the end of the leg follows, and the new leg comes before or after.
+    Transferred {
+        /// Who passes the caller on.
+        leg: LegKey,
+        /// With or without asking first.
+        kind: TransferKind,
+        /// The number that was dialled for it, when the exchange says.
+        to: Option<String>,
+    },
+    /// The caller waits in a parking place until somebody fetches her.
+    Parked {
+        /// Who parked her, when that is known.
+        leg: Option<LegKey>,
+        /// The number under which she can be fetched, when the exchange says.
+        slot: Option<String>,
+    },
+    /// Another call of the same exchange belongs to this one.
+    Linked {
+        /// The other call.
+        other: CallKey,
+        /// What it is to this one.
+        relation: Relation,
+        /// How they were joined.
+        kind: TransferKind,
     },
     /// The caller is gone and with it the call.
     CallEnded(EndCause),

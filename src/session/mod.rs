@@ -17,11 +17,11 @@ use crate::call::pause::{Cause, Pauses, Scope};
 use crate::call::{ContactId, LegId};
 use crate::dictionary::Dictionary;
 use crate::events::{
-    CallAbandoned, CallEnded, CallQueued, Class, Data, EndReason, Event, LegState, LookUp, Match, NAMESPACE,
-    TranscriptDelayed,
+    CallAbandoned, CallEnded, CallParked, CallQueued, CallTransferred, Class, ContactLinked, Data, EndReason, Event,
+    LegState, LookUp, Match, NAMESPACE, TranscriptDelayed,
 };
 use crate::media::{StreamEvent, StreamEventKind};
-use crate::pbx::{CallKey, Identity, LegKey, Signal, Speaker, StreamId};
+use crate::pbx::{CallKey, Identity, LegKey, Relation, Signal, Speaker, StreamId, TransferKind};
 use crate::speech::{Failure, Hypothesis, JobKind, SpeechEvent, SpeechEventKind, Utterance};
 use crate::time::{Mono, Now, Wall};
 use crate::transcript::document::Document;
@@ -341,6 +341,13 @@ impl Session {
         }
     }
 
+    /// Another contact belongs to this one; told once.
+    pub fn link(&mut self, now: Now, contact: ContactId, relation: Relation, kind: TransferKind) {
+        if self.contact.link(contact) {
+            self.record(now.wall, None, Data::ContactLinked(ContactLinked { contact, relation, kind }));
+        }
+    }
+
     /// Called at or after [`Session::due`].
     pub fn handle_timeout(&mut self, now: Now) {
         if let Some(since) = self.oldest_pending().filter(|since| !self.delayed && *since + DELAYED_AFTER <= now.mono) {
@@ -413,6 +420,8 @@ impl Session {
             Fact::Held(index) => self.tell_leg(now, index, Data::CallHeld),
             Fact::Resumed(index) => self.tell_leg(now, index, Data::CallResumed),
             Fact::LegEnded(index) => self.tell_leg_ended(now, index),
+            Fact::Transferred { from, to } => self.tell_transferred(now, from, to),
+            Fact::Parked => self.tell_parked(now),
             Fact::Abandoned => {
                 let waited = now.wall.since(self.contact.started);
                 let abandoned = CallAbandoned {
@@ -449,9 +458,43 @@ impl Session {
         self.record(now.wall, Some(id), kind(state));
     }
 
+    fn tell_transferred(&mut self, now: Now, from: usize, to: Option<usize>) {
+        let (Some(from), Some(passing)) = (self.contact.legs.get(from), &self.contact.passing) else { return };
+        let to = to.and_then(|index| self.contact.legs.get(index));
+        let data = CallTransferred {
+            kind: passing.kind,
+            from_leg: from.id,
+            from_agent: from.agent.clone(),
+            to_leg: to.map(|leg| leg.id),
+            to_agent: to.map(|leg| leg.agent.clone()),
+            target: passing.to.clone(),
+            caller: self.contact.caller_shown(),
+            called: self.contact.called.clone(),
+        };
+        let (leg, to) = (from.id, to.map(|leg| leg.id));
+        self.record(now.wall, Some(leg), Data::CallTransferred(data));
+        let revised = to.and_then(|leg| self.pops.revise_one(&self.contact, leg, &self.line, &self.found));
+        if let Some(data) = revised {
+            self.realtime(now.wall, data);
+        }
+    }
+
+    fn tell_parked(&mut self, now: Now) {
+        let Some(parked) = &self.contact.parked else { return };
+        let from = self.contact.legs.iter().find(|leg| Some(leg.id) == parked.from);
+        let data = CallParked {
+            caller: self.contact.caller_shown(),
+            called: self.contact.called.clone(),
+            slot: parked.slot.clone(),
+            from_leg: parked.from,
+            from_agent: from.map(|leg| leg.agent.clone()),
+        };
+        self.record(now.wall, None, Data::CallParked(data));
+    }
+
     fn tell_leg_ended(&mut self, now: Now, index: usize) {
         let Some(leg) = self.contact.legs.get(index) else { return };
-        let withdrawn = self.pops.end(&self.contact, leg);
+        let withdrawn = self.pops.end(&self.contact, leg, &self.line, &self.found);
         let (id, ended) = (leg.id, leg.ended);
         let record = CallEnded {
             reason: ended.map_or(EndReason::Failed, |end| end.reason),

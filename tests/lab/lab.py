@@ -38,7 +38,7 @@ ARI_URL = "http://127.0.0.1:18088/ari"
 ARI_USER, ARI_PASSWORD = "kakehashi", "lab-password"
 ASTERISK_SIP = ("127.0.0.1", 15060)
 BRIDGE_SIP = ("127.0.0.1", 15080)
-AGENT_PORTS = {"2001": 15201, "2002": 15202, "2003": 15203}
+AGENT_PORTS = {"2001": 15201, "2002": 15202, "2003": 15203, "2101": 15211, "3001": 15301, "3002": 15302, "outside": 15401}
 ETC, STATE = "/etc/kakehashi-lab", "/var/lib/kakehashi-lab"
 
 
@@ -138,7 +138,7 @@ class Asterisk:
             shutil.copy(source, place(etc) / name)
         # indications, codecs and the like as the package has them
         for source in (ROOT / "etc/asterisk").glob("*.conf"):
-            if source.name in ("indications.conf", "codecs.conf", "acl.conf", "stasis.conf", "features.conf"):
+            if source.name in ("indications.conf", "codecs.conf", "acl.conf", "stasis.conf"):
                 shutil.copy(source, place(etc) / source.name)
         for folder in ("lib", "spool", "run", "log"):
             (place(state) / folder).mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,8 @@ import sys
 import time
 
 import lab
+import scenarios
+from phone import PhoneError
 
 OUT = lab.REPO / "tests" / "data" / "ari"
 
@@ -77,6 +79,16 @@ CALLS = [queue_answered, queue_agent_hangs_up, queue_answered_elsewhere, queue_l
          direct_no_answer, direct_withheld, direct_privacy, bridge_line]
 
 
+def scenario(function):
+    """A scenario with short talk."""
+    call = lambda: function(1)
+    call.__name__ = function.__name__
+    return call
+
+
+CALLS += [scenario(function) for function in scenarios.SCENARIOS]
+
+
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     for call in CALLS:
@@ -88,7 +100,7 @@ def main():
             try:
                 call()
                 print(call.__name__, "ok", flush=True)
-            except lab.LabError as error:
+            except (lab.LabError, PhoneError) as error:
                 print(call.__name__, error, flush=True)
             time.sleep(0.7)
             lab.end(recorder)

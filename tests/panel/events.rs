@@ -107,6 +107,7 @@ impl Call {
             queue: Some("sogo".into()),
             lookup,
             matches,
+            transfer: None,
         };
         self.event(ms, Some(self.leg(n)), Data::ScreenPop(data))
     }

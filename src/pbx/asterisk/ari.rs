@@ -15,6 +15,7 @@ use crate::time::{Mono, Now};
 
 use super::event::{self, Channel, Event};
 use super::observe::Call;
+use super::passing::Slot;
 use super::request::{Answer, Method, Request, RequestId};
 use super::resync::Resync;
 use super::settings::Settings;
@@ -24,7 +25,7 @@ use super::world::{ByKey, World};
 /// Requests that may wait for their answer; more are dropped and answered as failed.
 const REQUESTS_MAX: usize = 20_000;
 /// Events that are used; Asterisk is asked to send no others.
-const EVENTS: [&str; 17] = [
+const EVENTS: [&str; 20] = [
     "ChannelCreated",
     "ChannelStateChange",
     "ChannelDialplan",
@@ -42,6 +43,9 @@ const EVENTS: [&str; 17] = [
     "StasisStart",
     "StasisEnd",
     "ApplicationReplaced",
+    "BridgeBlindTransfer",
+    "BridgeAttendedTransfer",
+    "DeviceStateChanged",
 ];
 
 /// What may be done with the sound of calls to one dialled line.
@@ -102,6 +106,7 @@ pub struct Ari {
     pub(super) world: World,
     pub(super) calls: ByKey<Call>,
     pub(super) taps: BTreeMap<StreamId, Tap>,
+    pub(super) slot: Option<Slot>,
     pub(super) epoch: u32,
     pub(super) connected: bool,
     pub(super) resync: Option<Resync>,
@@ -121,6 +126,7 @@ impl Ari {
             world: World::default(),
             calls: BTreeMap::new(),
             taps: BTreeMap::new(),
+            slot: None,
             epoch: 0,
             connected: false,
             resync: None,
@@ -165,14 +171,14 @@ impl Ari {
             Event::Entered(bridge, channel) => {
                 self.channel(&channel, now);
                 for id in bridge.channels.iter().filter(|id| **id != channel.id) {
-                    self.world.enter(&bridge.id, id);
+                    self.world.enter(&bridge, id);
                 }
-                self.world.enter(&bridge.id, &channel.id);
+                self.world.enter(&bridge, &channel.id);
                 self.joins(&channel.id, now);
             }
-            Event::Left(_, channel) => {
+            Event::Left(bridge, channel) => {
                 let before = self.world.connected(&channel.id);
-                self.world.leave(&channel.id);
+                self.world.leave_bridge(&bridge.id, &channel.id);
                 self.channel(&channel, now);
                 self.rejoin(&before, now);
             }
@@ -180,6 +186,9 @@ impl Ari {
             Event::Hold(channel) => self.hold(&channel, true, now),
             Event::Unhold(channel) => self.hold(&channel, false, now),
             Event::Digit(channel, digit) => self.digit(&channel, digit, now),
+            Event::BlindTransfer(channel, exten) => self.blind_transfer(&channel, &exten, now),
+            Event::AttendedTransfer(transfer) => self.attended_transfer(&transfer, now),
+            Event::SlotTaken(number) => self.slot_taken(&number, now),
             Event::StasisStart(channel) => self.tap_arrived(&channel.id),
             Event::Replaced => self.out.push_back(Output::Replaced),
             Event::Other => {}

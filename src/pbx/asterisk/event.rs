@@ -81,6 +81,19 @@ pub struct Bridge {
     pub id: String,
     /// Ids of the channels in it.
     pub channels: Vec<String>,
+    /// It is a parking place.
+    pub parking: bool,
+}
+
+/// An attended transfer that was carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// The transferrer's channel with the caller.
+    pub first: Channel,
+    /// The transferrer's channel of the consultation.
+    pub second: Channel,
+    /// The consultation was answered, so that its other party is connected with the caller; else that telephone still rings.
+    pub bridged: bool,
 }
 
 /// One channel dials another.
@@ -94,6 +107,8 @@ pub struct Dial {
     pub status: String,
     /// What was dialled, for example `PJSIP/2001`.
     pub dialstring: String,
+    /// The peer sent the call elsewhere (SIP 302).
+    pub forwarded: bool,
 }
 
 /// One event, as far as it is used.
@@ -123,6 +138,12 @@ pub enum Event {
     Unhold(Channel),
     /// A digit was pressed.
     Digit(Channel, char),
+    /// A channel passes the other party on to an extension.
+    BlindTransfer(Channel, String),
+    /// A channel joined the parties of two calls.
+    AttendedTransfer(Box<Transfer>),
+    /// A parking place was taken: its number.
+    SlotTaken(String),
     /// A channel of ours entered the Stasis application.
     StasisStart(Channel),
     /// Another program took over the application's name.
@@ -155,6 +176,7 @@ impl Event {
                 peer: Channel::read(value.get("peer"), "peer.id")?,
                 status: string(&value, "dialstatus"),
                 dialstring: string(&value, "dialstring"),
+                forwarded: !string(&value, "forward").is_empty(),
             })),
             "ChannelEnteredBridge" => Event::Entered(bridge()?, channel()?),
             "ChannelLeftBridge" => Event::Left(bridge()?, channel()?),
@@ -165,6 +187,17 @@ impl Event {
                 Some(digit @ ('0'..='9' | '*' | '#' | 'A'..='D')) => Event::Digit(channel()?, digit),
                 _ => Event::Other,
             },
+            "BridgeBlindTransfer" if string(&value, "result") == "Success" => {
+                Event::BlindTransfer(channel()?, string(&value, "exten"))
+            }
+            "BridgeAttendedTransfer" if string(&value, "result") == "Success" => {
+                Event::AttendedTransfer(Box::new(Transfer {
+                    first: Channel::read(value.get("transferer_first_leg"), "transferer_first_leg.id")?,
+                    second: Channel::read(value.get("transferer_second_leg"), "transferer_second_leg.id")?,
+                    bridged: string(&value, "destination_type") != "application",
+                }))
+            }
+            "DeviceStateChanged" => slot(&value).map_or(Event::Other, Event::SlotTaken),
             "StasisStart" => Event::StasisStart(channel()?),
             "ApplicationReplaced" => Event::Replaced,
             _ => Event::Other,
@@ -227,7 +260,7 @@ impl Bridge {
         let usable = |member: &&str| !member.is_empty() && member.len() <= ID_MAX;
         let channels =
             members.iter().take(LIST_MAX).filter_map(Value::as_str).filter(usable).map(String::from).collect();
-        Ok(Bridge { id: id(value, field)?, channels })
+        Ok(Bridge { id: id(value, field)?, channels, parking: string(value, "bridge_class") == "parking" })
     }
 }
 
@@ -237,6 +270,15 @@ impl Bridge {
 /// What is not JSON.
 pub fn parse_variable(text: &str) -> Result<String, Error> {
     Ok(string(&json(text)?, "value"))
+}
+
+/// The device `park:701@parkedcalls` in use: parking place 701 was taken.
+fn slot(value: &Value) -> Option<String> {
+    let device = value.get("device_state")?;
+    let taken = string(device, "state") == "INUSE";
+    let name = string(device, "name");
+    let (slot, _) = name.strip_prefix("park:").or_else(|| name.strip_prefix("Park:"))?.split_once('@')?;
+    taken.then(|| slot.to_string())
 }
 
 fn json(text: &str) -> Result<Value, Error> {

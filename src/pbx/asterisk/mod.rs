@@ -2,7 +2,7 @@
 //!
 //! * [`event`] reads ARI's JSON with tolerance and limits.
 //! * [`request`] is an HTTP request as data.
-//! * [`ari`] is the state machine that `bridge::ari` drives; `world`, `observe`, `tap` and `resync` are its parts.
+//! * [`ari`] is the state machine that `bridge::ari` drives; `world`, `observe`, `passing`, `tap` and `resync` are its parts.
 
 pub mod ari;
 pub mod event;
@@ -11,6 +11,7 @@ pub mod settings;
 
 mod identity;
 mod observe;
+mod passing;
 mod resync;
 mod tap;
 mod world;

@@ -8,6 +8,7 @@ use crate::time::{Mono, Now};
 use super::ari::{Ari, Purpose, after, is_dialled};
 use super::event::{Channel, Dial, State, parse_variable};
 use super::identity::{Presentation, address, cause, endpoint, identity};
+use super::passing::Parking;
 use super::request::{Answer, Method, segment};
 use super::world::Role;
 
@@ -38,18 +39,32 @@ pub(super) struct Call {
     /// The caller hung up by herself.
     hung_up: bool,
     answered: bool,
+    /// On the way to somebody else, and nobody has answered there yet.
+    pub(super) passed_on: bool,
+    /// A consultation whose other party speaks with somebody else now.
+    pub(super) moved: bool,
+    pub(super) parking: Option<Parking>,
+    /// The caller's channel still shows the queue that it has left.
+    pub(super) left_queue: bool,
     /// The caller is gone: why, and until when the ends may still be there.
-    gone: Option<(EndCause, Mono)>,
+    pub(super) gone: Option<(EndCause, Mono)>,
 }
 
 /// One end of a call.
 #[derive(Clone, Debug)]
 pub(super) struct Leg {
     pub(super) id: String,
+    /// The endpoint of its channel.
+    pub(super) endpoint: String,
+    pub(super) address: String,
+    /// Behind a line to the outside: not listened to.
+    pub(super) outside: bool,
     ringing: bool,
     pub(super) answered: bool,
     pub(super) joined: bool,
-    held: bool,
+    pub(super) held: bool,
+    /// Why it will end, when that was told before.
+    pub(super) goes: Option<EndCause>,
     /// Media failed for it; not tried again before the next connection.
     pub(super) unheard: bool,
 }
@@ -57,7 +72,16 @@ pub(super) struct Leg {
 impl Call {
     pub(super) fn deadline(&self) -> Option<Mono> {
         let waits = self.waits.filter(|_| self.wanted && self.told.is_none());
-        waits.into_iter().chain(self.gone.map(|(_, until)| until)).min()
+        let slot = match self.parking {
+            Some(Parking::Awaited(until)) => Some(until),
+            _ => None,
+        };
+        [waits, slot, self.gone.map(|(_, until)| until)].into_iter().flatten().min()
+    }
+
+    /// It concerns somebody, so that it is told.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted
     }
 }
 
@@ -85,12 +109,15 @@ impl Ari {
 
     /// A dial began or went on.
     pub(super) fn dial(&mut self, dial: &Dial, now: Now) {
-        let Dial { caller, peer, status, dialstring } = dial;
+        let Dial { caller, peer, status, dialstring, forwarded } = dial;
         if let Some(caller) = caller {
             self.channel(caller, now);
         }
         self.channel(peer, now);
         let Some(caller) = caller else { return };
+        if *forwarded {
+            self.forwarded(&peer.id);
+        }
         if self.world.role(&peer.id) == Some(&Role::Unplaced)
             && let Some(key) = self.key_of(&caller.id)
         {
@@ -99,6 +126,12 @@ impl Ari {
         match (self.world.role(&peer.id).cloned(), status.as_str()) {
             (Some(Role::Leg(key)), "RINGING") => self.leg_rings(&key, &peer.id, now),
             (Some(Role::Leg(key)), "ANSWER") => self.leg_answers(&key, &peer.id, now),
+            // somebody picked the call up
+            (Some(Role::Caller(other)), "ANSWER") => {
+                if let Some(key) = self.key_of(&caller.id) {
+                    self.join_caller(&other, &key, now);
+                }
+            }
             _ => {}
         }
     }
@@ -180,20 +213,46 @@ impl Ari {
             self.call_id(key, peer, now);
             return;
         }
-        let Some(call) = self.calls.get_mut(key).filter(|call| call.legs.len() < LEGS_MAX) else { return };
-        let address = address(peer, dialstring);
-        let leg =
-            Leg { id: peer.id.clone(), ringing: false, answered: false, joined: false, held: false, unheard: false };
-        call.legs.push(leg);
-        let queue = call.queue.clone();
+        let Some(call) = self.calls.get(key).filter(|call| call.legs.len() < LEGS_MAX) else { return };
+        let leg = Leg {
+            id: peer.id.clone(),
+            endpoint: endpoint(peer).into(),
+            address: address(peer, dialstring),
+            outside: self.settings.outside_endpoints.iter().any(|outside| outside == endpoint(peer)),
+            ringing: false,
+            answered: false,
+            joined: false,
+            held: false,
+            goes: None,
+            unheard: false,
+        };
+        let queue = call.queue.clone().filter(|_| !call.left_queue);
         self.world.set_role(&peer.id, Role::Leg(key.into()));
-        self.want(key, now);
-        self.tell(key, Signal::LegAppeared { leg: LegKey(peer.id.clone()), address, queue }, now);
+        self.add_leg(key, leg, queue, now);
         self.leg_changed(key, peer, now);
+    }
+
+    /// Tells a new end of a call, as far as it has come.
+    pub(super) fn add_leg(&mut self, key: &str, leg: Leg, queue: Option<String>, now: Now) {
+        let (id, address, ringing, answered) = (LegKey(leg.id.clone()), leg.address.clone(), leg.ringing, leg.answered);
+        let Some(call) = self.calls.get_mut(key).filter(|call| call.legs.len() < LEGS_MAX) else { return };
+        call.legs.push(leg);
+        if answered {
+            (call.answered, call.passed_on) = (true, false);
+        }
+        self.want(key, now);
+        self.tell(key, Signal::LegAppeared { leg: id.clone(), address, queue }, now);
+        if answered {
+            self.tell(key, Signal::LegAnswered(id), now);
+        } else if ringing {
+            self.tell(key, Signal::LegRinging(id), now);
+        }
     }
 
     /// Re-examines which ends hear the caller, and what must be heard.
     pub(super) fn settle(&mut self, key: &str, now: Now) {
+        self.adopt(key, now);
+        self.look_for_parking(key, now);
         let Some(call) = self.calls.get_mut(key) else { return };
         let with = if call.gone.is_none() { self.world.connected(&call.caller.id) } else { BTreeSet::new() };
         let mut changed = Vec::new();
@@ -215,6 +274,7 @@ impl Ari {
         let due = |call: &Call| call.deadline().is_some_and(|at| at <= now.mono);
         let keys: Vec<String> = self.calls.iter().filter(|(_, call)| due(call)).map(|(key, _)| key.clone()).collect();
         for key in keys {
+            self.parking_timeout(&key, now);
             let Some(call) = self.calls.get_mut(&key) else { continue };
             call.waits = None;
             let late = call.gone.is_some_and(|(_, until)| until <= now.mono);
@@ -280,8 +340,9 @@ impl Ari {
         }
         let queue =
             (channel.app == "Queue").then(|| channel.app_data.split(',').next().unwrap_or_default().to_string());
-        let entered = queue.is_some() && call.queue != queue;
+        let entered = queue.is_some() && call.queue != queue && !call.moved;
         call.queue = queue.clone();
+        call.left_queue &= !entered;
         self.call_id(key, channel, now);
         if renamed {
             self.identified(key, now);
@@ -311,7 +372,7 @@ impl Ari {
         let Some(leg) = self.leg_mut(key, id).filter(|leg| !leg.answered) else { return };
         leg.answered = true;
         if let Some(call) = self.calls.get_mut(key) {
-            call.answered = true;
+            (call.answered, call.passed_on) = (true, false);
         }
         self.tell(key, Signal::LegAnswered(LegKey(id.into())), now);
         self.settle(key, now);
@@ -322,12 +383,13 @@ impl Ari {
         let Some(at) = call.legs.iter().position(|leg| leg.id == id) else { return };
         let leg = call.legs.remove(at);
         let cause = match q850.map(cause) {
+            _ if leg.goes.is_some() => leg.goes.unwrap_or(EndCause::Normal),
             None => EndCause::LostSight,
             // Asterisk takes the agent's channel down first, whoever hung up
             Some(_) if leg.answered && call.hung_up => EndCause::Cancelled,
             Some(_) if leg.answered => EndCause::Normal,
             Some(Some(cause)) => cause,
-            Some(None) if call.answered => EndCause::AnsweredElsewhere,
+            Some(None) if call.legs.iter().any(|leg| leg.answered) => EndCause::AnsweredElsewhere,
             Some(None) if call.hung_up => EndCause::Cancelled,
             Some(None) => EndCause::NoAnswer,
         };
@@ -340,8 +402,9 @@ impl Ari {
     fn caller_gone(&mut self, key: &str, q850: Option<u16>, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
         let cause = match q850.map(cause) {
+            _ if call.moved => EndCause::Transferred,
             None => EndCause::LostSight,
-            Some(_) if call.answered => EndCause::Normal,
+            Some(_) if call.answered && !call.passed_on => EndCause::Normal,
             Some(_) if call.hung_up => EndCause::Cancelled,
             Some(Some(cause)) => cause,
             Some(None) => EndCause::NoAnswer,
@@ -416,7 +479,7 @@ impl Ari {
         }
     }
 
-    fn leg_mut(&mut self, key: &str, id: &str) -> Option<&mut Leg> {
+    pub(super) fn leg_mut(&mut self, key: &str, id: &str) -> Option<&mut Leg> {
         self.calls.get_mut(key)?.legs.iter_mut().find(|leg| leg.id == id)
     }
 }

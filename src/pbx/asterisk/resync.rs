@@ -79,13 +79,14 @@ impl Ari {
             return;
         };
         let listed: BTreeSet<&str> = channels.iter().map(|channel| channel.id.as_str()).collect();
+        self.world.set_bridges(&bridges);
+        self.infer_passing(&channels, &listed, now);
         for id in self.world.missing(self.epoch, &listed) {
             self.destroyed(&id, None, now);
         }
         for call in self.calls.values_mut() {
             call.legs.iter_mut().for_each(|leg| leg.unheard = false);
         }
-        self.world.set_bridges(&bridges);
         for channel in channels.iter().filter(|channel| !destroyed.contains(&channel.id)) {
             self.channel(channel, now);
             if self.world.role(&channel.id) == Some(&Role::Unplaced) && !self.is_own(&channel.id) {

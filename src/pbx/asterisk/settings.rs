@@ -20,6 +20,8 @@ pub struct Settings {
     pub rtp_host: String,
     /// Endpoints at which Asterisk reaches the bridge itself by SIP (calls to them are reported by the SIP driver only).
     pub own_endpoints: Vec<String>,
+    /// Endpoints of lines to the outside: an end behind one of them is not listened to, its time is unobserved in the record.
+    pub outside_endpoints: Vec<String>,
     /// First pause before connecting again, in milliseconds; doubles up to `reconnect_max_ms`.
     pub reconnect_min_ms: u64,
     /// Longest pause before connecting again, in milliseconds.
@@ -44,6 +46,7 @@ impl Default for Settings {
             app: "kakehashi".into(),
             rtp_host: "127.0.0.1".into(),
             own_endpoints: Vec::new(),
+            outside_endpoints: Vec::new(),
             reconnect_min_ms: 200,
             reconnect_max_ms: 10_000,
             request_timeout_ms: 5_000,

@@ -86,7 +86,7 @@ impl Ari {
     pub(super) fn ensure_taps(&mut self, key: &str, now: Now) {
         let Some(call) = self.calls.get(key).filter(|_| self.connected) else { return };
         let mut missing = Vec::new();
-        for leg in call.legs.iter().filter(|leg| leg.answered && leg.joined && !leg.unheard) {
+        for leg in call.legs.iter().filter(|leg| leg.answered && leg.joined && !leg.unheard && !leg.outside) {
             for (speaker, spied) in [(Speaker::Caller, &call.caller.id), (Speaker::Agent, &leg.id)] {
                 let heard = |tap: &Tap| {
                     tap.key == key

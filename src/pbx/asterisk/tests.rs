@@ -13,15 +13,18 @@ use crate::time::{Mono, Now, Wall};
 
 macro_rules! trace {
     ($name:literal) => {
-        include_str!(concat!("../../../tests/data/ari/", $name, ".jsonl"))
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/ari/", $name, ".jsonl"))
     };
 }
+
+mod passing;
 
 /// Plays Asterisk's part: answers requests as the recorded one did, or as a test wants.
 struct Desk {
     ari: Ari,
     now: Now,
     signals: Vec<(u64, Signal)>,
+    calls: Vec<String>,
     requests: Vec<Request>,
     opened: Vec<StreamId>,
     closed: Vec<StreamId>,
@@ -44,6 +47,7 @@ impl Desk {
             ari: Ari::new(PbxId("lab".into()), settings, policy),
             now,
             signals: Vec::new(),
+            calls: Vec::new(),
             requests: Vec::new(),
             opened: Vec::new(),
             closed: Vec::new(),
@@ -86,7 +90,10 @@ impl Desk {
     fn drain(&mut self) {
         while let Some(output) = self.ari.poll_output() {
             match output {
-                Output::Signal(observed) => self.signals.push((observed.at.mono.0 / 1_000_000, observed.signal)),
+                Output::Signal(observed) => {
+                    self.calls.push(observed.call.key);
+                    self.signals.push((observed.at.mono.0 / 1_000_000, observed.signal));
+                }
                 Output::Request(request) => {
                     self.requests.push(request.clone());
                     if let Some(answer) = self.answer(&request) {
@@ -173,9 +180,34 @@ impl Desk {
             Signal::StreamRemoved(_) => "stream removed".into(),
             Signal::StreamFailed { leg, speaker, .. } => format!("{} cannot hear {speaker:?}", letter(leg)),
             Signal::Digit { speaker, digit } => format!("{speaker:?} {digit}"),
+            Signal::Transferred { leg, kind, to } => {
+                format!("{} transferred {kind:?} {}", letter(leg), to.as_deref().unwrap_or("-"))
+            }
+            Signal::Parked { leg, slot } => {
+                let by = leg.as_ref().map_or_else(|| "-".into(), &mut letter);
+                format!("parked {} by {by}", slot.as_deref().unwrap_or("-"))
+            }
+            Signal::Linked { relation, kind, .. } => format!("linked {relation:?} {kind:?}"),
             Signal::CallEnded(cause) => format!("call ended {cause:?}"),
         };
         self.signals.iter().map(|(_, signal)| short(signal)).filter(|line| line != "keys").collect()
+    }
+
+    /// As [`Desk::told`], without streams, each line with the number of its call in order of appearance.
+    fn told_of_each(&self) -> Vec<String> {
+        let mut calls: Vec<&String> = Vec::new();
+        let of = self.signals.iter().zip(&self.calls).filter(|((_, signal), _)| !matches!(signal, Signal::Keys(_)));
+        let numbers: Vec<usize> = of
+            .map(|(_, call)| {
+                calls.iter().position(|known| *known == call).unwrap_or_else(|| {
+                    calls.push(call);
+                    calls.len() - 1
+                })
+            })
+            .collect();
+        let streams = |line: &String| line.contains(" hears ") || line == "stream removed";
+        let lines = self.told().into_iter().zip(numbers).filter(|(line, _)| !streams(line));
+        lines.map(|(line, call)| format!("{}: {line}", call + 1)).collect()
     }
 
     fn assert_empty(&self) {

@@ -54,6 +54,8 @@ pub(super) struct Seen {
 pub(super) struct World {
     channels: HashMap<String, Seen>,
     bridges: HashMap<String, BTreeSet<String>>,
+    /// Bridges that are parking places: those in them do not hear each other.
+    parking: BTreeSet<String>,
     /// Which bridge a channel is in.
     place: HashMap<String, String>,
     /// Channel ids of the halves of Local channels, by name without `;1` or `;2`.
@@ -101,12 +103,27 @@ impl World {
     }
 
     /// Puts a channel into a bridge (and out of any other).
-    pub(super) fn enter(&mut self, bridge: &str, id: &str) {
+    pub(super) fn enter(&mut self, bridge: &Bridge, id: &str) {
         self.leave(id);
         if self.place.len() < CHANNELS_MAX {
-            self.place.insert(id.into(), bridge.into());
-            self.bridges.entry(bridge.into()).or_default().insert(id.into());
+            self.place.insert(id.into(), bridge.id.clone());
+            self.bridges.entry(bridge.id.clone()).or_default().insert(id.into());
+            if bridge.parking {
+                self.parking.insert(bridge.id.clone());
+            }
         }
+    }
+
+    /// Takes a channel out of this bridge; it may be in another one by now.
+    pub(super) fn leave_bridge(&mut self, bridge: &str, id: &str) {
+        if self.place.get(id).is_some_and(|place| place == bridge) {
+            self.leave(id);
+        }
+    }
+
+    /// Whether a channel stands in a parking place.
+    pub(super) fn is_parked(&self, id: &str) -> bool {
+        self.place.get(id).is_some_and(|bridge| self.parking.contains(bridge))
     }
 
     /// Takes a channel out of its bridge.
@@ -117,12 +134,14 @@ impl World {
             members.remove(id);
             if members.is_empty() {
                 self.bridges.remove(&bridge);
+                self.parking.remove(&bridge);
             }
         }
     }
 
     /// Takes everybody out of a bridge.
     pub(super) fn remove_bridge(&mut self, bridge: &str) {
+        self.parking.remove(bridge);
         for id in self.bridges.remove(bridge).unwrap_or_default() {
             self.place.remove(&id);
         }
@@ -132,9 +151,10 @@ impl World {
     pub(super) fn set_bridges(&mut self, bridges: &[Bridge]) {
         self.bridges.clear();
         self.place.clear();
+        self.parking.clear();
         for bridge in bridges {
             for id in &bridge.channels {
-                self.enter(&bridge.id, id);
+                self.enter(bridge, id);
             }
         }
     }
@@ -166,7 +186,8 @@ impl World {
         let mut found = BTreeSet::from([id.to_string()]);
         let mut open = vec![id.to_string()];
         while let Some(id) = open.pop() {
-            let members = self.place.get(&id).and_then(|bridge| self.bridges.get(bridge));
+            let place = self.place.get(&id).filter(|bridge| !self.parking.contains(*bridge));
+            let members = place.and_then(|bridge| self.bridges.get(bridge));
             let halves = self.channels.get(&id).map(|seen| self.halves(&seen.channel)).unwrap_or_default();
             for next in members.into_iter().flatten().chain(&halves) {
                 if found.insert(next.clone()) {
@@ -180,7 +201,11 @@ impl World {
     /// Ids and names of all channels, for tests.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.channels.is_empty() && self.bridges.is_empty() && self.place.is_empty() && self.halves.is_empty()
+        self.channels.is_empty()
+            && self.bridges.is_empty()
+            && self.place.is_empty()
+            && self.halves.is_empty()
+            && self.parking.is_empty()
     }
 }
 
