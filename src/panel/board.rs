@@ -89,6 +89,8 @@ struct Row {
     touched: u64,
     ended: bool,
     members: Vec<Who>,
+    /// To whom the caller is being passed on: they see what was said, until their pop is withdrawn.
+    guests: Vec<Who>,
     events: VecDeque<Item>,
     turns: usize,
     bytes: usize,
@@ -183,6 +185,11 @@ impl Row {
         let own = own(event).map(Who::of);
         let mut joined = None;
         match &event.data {
+            Data::ScreenPop(pop) if pop.transfer.is_some() && own.as_ref().is_some_and(|who| !self.sees(who)) => {
+                joined = own.clone();
+                self.guests.extend(own.clone().filter(|_| self.guests.len() < MEMBERS));
+            }
+            Data::ScreenPopWithdrawn(_) => self.guests.retain(|guest| Some(guest) != own.as_ref()),
             Data::ScreenPop(pop) if !self.has(What::Pop(pop.popid)) => joined = own.clone(),
             Data::CallAnswered(_) => {
                 joined = own.clone().filter(|who| !self.members.contains(who));
@@ -195,7 +202,8 @@ impl Row {
             end.legs.iter().filter(|leg| leg.answered.is_some()).for_each(|leg| self.admit(Who::of(&leg.agent)));
         }
         let personal = matches!(event.data, Data::ScreenPop(_) | Data::ScreenPopWithdrawn(_));
-        let mut agents = if personal { Vec::new() } else { self.members.clone() };
+        let seeing = || self.members.iter().chain(&self.guests).cloned().collect();
+        let mut agents: Vec<Who> = if personal { Vec::new() } else { seeing() };
         if matches!(event.data, Data::CallQueued(_)) {
             // pops go out at once, record events after their commit: the queue may come second
             let pops = self.events.iter().filter(|item| matches!(item.what, What::Pop(_)));
@@ -203,6 +211,10 @@ impl Row {
         }
         agents.extend(own);
         Audience { agents, joined }
+    }
+
+    fn sees(&self, who: &Who) -> bool {
+        self.members.contains(who) || self.guests.contains(who)
     }
 
     fn admit(&mut self, who: Who) {
@@ -213,7 +225,8 @@ impl Row {
 
     /// What `filter` shows: everything to those who answered (but nobody else's pop), else the own pop, telephone and the queue.
     fn items(&self, filter: &Filter) -> impl Iterator<Item = &Item> {
-        let member = filter.is_open() || self.members.iter().any(|who| filter.is_for(who));
+        let seeing = self.members.iter().chain(&self.guests);
+        let member = filter.is_open() || seeing.into_iter().any(|who| filter.is_for(who));
         let popped = self
             .events
             .iter()

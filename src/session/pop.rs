@@ -96,7 +96,7 @@ impl Pops {
         let reason = match leg.ended.map(|end| end.reason) {
             Some(EndReason::AnsweredElsewhere) => WithdrawReason::AnsweredElsewhere,
             Some(EndReason::Abandoned | EndReason::CallerHangup) => WithdrawReason::Abandoned,
-            Some(EndReason::BridgeRestart | EndReason::LostSight) => WithdrawReason::Ended,
+            Some(EndReason::BridgeRestart | EndReason::LostSight | EndReason::Transferred) => WithdrawReason::Ended,
             _ => WithdrawReason::NotAnswered,
         };
         Some(Data::ScreenPopWithdrawn(ScreenPopWithdrawn {

@@ -226,11 +226,11 @@ fn tail(text: &str, lines: usize) -> String {
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
-fn config_in(folder: &Path) -> PathBuf {
+pub(crate) fn config_in(folder: &Path) -> PathBuf {
     folder.join("kakehashi.toml")
 }
 
-fn config(folder: &Path, hook: &str) -> String {
+pub(crate) fn config(folder: &Path, hook: &str) -> String {
     let folder = folder.display();
     format!(
         r#"

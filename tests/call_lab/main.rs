@@ -17,4 +17,5 @@ mod panel;
 mod pause;
 mod soak;
 mod text;
+mod transfer;
 mod whole;

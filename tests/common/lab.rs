@@ -20,6 +20,14 @@ pub(crate) fn lab(command: &[&str]) -> Lab {
     Lab(Command::new(program).args(command).stdin(Stdio::null()).spawn().expect("tests/lab/lab.py runs"))
 }
 
+/// Runs one of `tests/lab/scenarios.py`; people talk `talk_s` seconds between two steps.
+#[allow(dead_code, reason = "not every test of the laboratory passes calls on")]
+pub(crate) fn scenario(name: &str, talk_s: f32) -> Lab {
+    let program = repository().join("tests/lab/scenarios.py");
+    let talk_s = talk_s.to_string();
+    Lab(Command::new(program).args([name, "--talk-s", &talk_s]).stdin(Stdio::null()).spawn().expect("it runs"))
+}
+
 /// Waits until the call went as it was to go.
 pub(crate) fn finished(mut lab: Lab) {
     assert!(lab.0.wait().unwrap().success(), "the call did not go as it should: see above");

@@ -4,7 +4,12 @@ use std::path::Path;
 
 /// One channel of the sample call as a telephone sends it: through G.711 µ-law and back.
 pub(crate) fn played(channel: usize) -> Vec<i16> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/calls/call1.wav");
+    played_of("call1", channel)
+}
+
+/// One channel of a sample call of this name.
+pub(crate) fn played_of(name: &str, channel: usize) -> Vec<i16> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("samples/calls/{name}.wav"));
     let mut reader = hound::WavReader::open(path).unwrap();
     let samples: Vec<i16> = reader.samples::<i16>().map(Result::unwrap).collect();
     // after the sample the telephones play silence

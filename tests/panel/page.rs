@@ -422,3 +422,29 @@ async fn the_operator_sees_what_kind_of_caller_it_is_from_where_it_was_diverted_
     let again = shot(&panel, "?extension=201", "keep-again", &["一時停止する"], &[]).await;
     assert!(!again.contains("停止しています"), "{again}");
 }
+
+/// The new person reads who had the caller before, and what was said until then, while the telephone still rings.
+#[tokio::test]
+#[ignore = "needs Chromium: tests/lab/chromium.sh"]
+async fn a_transferred_call_says_who_had_it_before() {
+    let (panel, feed) = start(Settings::default()).await;
+    let (call, kato) = in_call(&feed, 90, 6);
+    let sato = agent("301", "佐藤 浩");
+    let consultation = Call::new(2, ago(20), number("+815000000000"));
+    let linked = ContactLinked {
+        contact: consultation.contact,
+        relation: kakehashi::pbx::Relation::Consultation,
+        kind: kakehashi::pbx::TransferKind::Attended,
+    };
+    feed.publish(&call.event(80_000, None, Data::ContactLinked(linked)));
+    feed.publish(&call.ringing(80_500, 2, &sato));
+    let mut pop = call.pop(80_500, 2, &sato, LookUp::Done, matches(1));
+    if let Data::ScreenPop(pop) = &mut pop.data {
+        let transfer = PopTransfer { kind: kakehashi::pbx::TransferKind::Blind, leg: call.leg(1), agent: kato.clone() };
+        pop.transfer = Some(transfer);
+    }
+    feed.publish(&pop);
+    let wait = ["転送: 前の担当", "加藤 花子", "これまでの会話（6件）を読む", "地域活動協議会について教えてください"];
+    let text = shot(&panel, "?extension=301", "transferred", &wait, &["--click", ".pop .quiet-button"]).await;
+    assert!(text.contains("この件の相談の通話を開く"), "{text}");
+}

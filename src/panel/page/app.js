@@ -13,7 +13,7 @@ const SILENCE = 25000;
 const ORDER = { ringing: 0, talking: 1, held: 1, queued: 2, ended: 3 };
 
 const contacts = new Contacts();
-const card = new Card($("card"), act);
+const card = new Card($("card"), { act, choose });
 const wish = new URLSearchParams(location.search);
 const filter = { extension: wish.get("extension") ?? "", agent: wish.get("agent") ?? "" };
 let chosen = null;
@@ -265,8 +265,9 @@ function paintPops(all) {
         ringing += 1;
         announce(contact, pop);
       }
-      const signature = JSON.stringify([pop, contact.queued, contact.queue, contact.legs.get(pop.leg)?.ringing]);
-      wanted.push([pop.popid, signature, () => popNode(contact, pop)]);
+      const signature = JSON.stringify([pop, contact.queued, contact.queue, contact.legs.get(pop.leg)?.ringing,
+        pop.transfer ? contact.turns.length : 0]);
+      wanted.push([pop.popid, signature, () => popNode(contact, pop, choose)]);
     }
   }
   keyed($("pops"), drawnPops, wanted);

@@ -46,6 +46,7 @@ function blank(id) {
   return {
     id, asof: 0, caller: null, called: "", line: "", queue: "", since: 0, queued: 0,
     legs: new Map(), pops: new Map(), turns: [], known: new Map(),
+    transfers: [], links: new Map(), parked: null,
     omittedTurns: 0, omittedEvents: 0, delayed: null, paused: null, ended: null, document: null,
   };
 }
@@ -69,9 +70,20 @@ const HANDLERS = {
   },
   "call.offered": (contact, data, at) => leg(contact, data, { state: "offered", offered: at }),
   "call.ringing": (contact, data, at) => leg(contact, data, { state: "ringing", ringing: at }),
-  "call.answered": (contact, data, at) => leg(contact, data, { state: "answered", answered: at }),
+  "call.answered": (contact, data, at) => {
+    contact.parked = null;
+    leg(contact, data, { state: "answered", answered: at });
+  },
   "call.held": (contact, data, at) => leg(contact, data, { state: "held", held: at }),
   "call.resumed": (contact, data) => leg(contact, data, { state: "answered", held: 0 }),
+  "call.transferred": (contact, data, at) => {
+    contact.parked = null;
+    contact.transfers.push({ kind: data.kind, from: data.from_agent, to: data.to_agent ?? null, target: data.target ?? null, at });
+  },
+  "call.parked": (contact, data, at) => {
+    contact.parked = { slot: data.slot ?? null, by: data.from_agent ?? null, at };
+  },
+  "contact.linked": (contact, data) => contact.links.set(data.contact, { contact: data.contact, relation: data.relation, kind: data.kind }),
   "call.abandoned": (contact, data, at) => {
     who(contact, data);
     contact.ended ??= { at, reason: "abandoned" };

@@ -43,7 +43,7 @@ export function listRow(contact, chosen, choose) {
 }
 
 /** The pop while the telephone rings: number, who, why, for whom. */
-export function popNode(contact, pop) {
+export function popNode(contact, pop, choose) {
   if (pop.withdrawn) return farewell(contact, pop);
   const caller = callerText(pop.caller);
   return el("article", { class: "pop", "aria-label": `着信 ${caller.main}`, "data-pop": pop.popid },
@@ -55,7 +55,32 @@ export function popNode(contact, pop) {
     numberBlock(pop.caller, caller, "pop-number"),
     el("div", { class: "pop-grid" },
       el("section", { class: "pop-who" }, el("h3", { text: "発信者" }), whoNode(pop)),
-      el("section", { class: "pop-why" }, el("h3", { text: "着信先" }), whyNode(contact, pop))));
+      el("section", { class: "pop-why" }, el("h3", { text: "着信先" }), whyNode(contact, pop))),
+    transferNode(contact, pop, choose));
+}
+
+/** Who passed the caller on, and the way to what was said until then. */
+function transferNode(contact, pop, choose) {
+  if (!pop?.transfer) return null;
+  const way = pop.transfer.kind === "attended" ? "相談のうえ転送" : "転送";
+  const turns = contact.turns.length;
+  const read = choose && turns ? el("button", { type: "button", class: "quiet-button", text: `これまでの会話（${turns}件）を読む` }) : null;
+  read?.addEventListener("click", () => choose(contact.id));
+  return el("p", { class: "transfer" }, el("strong", { text: `${way}: 前の担当` }), outside(agentText(pop.transfer.agent), 140), read);
+}
+
+/** Contacts that belong to this one. */
+function linksNode(contact, choose) {
+  const links = [...contact.links.values()];
+  if (!links.length && !contact.parked) return null;
+  const parked = contact.parked && el("p", { class: "transfer" }, el("strong", { text: "保留中（パーク）" }),
+    contact.parked.slot ? outside(`取り出し番号 ${contact.parked.slot}`, 40) : null);
+  return el("div", { class: "links" }, parked, ...links.map((link) => {
+    const label = link.relation === "consultation" ? "この件の相談の通話を開く" : "相談元の通話を開く";
+    const button = el("button", { type: "button", class: "quiet-button", "data-link": link.contact, text: label });
+    button.addEventListener("click", () => choose(link.contact));
+    return button;
+  }));
 }
 
 function farewell(contact, pop) {
@@ -124,10 +149,11 @@ function whyNode(contact, pop) {
 
 /** The card of the chosen contact: its head is renewed as a whole, its conversation only added to. */
 export class Card {
-  /** `act(contact, pause)` pauses or resumes; it gives what to say when that failed. */
-  constructor(root, act) {
+  /** `act(contact, pause)` pauses or resumes and gives what to say when that failed; `choose(id)` opens another contact. */
+  constructor(root, { act, choose }) {
     this.root = root;
     this.act = act;
+    this.choose = choose;
     this.head = el("header", { class: "card-head" });
     this.banner = el("p", { class: "delay", role: "status", hidden: true });
     this.keep = el("section", { class: "keep", "aria-label": "録音と文字起こし", hidden: true });
@@ -147,7 +173,7 @@ export class Card {
       return;
     }
     const drawn = JSON.stringify([contact.id, stateOf(contact), contact.caller, contact.called, contact.line, contact.queue, contact.delayed, contact.paused,
-      contact.ended, contact.document, [...contact.legs.values()], bestPop(contact)]);
+      contact.ended, contact.document, [...contact.legs.values()], [...contact.links.values()], contact.parked, bestPop(contact)]);
     if (drawn !== this.drawn) {
       this.drawn = drawn;
       this.#head(contact);
@@ -173,7 +199,8 @@ export class Card {
       el("div", { class: "card-grid" },
         el("section", {}, el("h3", { text: "発信者" }), pop ? whoNode(pop) : el("p", { class: "quiet", text: "照会の記録はありません" })),
         el("section", {}, el("h3", { text: "着信先" }), whyNode(contact, pop)),
-        el("section", {}, el("h3", { text: "応対" }), wayNode(contact))));
+        el("section", {}, el("h3", { text: "応対" }), wayNode(contact))),
+      ...[transferNode(contact, pop), linksNode(contact, this.choose)].filter(Boolean));
   }
 
   /** What is kept of the call, and the button that pauses it. */

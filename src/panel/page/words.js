@@ -140,6 +140,8 @@ export const END = {
   abandoned: "応答前に発信者が切断",
   answered_elsewhere: "ほかの担当者が応答",
   transferred: "転送",
+  forwarded: "電話機の設定により転送",
+  parked: "パーク（保留して引き継ぎ）",
   failed: "交換機または回線の障害",
   lost_sight: "交換機との接続が切れたため終了を確認できず",
   bridge_restart: "架け橋の再起動により記録を終了",

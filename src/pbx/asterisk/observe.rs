@@ -416,7 +416,7 @@ impl Ari {
     }
 
     /// Somebody is concerned: the call appears, at once or when the presentation is known.
-    fn want(&mut self, key: &str, now: Now) {
+    pub(super) fn want(&mut self, key: &str, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
         call.wanted = true;
         if call.presentation != Presentation::Unknown || call.waits.is_none_or(|until| until <= now.mono) {
@@ -424,7 +424,7 @@ impl Ari {
         }
     }
 
-    fn appear(&mut self, key: &str, now: Now) {
+    pub(super) fn appear(&mut self, key: &str, now: Now) {
         let Some(call) = self.calls.get_mut(key).filter(|call| call.wanted && call.told.is_none()) else { return };
         let caller = identity(&call.caller, call.presentation);
         call.told = Some(caller.clone());

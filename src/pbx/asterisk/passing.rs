@@ -183,6 +183,10 @@ impl Ari {
         let call = |key: &str| CallKey { pbx: self.pbx.clone(), key: key.into() };
         let linked = |other: CallKey, relation| Signal::Linked { other, relation, kind: TransferKind::Attended };
         let (here, there) = (linked(call(other), Relation::Consultation), linked(call(key), Relation::Origin));
+        // both are known outside before one names the other
+        self.want(key, now);
+        self.appear(other, now);
+        self.appear(key, now);
         self.tell(other, there, now);
         self.tell(other, Signal::LegEnded(LegKey(id.into()), EndCause::Transferred), now);
         self.tell(key, here, now);

@@ -1,11 +1,14 @@
 //! What Asterisk has right now, as far as it was told: channels, bridges, and who hears whom.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::event::{Bridge, Channel};
 
 /// Most channels that are followed; more are not seen until others end.
 pub(super) const CHANNELS_MAX: usize = 20_000;
+
+/// Ended channels that are remembered.
+const GONE_MAX: usize = 64;
 
 /// Technologies that are never a person: our own channels and Asterisk's helpers.
 const MACHINERY: [&str; 13] = [
@@ -60,6 +63,8 @@ pub(super) struct World {
     place: HashMap<String, String>,
     /// Channel ids of the halves of Local channels, by name without `;1` or `;2`.
     halves: HashMap<String, BTreeSet<String>>,
+    /// The last channels that ended: what is reported of them afterwards comes late.
+    gone: VecDeque<String>,
 }
 
 impl World {
@@ -70,7 +75,7 @@ impl World {
             seen.epoch = epoch;
             return true;
         }
-        if self.channels.len() >= CHANNELS_MAX {
+        if self.channels.len() >= CHANNELS_MAX || self.gone.contains(&channel.id) {
             return false;
         }
         let role = if MACHINERY.contains(&channel.technology()) { Role::Ignored } else { Role::Unplaced };
@@ -91,6 +96,10 @@ impl World {
     pub(super) fn remove(&mut self, id: &str) -> Option<Seen> {
         self.leave(id);
         let seen = self.channels.remove(id)?;
+        if self.gone.len() >= GONE_MAX {
+            self.gone.pop_front();
+        }
+        self.gone.push_back(id.into());
         if let Some(pair) = pair(&seen.channel)
             && let Some(halves) = self.halves.get_mut(&pair)
         {
@@ -105,7 +114,7 @@ impl World {
     /// Puts a channel into a bridge (and out of any other).
     pub(super) fn enter(&mut self, bridge: &Bridge, id: &str) {
         self.leave(id);
-        if self.place.len() < CHANNELS_MAX {
+        if self.place.len() < CHANNELS_MAX && !self.gone.iter().any(|gone| gone == id) {
             self.place.insert(id.into(), bridge.id.clone());
             self.bridges.entry(bridge.id.clone()).or_default().insert(id.into());
             if bridge.parking {

@@ -1,0 +1,254 @@
+//! Calls that are passed on, through the whole bridge: who is heard on which channel, what the CRM is told, what the ledger says.
+
+use std::io::copy;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use kakehashi::call::ContactId;
+use kakehashi::events::{Data, EndReason, Event};
+
+use crate::bridge::{Bridge, config, config_in, exported, wait_for};
+use crate::judge::received;
+use crate::lab::{finished, scenario};
+use crate::receiver::Receiver;
+use crate::sound::{played, played_of};
+
+/// Only a failing test waits that long.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Plays a scenario with a bridge of its own and gives every event, when the documents of all its `contacts` are there.
+fn run(folder: &Path, name: &str, talk_s: f32, contacts: usize, during: impl FnOnce()) -> Vec<Event> {
+    let receiver = Receiver::start(folder, &[]);
+    std::fs::create_dir_all(folder).unwrap();
+    let plain = config(folder, &receiver.url);
+    let directory = "extension,agent,name,department,tier\n2001,yamada,山田,窓口,2\n2101,yamada,山田,窓口,2\n2002,kato,加藤,窓口,2\n\
+        3001,sato,佐藤,区役所,3\n";
+    std::fs::write(folder.join("directory.csv"), directory).unwrap();
+    let own = folder.join("directory.csv").display().to_string();
+    let url = std::fs::read_to_string(folder.join("ari")).unwrap_or_else(|_| "http://127.0.0.1:18088/ari".into());
+    let config = plain.replace("samples/directory.csv", &own).replace("http://127.0.0.1:18088/ari", &url);
+    std::fs::write(config_in(folder), config).unwrap();
+    let bridge = Bridge::again(folder);
+    let call = scenario(name, talk_s);
+    during();
+    finished(call);
+    let events = wait_for("every contact has its document", PATIENCE, || {
+        let events: Vec<Event> = received(&receiver.accepted()).into_iter().map(|received| received.event).collect();
+        let documents = events.iter().filter(|event| matches!(&event.data, Data::TranscriptDocument(d) if d.complete));
+        (documents.count() >= contacts).then_some(events)
+    });
+    bridge.stop();
+    events
+}
+
+/// The contact of the citizen, who dialled `called`.
+fn contact_of(events: &[Event], called: &str) -> ContactId {
+    let dialled = |event: &&Event| matches!(&event.data, Data::CallRinging(leg) if leg.called == called);
+    events.iter().find(dialled).expect("it rings").contact
+}
+
+/// Where these samples are heard for the first time: a loud frame of `sound` within its first `seconds`, exactly as it was played.
+fn heard_at(samples: &[i16], sound: &[i16], seconds: usize) -> Option<usize> {
+    let loud = |frame: &&[i16]| frame.iter().filter(|sample| sample.abs() > 800).count() > 80;
+    let frames = sound.get(..seconds * 8_000)?.chunks_exact(160).filter(loud).take(40);
+    frames.filter_map(|frame| samples.windows(160).position(|window| window == frame)).min()
+}
+
+/// Types of a contact's record events about legs, in order of their sequence.
+fn kinds(events: &[Event], contact: ContactId) -> Vec<&'static str> {
+    let mut own: Vec<&Event> = events.iter().filter(|e| e.contact == contact && e.sequence.is_some()).collect();
+    own.sort_by_key(|event| event.sequence);
+    own.dedup_by_key(|event| event.sequence);
+    let named = own.iter().map(|e| e.type_name().trim_start_matches("kakehashi.").trim_end_matches(".v1"));
+    named.filter(|kind| kind.starts_with("call.") || kind.starts_with("contact.")).collect()
+}
+
+/// The ledger of each leg sums up, and both speakers were heard on each.
+fn assert_heard_throughout(events: &[Event], contact: ContactId, legs: usize) {
+    let document = events.iter().rev().find_map(|event| match &event.data {
+        Data::TranscriptDocument(document) if event.contact == contact => Some(document),
+        _ => None,
+    });
+    let coverage = &document.unwrap().coverage;
+    assert_eq!(coverage.len(), 2 * legs, "{coverage:#?}");
+    for row in coverage {
+        let c = &row.coverage;
+        let heard = c.transcribed + c.silent + c.lost + c.pending + c.failed;
+        assert_eq!(heard + c.unobserved + c.paused + c.excluded, c.duration);
+        println!("{:?}: {c:?}", row.speaker);
+        assert!(c.unobserved < 1_500, "the start of a stream costs less than that: {c:?}");
+    }
+}
+
+fn assert_both_agents_heard(folder: &Path, contact: ContactId) {
+    let [left, right] = exported(folder, &contact.to_string());
+    let (first, second, caller) = (played(1), played_of("call2", 1), played(0));
+    let at_first = heard_at(&right, &first, 4).expect("the first agent is heard on the agents' channel");
+    let at_second = heard_at(&right, &second, 4).expect("the second agent is heard on the agents' channel");
+    println!("first agent from sample {at_first}, second from {at_second}");
+    assert!(at_first < at_second);
+    assert!(heard_at(&left, &caller, 4).is_some(), "the caller is heard on hers");
+    assert!(heard_at(&left, &first, 4).is_none() && heard_at(&left, &second, 4).is_none(), "no agent on the caller's");
+}
+
+#[test]
+#[ignore = "needs the lab: make lab"]
+fn a_blind_transfer_is_one_contact_with_two_legs() {
+    let folder = tempfile::tempdir().unwrap();
+    let events = run(folder.path(), "blind_refer", 4.0, 1, || {});
+    let contact = contact_of(&events, "6001");
+    assert_eq!(
+        kinds(&events, contact),
+        [
+            "call.queued",
+            "call.offered",
+            "call.ringing",
+            "call.answered",
+            "call.ended",
+            "call.offered",
+            "call.transferred",
+            "call.ringing",
+            "call.answered",
+            "call.ended",
+            "call.ended"
+        ]
+    );
+    let reasons: Vec<EndReason> = reasons(&events, contact);
+    assert_eq!(reasons, [EndReason::Transferred, EndReason::CallerHangup, EndReason::CallerHangup]);
+    let pop = events.iter().find_map(|event| match &event.data {
+        Data::ScreenPop(pop) if pop.agent.id.as_deref() == Some("sato") => pop.transfer.clone(),
+        _ => None,
+    });
+    assert_eq!(pop.unwrap().agent.id.as_deref(), Some("yamada"));
+    assert_heard_throughout(&events, contact, 2);
+    assert_both_agents_heard(folder.path(), contact);
+}
+
+fn reasons(events: &[Event], contact: ContactId) -> Vec<EndReason> {
+    let mut ended: Vec<(u64, EndReason)> = events
+        .iter()
+        .filter(|event| event.contact == contact)
+        .filter_map(|event| match &event.data {
+            Data::CallEnded(ended) => Some((event.sequence.unwrap(), ended.reason)),
+            _ => None,
+        })
+        .collect();
+    ended.sort_by_key(|(sequence, _)| *sequence);
+    ended.dedup();
+    ended.into_iter().map(|(_, reason)| reason).collect()
+}
+
+#[test]
+#[ignore = "needs the lab: make lab"]
+fn a_transfer_after_consultation_joins_two_contacts() {
+    let folder = tempfile::tempdir().unwrap();
+    let events = run(folder.path(), "attended_refer", 4.0, 2, || {});
+    assert_attended(folder.path(), &events);
+}
+
+fn assert_attended(folder: &Path, events: &[Event]) {
+    let (contact, consultation) = (contact_of(events, "6001"), contact_of(events, "3001"));
+    let links: Vec<(ContactId, ContactId)> = events
+        .iter()
+        .filter_map(|event| match &event.data {
+            Data::ContactLinked(linked) => Some((event.contact, linked.contact)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(links.len(), 2, "{links:?}");
+    assert!(links.contains(&(contact, consultation)) && links.contains(&(consultation, contact)));
+    assert!(kinds(events, contact).contains(&"call.transferred"), "{:?}", kinds(events, contact));
+    assert_eq!(reasons(events, contact)[0], EndReason::Transferred);
+    assert_eq!(reasons(events, consultation), [EndReason::Transferred, EndReason::Transferred]);
+    assert_heard_throughout(events, contact, 2);
+    assert_both_agents_heard(folder, contact);
+}
+
+#[test]
+#[ignore = "needs the lab: make lab"]
+fn one_pop_for_a_person_with_two_telephones() {
+    let folder = tempfile::tempdir().unwrap();
+    let events = run(folder.path(), "queue_person_two_devices", 2.0, 1, || {});
+    let mut pops: Vec<(Option<&str>, u32)> = events
+        .iter()
+        .filter_map(|event| match &event.data {
+            Data::ScreenPop(pop) => Some((pop.agent.id.as_deref(), u32::from(pop.revision > 0))),
+            _ => None,
+        })
+        .collect();
+    pops.sort_unstable();
+    pops.dedup();
+    assert_eq!(pops.iter().filter(|(_, revision)| *revision == 0).count(), 2, "one for each person: {pops:?}");
+    let withdrawn: Vec<Option<&str>> = events
+        .iter()
+        .filter_map(|event| match &event.data {
+            Data::ScreenPopWithdrawn(gone) => Some(gone.agent.id.as_deref()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(withdrawn, [Some("kato")]);
+}
+
+/// Passes connections on to Asterisk; while it is cut, new ones are closed at once.
+fn proxy(cut: Arc<AtomicBool>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/ari", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for near in listener.incoming().flatten() {
+            if cut.load(Ordering::Relaxed) {
+                continue;
+            }
+            let far = TcpStream::connect("127.0.0.1:18088").unwrap();
+            let cut = Arc::clone(&cut);
+            let (mut from, mut to) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+            std::thread::spawn(move || copy(&mut from, &mut to));
+            let (mut from, mut to) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Both);
+            });
+            std::thread::spawn(move || {
+                while !cut.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                let _ = (near.shutdown(Shutdown::Both), far.shutdown(Shutdown::Both));
+            });
+        }
+    });
+    url
+}
+
+/// The event socket is cut while the agent consults, and comes back after the transfer was carried out.
+#[test]
+#[ignore = "needs the lab: make lab"]
+fn a_transfer_that_nobody_saw_is_found_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let cut = Arc::new(AtomicBool::new(false));
+    std::fs::write(folder.path().join("ari"), proxy(Arc::clone(&cut))).unwrap();
+    let events = run(folder.path(), "attended_refer", 6.0, 2, || {
+        // 6 s with the caller, 6 s of consultation, 6 s afterwards
+        std::thread::sleep(Duration::from_secs(10));
+        cut.store(true, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_secs(4));
+        cut.store(false, Ordering::Relaxed);
+    });
+    let contact = contact_of(&events, "6001");
+    assert_eq!(reasons(&events, contact)[0], EndReason::Transferred, "{:?}", kinds(&events, contact));
+    assert!(events.iter().any(|event| event.contact == contact && matches!(event.data, Data::ContactLinked(_))));
+    let [left, right] = exported(folder.path(), &contact.to_string());
+    assert!(left.len() > 10 * 8_000 && right.len() > 10 * 8_000);
+    let mut pops: Vec<_> = events
+        .iter()
+        .filter_map(|event| match &event.data {
+            Data::ScreenPop(pop) if event.contact == contact => Some((pop.popid, pop.revision)),
+            _ => None,
+        })
+        .collect();
+    let all = pops.len();
+    pops.sort_unstable();
+    pops.dedup();
+    assert_eq!(pops.len(), all, "no pop twice");
+}
