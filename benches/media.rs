@@ -13,8 +13,9 @@ use kakehashi::bridge::media::spawn;
 use kakehashi::media::segment::Writer;
 use kakehashi::media::settings::Settings;
 use kakehashi::media::stream::Stream;
-use kakehashi::media::{Codec, Heard, OpenStream, Payload, StreamEventKind, StreamSummary};
+use kakehashi::media::{Codec, Heard, OpenStream, Payload, Source, StreamEventKind, StreamSummary};
 use kakehashi::pbx::StreamId;
+use kakehashi::pbx::sip::keying::Path;
 use kakehashi::time::{Now, Wall};
 use uuid::Uuid;
 
@@ -142,7 +143,9 @@ fn calls_held() {
     let ids: Vec<StreamId> = (0..calls * 2).map(|n| StreamId(Uuid::from_u128(u128::from(n) + 1))).collect();
     let payloads = vec![Payload { number: 0, codec: Codec::Pcmu }];
     let open = |stream: &StreamId| {
-        let request = OpenStream { stream: *stream, payloads: payloads.clone(), record: true, transcribe: true };
+        let (source, path) = (Source::First, Path::default());
+        let payloads = payloads.clone();
+        let request = OpenStream { stream: *stream, payloads, record: true, transcribe: true, source, path };
         media.open(request).unwrap().to_string()
     };
     let ports: Vec<String> = ids.iter().map(open).collect();

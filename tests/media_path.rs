@@ -8,8 +8,9 @@ use kakehashi::bridge::media::{Error, MediaHandle, spawn};
 use kakehashi::media::codec::{decode_alaw, decode_ulaw, encode_alaw, encode_ulaw};
 use kakehashi::media::segment::{folder, read_range, scan};
 use kakehashi::media::settings::Settings;
-use kakehashi::media::{Codec, Heard, OpenStream, Payload, StreamEventKind, StreamSummary};
+use kakehashi::media::{Codec, Heard, OpenStream, Payload, Source, StreamEventKind, StreamSummary};
 use kakehashi::pbx::StreamId;
+use kakehashi::pbx::sip::keying::Path;
 use uuid::Uuid;
 
 /// Longest wait for the threads; only a failing test waits that long.
@@ -22,7 +23,14 @@ fn settings(first_port: u16) -> Settings {
 fn open(media: &MediaHandle, id: u128, codec: Codec, record: bool) -> (StreamId, UdpSocket) {
     let stream = StreamId(Uuid::from_u128(id));
     let number = if codec == Codec::Pcma { 8 } else { 0 };
-    let request = OpenStream { stream, payloads: vec![Payload { number, codec }], record, transcribe: true };
+    let request = OpenStream {
+        stream,
+        payloads: vec![Payload { number, codec }],
+        record,
+        transcribe: true,
+        source: Source::First,
+        path: Path::default(),
+    };
     let port = media.open(request).unwrap();
     assert_eq!(port % 2, 0, "RTP ports are even");
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -230,7 +238,14 @@ fn a_full_range_says_so_and_a_closed_stream_gives_its_ports_back() {
     let media = spawn(&settings, data.path(), sender).unwrap();
     let (first, _) = open(&media, 6, Codec::Pcmu, true);
     let (second, _) = open(&media, 7, Codec::Pcmu, true);
-    let third = OpenStream { stream: StreamId(Uuid::from_u128(8)), payloads: vec![], record: true, transcribe: true };
+    let third = OpenStream {
+        stream: StreamId(Uuid::from_u128(8)),
+        payloads: vec![],
+        record: true,
+        transcribe: true,
+        source: Source::First,
+        path: Path::default(),
+    };
     let error = media.open(third.clone()).unwrap_err();
     assert!(matches!(error, Error::NoPort { used: 2, .. }), "{error}");
     media.close(first);
@@ -242,6 +257,8 @@ fn a_full_range_says_so_and_a_closed_stream_gives_its_ports_back() {
         payloads: vec![],
         record: true,
         transcribe: true,
+        source: Source::First,
+        path: Path::default(),
     });
     assert_eq!(port.map(|port| port % 2).unwrap_or(9), 0);
 }

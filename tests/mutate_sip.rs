@@ -268,7 +268,10 @@ fn mutated_descriptions_never_panic_and_are_answered_line_by_line() {
 fn answer_matches(offer: &Description) {
     let taken: Vec<Taken> = offer
         .usable()
-        .map(|(line, own)| Taken { line, port: 20_000, formats: own.choose(None), direction: own.direction.answered() })
+        .map(|(line, own)| {
+            let (formats, direction) = (own.choose(&[]), own.direction.answered());
+            Taken { line, port: 20_000, formats, direction, proto: "RTP/AVP", attributes: Vec::new() }
+        })
         .collect();
     let place = Place { host: "127.0.0.1".into(), session: 1, version: 1 };
     let answer = Description::parse(&sdp::answer(offer, &taken, &place)).expect("an answer can be read");

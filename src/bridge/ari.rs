@@ -18,9 +18,10 @@ use tracing::{debug, error, info, warn};
 use crate::bridge::Input;
 use crate::bridge::media::MediaHandle;
 use crate::call::line::Lines;
-use crate::media::{Codec, OpenStream, Payload};
+use crate::media::{Codec, OpenStream, Payload, Source};
 use crate::pbx::asterisk::request::{Answer, RequestId};
 use crate::pbx::asterisk::{Ari, Output, Settings, Wanted};
+use crate::pbx::sip::keying::Path;
 use crate::pbx::{PbxId, StreamId};
 use crate::time::{Mono, Now};
 
@@ -350,9 +351,12 @@ impl Driver {
                 Output::Open { stream, wanted } => self.open(stream, wanted),
                 Output::Expect { stream, source: (address, port) } => match address.parse::<IpAddr>() {
                     Ok(address) if !address.is_unspecified() => {
-                        self.media.expect_source(stream, SocketAddr::new(address, port))
+                        self.media.set_source(stream, Source::Exactly(SocketAddr::new(address, port)));
                     }
-                    _ => debug!(pbx = self.pbx.0, stream = %stream.0, "Asterisk did not say where it sends from"),
+                    _ => {
+                        warn!(pbx = self.pbx.0, stream = %stream.0, "Asterisk did not say where it sends from; the first sender is taken");
+                        self.media.set_source(stream, Source::First);
+                    }
                 },
                 Output::Close(stream) => self.media.close(stream),
                 Output::Replaced => error!(
@@ -367,7 +371,9 @@ impl Driver {
     fn open(&self, stream: StreamId, wanted: Wanted) {
         let (media, done) = (self.media.clone(), self.done.clone());
         let payloads = vec![Payload { number: 0, codec: Codec::Pcmu }];
-        let open = OpenStream { stream, payloads, record: wanted.record, transcribe: wanted.transcribe };
+        let Wanted { record, transcribe } = wanted;
+        // Asterisk tells where it sends from when it made its end; what comes before that waits.
+        let open = OpenStream { stream, payloads, record, transcribe, source: Source::Untold, path: Path::default() };
         tokio::task::spawn_blocking(move || {
             let _ = done.blocking_send(Done::Opened(stream, media.open(open).map_err(|e| e.to_string())));
         });

@@ -6,7 +6,7 @@ use std::io::IoSliceMut;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -18,11 +18,15 @@ use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
 
 use super::now;
 use crate::call::pause::Span;
+use crate::media::dtls::Identity;
+use crate::media::protection::Dtls;
 use crate::media::segment::{self, Writer};
 use crate::media::settings::Settings;
-use crate::media::stream::Stream;
+use crate::media::source::{Policy, Source};
+use crate::media::stream::{Port, Stream, Transmit};
 use crate::media::{Frame, Heard, OpenStream, Payload, StreamEvent, StreamEventKind};
 use crate::pbx::StreamId;
+use crate::pbx::sip::keying::{Fingerprint, Path};
 use crate::time::{MediaTime, Mono, Now, Wall};
 
 /// Packets taken from one socket in one call.
@@ -68,6 +72,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// No certificate for DTLS could be made.
+    #[error("[media] no certificate for DTLS could be made: {0}")]
+    Certificate(String),
     /// The media threads are gone.
     #[error("[media] the media threads have stopped; restart the bridge")]
     Stopped,
@@ -93,6 +100,7 @@ pub struct MediaHandle {
     threads: Arc<Vec<Thread>>,
     ports: Arc<Mutex<Ports>>,
     stats: Arc<Stats>,
+    fingerprint: Arc<Fingerprint>,
 }
 
 #[derive(Debug)]
@@ -113,8 +121,8 @@ struct Ports {
 enum Command {
     Open { request: OpenStream, rtp: UdpSocket, rtcp: UdpSocket },
     Payloads(StreamId, Vec<Payload>),
-    Relatch(StreamId),
-    Expect(StreamId, SocketAddr),
+    Path(StreamId, Source, Path),
+    Source(StreamId, Source),
     Mute(StreamId, Wall),
     Unmute(StreamId, Wall),
     Close(StreamId),
@@ -124,7 +132,7 @@ enum Command {
 ///
 /// # Errors
 /// When the settings cannot be met or the system refuses a thread.
-pub fn spawn(settings: &Settings, data_dir: &Path, heard: SyncSender<Heard>) -> Result<MediaHandle, Error> {
+pub fn spawn(settings: &Settings, data_dir: &FilePath, heard: SyncSender<Heard>) -> Result<MediaHandle, Error> {
     if !(1..=2).contains(&settings.threads) {
         return Err(Error::Settings("threads: expected 1 or 2"));
     }
@@ -134,6 +142,11 @@ pub fn spawn(settings: &Settings, data_dir: &Path, heard: SyncSender<Heard>) -> 
     let io = |what| move |source| Error::Io { what, source };
     let stats = Arc::new(Stats::default());
     let settings = Arc::new(settings.clone());
+    let identity = Identity::generate().map_err(Error::Certificate)?;
+    let fingerprint = Arc::new(identity.fingerprint.clone());
+    let (instant, moment) = (std::time::Instant::now(), now());
+    let base = instant.checked_sub(Duration::from_nanos(moment.mono.0)).unwrap_or(instant);
+    let dtls = Dtls { identity, base };
     let mut threads = Vec::new();
     for number in 0..settings.threads {
         let poll = Poll::new().map_err(io("epoll"))?;
@@ -150,6 +163,7 @@ pub fn spawn(settings: &Settings, data_dir: &Path, heard: SyncSender<Heard>) -> 
             next_token: 1,
             unread: Vec::new(),
             stats: stats.clone(),
+            dtls: dtls.clone(),
         };
         std::thread::Builder::new()
             .name(format!("media-{number}"))
@@ -158,7 +172,7 @@ pub fn spawn(settings: &Settings, data_dir: &Path, heard: SyncSender<Heard>) -> 
         threads.push(Thread { commands, waker });
     }
     let ports = Ports { next: settings.first_port, ..Ports::default() };
-    Ok(MediaHandle { settings, threads: Arc::new(threads), ports: Arc::new(Mutex::new(ports)), stats })
+    Ok(MediaHandle { settings, threads: Arc::new(threads), ports: Arc::new(Mutex::new(ports)), stats, fingerprint })
 }
 
 impl MediaHandle {
@@ -187,14 +201,29 @@ impl MediaHandle {
         let _ = self.send(stream, Command::Payloads(stream, payloads));
     }
 
-    /// The next valid packet decides anew who sends.
-    pub fn relatch(&self, stream: StreamId) {
-        let _ = self.send(stream, Command::Relatch(stream));
+    /// The stream comes from elsewhere, or is protected otherwise.
+    pub fn set_path(&self, stream: StreamId, path: Path) {
+        let source = self.source_of(&path);
+        let _ = self.send(stream, Command::Path(stream, source, path));
     }
 
-    /// Only this address may send.
-    pub fn expect_source(&self, stream: StreamId, source: SocketAddr) {
-        let _ = self.send(stream, Command::Expect(stream, source));
+    /// Who may send from now on.
+    pub fn set_source(&self, stream: StreamId, source: Source) {
+        let _ = self.send(stream, Command::Source(stream, source));
+    }
+
+    /// Who may send what is agreed on so, by the setting `source`.
+    pub fn source_of(&self, path: &Path) -> Source {
+        match (self.settings.source, path.source) {
+            (Policy::Latch, _) => Source::First,
+            (Policy::Sdp, Some(told)) => Source::Near(told),
+            (Policy::Sdp, None) => Source::Untold,
+        }
+    }
+
+    /// Digest of the certificate that is shown in DTLS handshakes.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
     }
 
     /// From `at` on, silence is written instead of what is heard; what is on disk already is replaced by silence too.
@@ -340,6 +369,7 @@ struct Worker {
     /// Sockets with more to read.
     unread: Vec<StreamId>,
     stats: Arc<Stats>,
+    dtls: Dtls,
 }
 
 impl Worker {
@@ -386,9 +416,7 @@ impl Worker {
     fn receive(&mut self, now: Now, stream: StreamId, is_rtp: bool, buffers: &mut Buffers) {
         let Some(open) = self.streams.get_mut(&stream) else { return };
         if !is_rtp {
-            let mut datagram = [0; DATAGRAM];
-            while open.rtcp.recv_from(&mut datagram).is_ok() {}
-            return;
+            return receive_rtcp(open, now);
         }
         // Bounded: a flood on one socket must not starve the others; epoll tells each arrival once, so what is left is remembered.
         let mut rounds = 0;
@@ -413,6 +441,7 @@ impl Worker {
                 break;
             }
         }
+        transmit(open);
         hand_on(&mut self.out, &self.audio, &self.settings, open, now, false);
     }
 
@@ -435,14 +464,15 @@ impl Worker {
                     open.stream.set_payloads(payloads);
                 }
             }
-            Command::Relatch(stream) => {
+            Command::Path(stream, source, path) => {
                 if let Some(open) = self.streams.get_mut(&stream) {
-                    open.stream.relatch();
+                    set_path(&mut open.stream, now, source, &path, &self.dtls);
+                    transmit(open);
                 }
             }
-            Command::Expect(stream, source) => {
+            Command::Source(stream, source) => {
                 if let Some(open) = self.streams.get_mut(&stream) {
-                    open.stream.expect_source(source);
+                    open.stream.set_source(source);
                 }
             }
             Command::Mute(stream, at) => {
@@ -471,7 +501,8 @@ impl Worker {
         }
         self.tokens.insert(token, (request.stream, true));
         self.tokens.insert(token + 1, (request.stream, false));
-        let stream = Stream::new(now, request.stream, request.payloads, &self.settings);
+        let mut stream = Stream::new(now, request.stream, request.payloads, &self.settings);
+        set_path(&mut stream, now, request.source, &request.path, &self.dtls);
         let open = Open {
             stream,
             rtp,
@@ -482,7 +513,7 @@ impl Worker {
             writer: None,
             muted: Vec::new(),
         };
-        self.streams.insert(request.stream, open);
+        transmit(self.streams.entry(request.stream).or_insert(open));
     }
 
     fn close(&mut self, now: Now, stream: StreamId) {
@@ -512,14 +543,37 @@ impl Worker {
         for open in self.streams.values_mut() {
             if open.stream.due().is_some_and(|due| due <= now.mono) {
                 open.stream.handle_timeout(now);
+                transmit(open);
                 hand_on(&mut self.out, &self.audio, &self.settings, open, now, false);
             }
         }
     }
 }
 
+fn set_path(stream: &mut Stream, now: Now, source: Source, path: &Path, dtls: &Dtls) {
+    stream.set_source(source);
+    stream.set_rtcp(path.rtcp, path.rtcp_mux);
+    stream.set_keying(now, &path.keying, Some(dtls));
+}
+
+/// Takes what lies at the RTCP port; bounded, for what lies there next time comes then.
+fn receive_rtcp(open: &mut Open, now: Now) {
+    let mut datagram = [0; DATAGRAM];
+    while let Ok((length, from)) = open.rtcp.recv_from(&mut datagram) {
+        open.stream.handle_rtcp(now, from, datagram.get(..length).unwrap_or_default());
+    }
+}
+
+/// Sends what a stream has for its peer. What cannot go now is lost, as on any network.
+fn transmit(open: &mut Open) {
+    while let Some(Transmit { port, to, bytes }) = open.stream.poll_transmit() {
+        let socket = if port == Port::Rtp { &open.rtp } else { &open.rtcp };
+        let _ = socket.send_to(&bytes, to);
+    }
+}
+
 /// Writes and sends what a stream has ready: events first, then PCM, so that a gap is known before its silence.
-fn hand_on(out: &mut Outlet, audio: &Path, settings: &Settings, open: &mut Open, now: Now, all: bool) {
+fn hand_on(out: &mut Outlet, audio: &FilePath, settings: &Settings, open: &mut Open, now: Now, all: bool) {
     let stream = open.stream.id();
     for kind in open.stream.take_events() {
         out.send(Heard::Event(StreamEvent { stream, at: now, kind }));
@@ -531,7 +585,7 @@ fn hand_on(out: &mut Outlet, audio: &Path, settings: &Settings, open: &mut Open,
 }
 
 /// Writes one frame when the stream is recorded, and sends it when it may be transcribed.
-fn keep_frame(out: &mut Outlet, audio: &Path, settings: &Settings, open: &mut Open, now: Now, frame: Frame) {
+fn keep_frame(out: &mut Outlet, audio: &FilePath, settings: &Settings, open: &mut Open, now: Now, frame: Frame) {
     let stream = open.stream.id();
     if open.record {
         let origin = open.stream.origin().unwrap_or(now).wall;
@@ -550,7 +604,7 @@ fn keep_frame(out: &mut Outlet, audio: &Path, settings: &Settings, open: &mut Op
 }
 
 /// Begins a pause of recording; what was written since then becomes silence.
-fn mute(audio: &Path, open: &mut Open, at: Wall) {
+fn mute(audio: &FilePath, open: &mut Open, at: Wall) {
     if open.muted.last().is_some_and(|(_, to)| to.is_none()) {
         return;
     }

@@ -18,6 +18,7 @@ use crate::bridge::Input;
 use crate::bridge::media::MediaHandle;
 use crate::call::line::Lines;
 use crate::media::{Codec, OpenStream, Payload};
+use crate::pbx::sip::keying::Path;
 use crate::pbx::sip::sdp::{self, Format};
 use crate::pbx::sip::wire::Item;
 use crate::pbx::sip::{Flow, Output, PeerSettings, Policy, Settings, Transport, Uas, uas};
@@ -167,7 +168,8 @@ pub async fn spawn(
         let line = lines.policy(called);
         Policy { record: line.record, transcribe: line.transcribe, answer_after_ms: line.answer_after_ms }
     });
-    let uas = Uas::new(settings.clone(), &peers, policy, secret);
+    let mut uas = Uas::new(settings.clone(), &peers, policy, secret);
+    uas.set_fingerprint(media.fingerprint().clone());
     let (udp, tcp, tls) = (sockets.udp(), sockets.tcp.clone(), sockets.tls.clone());
     info!(?udp, ?tcp, ?tls, "receiving calls by SIP");
     let ports = [&tcp, &tls].map(|listeners| listeners.first().map(SocketAddr::port));
@@ -328,9 +330,9 @@ impl Driver {
                         self.connections.send(flow, bytes, may_connect);
                     }
                 },
-                Output::Open { stream, formats, policy } => self.open(stream, &formats, policy),
+                Output::Open { stream, formats, path, policy } => self.open(stream, &formats, path, policy),
                 Output::Payloads(stream, formats) => self.media.set_payloads(stream, payloads(&formats)),
-                Output::Relatch(stream) => self.media.relatch(stream),
+                Output::Path(stream, path) => self.media.set_path(stream, path),
                 Output::Close(stream) => self.media.close(stream),
             }
         }
@@ -364,10 +366,11 @@ impl Driver {
         }
     }
 
-    fn open(&self, stream: StreamId, formats: &[Format], policy: Policy) {
+    fn open(&self, stream: StreamId, formats: &[Format], path: Path, policy: Policy) {
         let (media, events) = (self.media.clone(), self.events.clone());
         let Policy { record, transcribe, .. } = policy;
-        let open = OpenStream { stream, payloads: payloads(formats), record, transcribe };
+        let source = media.source_of(&path);
+        let open = OpenStream { stream, payloads: payloads(formats), record, transcribe, source, path };
         tokio::task::spawn_blocking(move || {
             let _ = events.blocking_send(Event::Opened(stream, media.open(open).map_err(|e| e.to_string())));
         });
@@ -402,6 +405,7 @@ fn payloads(formats: &[Format]) -> Vec<Payload> {
         let codec = match format.codec {
             sdp::Codec::Pcmu => Codec::Pcmu,
             sdp::Codec::Pcma => Codec::Pcma,
+            sdp::Codec::G722 => Codec::G722,
             sdp::Codec::Opus => Codec::Opus,
             sdp::Codec::TelephoneEvent => Codec::TelephoneEvent,
             sdp::Codec::ComfortNoise => Codec::ComfortNoise,

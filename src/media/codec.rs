@@ -1,6 +1,11 @@
-//! Payload bytes to PCM: G.711 both ways (ITU-T G.711), Opus decoding behind the feature `opus`.
+//! Payload bytes to PCM: G.711 both ways (ITU-T G.711), G.722, Opus decoding behind the feature `opus`.
+
+use std::fmt;
+
+use audio_codec::g722::{Bitrate, G722Decoder};
 
 use super::Codec;
+use super::resample::Upsampler;
 
 /// µ-law byte → 16-bit PCM (G.711 table 2a, scaled to 16 bits).
 pub const fn decode_ulaw(byte: u8) -> i16 {
@@ -59,44 +64,167 @@ pub fn encode_alaw(sample: i16) -> u8 {
     (sign | byte as u8) ^ 0x55
 }
 
-/// Decodes the payloads of one stream.
-#[derive(Debug, Default)]
+/// Longest Opus packet, in milliseconds (RFC 7587 §4.2).
+const LONGEST_MS: u32 = 120;
+
+/// Samples that a payload will give at `rate`; `None` when it cannot be decoded.
+pub fn length(codec: Codec, payload: &[u8], rate: u32) -> Option<usize> {
+    match codec {
+        // One byte is one tick of 8 kHz in all three.
+        Codec::Pcmu | Codec::Pcma | Codec::G722 => Some(payload.len() * (rate / 8_000).max(1) as usize),
+        Codec::Opus => opus_length(payload, rate).filter(|length| *length <= (rate / 1_000 * LONGEST_MS) as usize),
+        Codec::TelephoneEvent | Codec::ComfortNoise => None,
+    }
+}
+
+/// Appends the PCM of a G.711 payload, 8 kHz.
+pub fn decode_g711(codec: Codec, payload: &[u8], out: &mut Vec<i16>) {
+    let table = if codec == Codec::Pcma { &ALAW } else { &ULAW };
+    out.extend(payload.iter().map(|byte| table[usize::from(*byte)]));
+}
+
+/// Decodes the payloads of one stream, in the order of their sequence numbers, to PCM of one rate whatever the codec.
 pub struct Decoder {
+    rate: u32,
+    g722: Option<G722Decoder>,
+    /// G.711 in a stream of 16 kHz.
+    upsampler: Option<Upsampler>,
     #[cfg(feature = "opus")]
     opus: Option<opus::Decoder>,
 }
 
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Decoder({} Hz)", self.rate)
+    }
+}
+
 impl Decoder {
+    /// A decoder at rest that gives PCM of `rate`: 8,000 or 16,000 Hz.
+    pub fn new(rate: u32) -> Self {
+        Self {
+            rate,
+            g722: None,
+            upsampler: None,
+            #[cfg(feature = "opus")]
+            opus: None,
+        }
+    }
+
+    /// Another sender, whose sound does not continue the last one's.
+    pub fn reset(&mut self) {
+        *self = Self::new(self.rate);
+    }
+
     /// Appends the PCM of one payload to `out`; gives the number of samples, `None` when the payload cannot be decoded.
     pub fn decode(&mut self, codec: Codec, payload: &[u8], out: &mut Vec<i16>) -> Option<usize> {
         match codec {
-            Codec::Pcmu => out.extend(payload.iter().map(|byte| ULAW[usize::from(*byte)])),
-            Codec::Pcma => out.extend(payload.iter().map(|byte| ALAW[usize::from(*byte)])),
-            Codec::Opus => return self.decode_opus(payload, out),
+            Codec::Pcmu | Codec::Pcma => {}
+            Codec::G722 => return self.decode_g722(payload, out),
+            Codec::Opus => return self.decode_opus(payload, false, out),
             Codec::TelephoneEvent | Codec::ComfortNoise => return None,
         }
-        Some(payload.len())
+        if self.rate == 8_000 {
+            decode_g711(codec, payload, out);
+            return Some(payload.len());
+        }
+        let (mut narrow, mut wide) = (Vec::new(), Vec::new());
+        decode_g711(codec, payload, &mut narrow);
+        self.upsampler.get_or_insert_with(Upsampler::new).push(&narrow, &mut wide);
+        out.extend(wide.iter().map(|sample| (sample * 32_768.0).round() as i16));
+        Some(wide.len())
     }
 
-    #[cfg(feature = "opus")]
-    fn decode_opus(&mut self, payload: &[u8], out: &mut Vec<i16>) -> Option<usize> {
-        /// 120 ms at 16 kHz: the longest packet (RFC 7587 §4.2).
-        const LONGEST: usize = 1_920;
-        let decoder = match &mut self.opus {
-            Some(decoder) => decoder,
-            none => none.insert(opus::Decoder::new(16_000, opus::Channels::Mono).ok()?),
-        };
+    /// Sound of `hole` samples was lost before `next`. Lets the decoder go on as if it had decoded it, and gives what `next` tells of the
+    /// end of the hole (Opus in-band FEC), to be put right before it. What would only be guessed is not given.
+    pub fn conceal(&mut self, codec: Codec, hole: usize, next: &[u8]) -> Vec<i16> {
+        if codec == Codec::Opus { self.conceal_opus(hole, next) } else { Vec::new() }
+    }
+
+    fn decode_g722(&mut self, payload: &[u8], out: &mut Vec<i16>) -> Option<usize> {
+        let narrow = self.rate == 8_000;
+        let decoder = self.g722.get_or_insert_with(|| G722Decoder::with_options(Bitrate::Mode1_64000, false, narrow));
         let at = out.len();
-        out.resize(at + LONGEST, 0);
-        let decoded = out.get_mut(at..).and_then(|space| decoder.decode(payload, space, false).ok());
+        out.resize(at + payload.len() * if narrow { 1 } else { 2 }, 0);
+        let decoded = out.get_mut(at..).and_then(|space| decoder.decode_frame_into(payload, space).ok());
         out.truncate(at + decoded.unwrap_or(0));
         decoded
     }
 
+    #[cfg(feature = "opus")]
+    fn decode_opus(&mut self, payload: &[u8], fec: bool, out: &mut Vec<i16>) -> Option<usize> {
+        let length = opus_length(payload, self.rate)?;
+        self.run_opus(payload, length, fec, out)
+    }
+
+    #[cfg(feature = "opus")]
+    fn run_opus(&mut self, payload: &[u8], length: usize, fec: bool, out: &mut Vec<i16>) -> Option<usize> {
+        let decoder = match &mut self.opus {
+            Some(decoder) => decoder,
+            none => none.insert(opus::Decoder::new(self.rate, opus::Channels::Mono).ok()?),
+        };
+        let at = out.len();
+        out.resize(at + length, 0);
+        let decoded = out.get_mut(at..).and_then(|space| decoder.decode(payload, space, fec).ok());
+        out.truncate(at + decoded.unwrap_or(0));
+        decoded
+    }
+
+    #[cfg(feature = "opus")]
+    fn conceal_opus(&mut self, hole: usize, next: &[u8]) -> Vec<i16> {
+        let Some(length) = opus_length(next, self.rate).filter(|length| (1..=hole).contains(length)) else {
+            return Vec::new();
+        };
+        // All but the last lost packet: only the state is carried on, and no further than the sound would.
+        let longest = (self.rate / 1_000 * LONGEST_MS) as usize;
+        let mut guessed = Vec::new();
+        for _ in 0..((hole - length).min(longest) / length) {
+            self.run_opus(&[], length, false, &mut guessed);
+        }
+        let mut mended = Vec::new();
+        if has_fec(next) {
+            self.decode_opus(next, true, &mut mended);
+        } else {
+            self.run_opus(&[], length, false, &mut guessed);
+        }
+        mended
+    }
+
     #[cfg(not(feature = "opus"))]
-    fn decode_opus(&mut self, _payload: &[u8], _out: &mut Vec<i16>) -> Option<usize> {
+    fn decode_opus(&mut self, _payload: &[u8], _fec: bool, _out: &mut Vec<i16>) -> Option<usize> {
         None
     }
+
+    #[cfg(not(feature = "opus"))]
+    fn conceal_opus(&mut self, _hole: usize, _next: &[u8]) -> Vec<i16> {
+        Vec::new()
+    }
+}
+
+/// Samples of an Opus packet by its table of contents (RFC 6716 §3.1).
+#[cfg(feature = "opus")]
+fn opus_length(payload: &[u8], rate: u32) -> Option<usize> {
+    opus::packet::get_nb_samples(payload, rate).ok().filter(|length| *length > 0)
+}
+
+#[cfg(not(feature = "opus"))]
+fn opus_length(_payload: &[u8], _rate: u32) -> Option<usize> {
+    None
+}
+
+/// Whether an Opus packet carries the one before it again: the LBRR flag of its first SILK frame (RFC 6716 §4.2.3 and §4.2.4). Only packets
+/// of one frame are looked at; in the others the flag stands elsewhere.
+#[cfg(feature = "opus")]
+fn has_fec(payload: &[u8]) -> bool {
+    let (Some(toc), Some(first)) = (payload.first(), payload.get(1)) else { return false };
+    let (config, stereo, code) = (toc >> 3, toc & 4 != 0, toc & 3);
+    // SILK and hybrid; a frame of 40 ms or 60 ms has a voice flag for each 20 ms before the LBRR flag.
+    let voiced = match config {
+        0..=11 => [1, 1, 2, 3][usize::from(config & 3)],
+        12..=15 => 1,
+        _ => return false,
+    };
+    code == 0 && (first >> (7 - voiced)) & 1 == 1 && !stereo
 }
 
 #[cfg(test)]
@@ -130,7 +258,7 @@ mod tests {
     #[test]
     fn opus_garbage_is_refused_and_leaves_no_samples() {
         let mut out = Vec::new();
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::new(16_000);
         for length in 0..64u8 {
             let payload: Vec<u8> = (0..length).map(|n| n.wrapping_mul(31) ^ 0xc7).collect();
             let before = out.len();

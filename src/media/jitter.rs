@@ -6,6 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use super::Codec;
+use super::codec::Decoder;
 use crate::time::Mono;
 
 /// Packets held back at most; more than that and the oldest hole is given up at once.
@@ -23,15 +27,33 @@ const IDLE: Duration = Duration::from_secs(2);
 /// How far timestamps may run ahead of the clock over the whole stream; more is a sender that lies.
 const AHEAD: Duration = Duration::from_secs(10);
 
-/// One packet's audio, decoded, with its RTP numbers.
+/// One packet's audio with its RTP numbers.
 #[derive(Clone, Debug)]
 pub struct Audio {
     /// RTP sequence number.
     pub sequence: u16,
     /// RTP timestamp.
     pub timestamp: u32,
+    /// What it carries.
+    pub sound: Sound,
+}
+
+/// What a packet carries.
+#[derive(Clone, Debug)]
+pub enum Sound {
     /// PCM; empty for comfort noise and digits, which only move time.
-    pub samples: Vec<i16>,
+    Pcm(Vec<i16>),
+    /// A payload that must be decoded in order, because its codec remembers, and the samples that it will give.
+    Coded(Codec, Bytes, usize),
+}
+
+impl Sound {
+    fn len(&self) -> usize {
+        match self {
+            Sound::Pcm(samples) => samples.len(),
+            Sound::Coded(_, _, samples) => *samples,
+        }
+    }
 }
 
 /// A hole of lost audio, in samples.
@@ -60,7 +82,7 @@ pub struct Counts {
 struct Held {
     position: u64,
     arrived: Mono,
-    samples: Vec<i16>,
+    sound: Sound,
 }
 
 /// The jitter buffer of one stream.
@@ -69,6 +91,7 @@ pub struct Jitter {
     window: Duration,
     clock: u32,
     rate: u32,
+    decoder: Decoder,
     source: Option<Source>,
     held: BTreeMap<i64, Held>,
     counts: Counts,
@@ -100,6 +123,8 @@ struct Source {
     given: u128,
     /// The newest packet was comfort noise: the sender is silent on purpose.
     resting: bool,
+    /// The timestamps that come count otherwise than those before.
+    new_clock: bool,
 }
 
 impl Jitter {
@@ -110,6 +135,7 @@ impl Jitter {
             window,
             clock,
             rate,
+            decoder: Decoder::new(rate),
             source: None,
             held: BTreeMap::new(),
             counts: Counts::default(),
@@ -127,6 +153,16 @@ impl Jitter {
     /// Position of the next sample: the length of the stream so far.
     pub fn position(&self) -> u64 {
         self.next
+    }
+
+    /// What comes from now on counts with this clock (another codec).
+    pub fn set_clock(&mut self, clock: u32) {
+        if clock != self.clock && clock > 0 {
+            self.clock = clock;
+            if let Some(source) = &mut self.source {
+                source.new_clock = true;
+            }
+        }
     }
 
     /// Takes a packet; appends what is in order now to `pcm` and tells gaps.
@@ -148,7 +184,7 @@ impl Jitter {
             self.counts.duplicates += 1;
             return;
         }
-        self.held.insert(sequence, Held { position, arrived: now, samples: audio.samples });
+        self.held.insert(sequence, Held { position, arrived: now, sound: audio.sound });
         self.release(now, pcm, gaps);
     }
 
@@ -208,6 +244,9 @@ impl Jitter {
                 0
             }
         };
+        if self.source.as_ref().is_some_and(|old| old.ssrc != ssrc) {
+            self.decoder.reset();
+        }
         let sequence = i64::from(audio.sequence);
         self.source = Some(Source {
             ssrc,
@@ -220,6 +259,7 @@ impl Jitter {
             probation: None,
             given: 0,
             resting: false,
+            new_clock: false,
         });
     }
 
@@ -249,7 +289,7 @@ impl Jitter {
         let tolerance = self.samples_in(NEW_BASE) as i64;
         let back = self.samples_in(STEP_BACK) as i64;
         let most = self.samples_in(now.since(self.began)) + self.samples_in(AHEAD);
-        let next = self.next;
+        let (next, length) = (self.next, audio.sound.len());
         let Some(source) = self.source.as_mut() else { return next };
         let step = i64::from(audio.timestamp.wrapping_sub(source.timestamp) as i32) * rate / clock;
         let elapsed =
@@ -258,8 +298,9 @@ impl Jitter {
         let newest = sequence > source.highest_placed;
         let stamped = source.position.saturating_add_signed(step);
         // Idle time was filled by the clock: a sender whose timestamps stood still meanwhile goes on after it.
-        let stood_still = newest && stamped + audio.samples.len() as u64 <= next && !audio.samples.is_empty();
-        let new_base = (step - elapsed).abs() > tolerance || (newest && step < -back) || stood_still || stamped > most;
+        let stood_still = newest && stamped + length as u64 <= next && length > 0;
+        let wild = (step - elapsed).abs() > tolerance || (newest && step < -back);
+        let new_base = source.new_clock || wild || stood_still || stamped > most;
         let position = if new_base {
             source.position.saturating_add_signed(elapsed).min(most).max(if newest { next } else { 0 })
         } else {
@@ -270,7 +311,8 @@ impl Jitter {
             source.timestamp = audio.timestamp;
             source.position = position;
             source.arrived = now;
-            source.resting = audio.samples.is_empty();
+            source.resting = length == 0;
+            source.new_clock = false;
         }
         position
     }
@@ -305,13 +347,36 @@ impl Jitter {
                 self.counts.gap_samples += hole;
             }
             self.silence_to(held.position, pcm);
+            if missing > 0 {
+                self.mend(hole, &held.sound, pcm);
+            }
         }
+        let samples = match held.sound {
+            Sound::Pcm(samples) => samples,
+            Sound::Coded(codec, payload, length) => {
+                let mut samples = Vec::with_capacity(length);
+                self.decoder.decode(codec, &payload, &mut samples);
+                // What cannot be decoded after all is silence of its own length.
+                samples.resize(length, 0);
+                samples
+            }
+        };
         // A packet that overlaps what was given out (a sender that repeats time) only adds what is new.
         let skip = usize::try_from(self.next.saturating_sub(held.position)).unwrap_or(usize::MAX);
-        let fresh = held.samples.get(skip..).unwrap_or_default();
+        let fresh = samples.get(skip..).unwrap_or_default();
         pcm.extend_from_slice(fresh);
         self.next += fresh.len() as u64;
         true
+    }
+
+    /// Puts what the packet after a hole tells of the hole into its end; the hole stays a gap.
+    fn mend(&mut self, hole: u64, sound: &Sound, pcm: &mut [i16]) {
+        let Sound::Coded(codec, payload, _) = sound else { return };
+        let mended = self.decoder.conceal(*codec, usize::try_from(hole).unwrap_or(usize::MAX), payload);
+        let at = pcm.len().saturating_sub(mended.len());
+        if let Some(place) = pcm.get_mut(at..).filter(|place| place.len() == mended.len()) {
+            place.copy_from_slice(&mended);
+        }
     }
 
     fn samples_in(&self, time: Duration) -> u64 {
@@ -342,7 +407,7 @@ mod tests {
             let samples = (0..FRAME as u64).map(|i| (n * FRAME as u64 + i + 1) as i16).collect();
             let sequence = seq0.wrapping_add(n as u16);
             let timestamp = ts0.wrapping_add((n * FRAME as u64) as u32);
-            let audio = Audio { sequence, timestamp, samples };
+            let audio = Audio { sequence, timestamp, sound: Sound::Pcm(samples) };
             self.jitter.insert(Mono(ms * 1_000_000), ssrc, audio, &mut self.pcm, &mut self.gaps);
         }
 
@@ -408,7 +473,7 @@ mod tests {
         let mut line = Line::new();
         line.packet(0, 0, 7, 100, 0);
         // The next packet in sequence, one second later in time: DTX.
-        let audio = Audio { sequence: 101, timestamp: 8_000, samples: vec![9; FRAME] };
+        let audio = Audio { sequence: 101, timestamp: 8_000, sound: Sound::Pcm(vec![9; FRAME]) };
         line.jitter.insert(Mono(1_000_000_000), 7, audio, &mut line.pcm, &mut line.gaps);
         assert_eq!(line.pcm.len(), 8_000 + FRAME);
         assert!(line.gaps.is_empty());
@@ -429,7 +494,7 @@ mod tests {
     fn a_timestamp_that_jumps_an_hour_does_not_write_an_hour() {
         let mut line = Line::new();
         line.packet(0, 0, 7, 100, 0);
-        let audio = Audio { sequence: 101, timestamp: 8_000 * 3_600, samples: vec![9; FRAME] };
+        let audio = Audio { sequence: 101, timestamp: 8_000 * 3_600, sound: Sound::Pcm(vec![9; FRAME]) };
         line.jitter.insert(Mono(20_000_000), 7, audio, &mut line.pcm, &mut line.gaps);
         assert_eq!(line.pcm.len(), 2 * FRAME);
     }
@@ -504,7 +569,7 @@ mod tests {
     fn timestamps_that_run_ahead_of_the_clock_write_no_more_than_ten_seconds() {
         let mut line = Line::new();
         for n in 0..1_000u16 {
-            let audio = Audio { sequence: n, timestamp: u32::from(n) * 20_000, samples: vec![1; 160] };
+            let audio = Audio { sequence: n, timestamp: u32::from(n) * 20_000, sound: Sound::Pcm(vec![1; 160]) };
             line.jitter.insert(Mono(0), 7, audio, &mut line.pcm, &mut line.gaps);
         }
         assert!(line.pcm.len() <= 80_000 + 1_000 * FRAME, "{}", line.pcm.len());
@@ -529,7 +594,7 @@ mod tests {
             x ^= x << 13;
             x ^= x >> 7;
             x ^= x << 17;
-            let audio = Audio { sequence: x as u16, timestamp: (x >> 16) as u32, samples: vec![1; 160] };
+            let audio = Audio { sequence: x as u16, timestamp: (x >> 16) as u32, sound: Sound::Pcm(vec![1; 160]) };
             line.jitter.insert(Mono(n * 20_000_000), (x >> 60) as u32 & 1, audio, &mut line.pcm, &mut line.gaps);
             assert!(line.jitter.held.len() <= MOST_HELD + 1);
             line.pcm.clear();

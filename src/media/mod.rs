@@ -1,22 +1,35 @@
 //! RTP bytes in, ordered PCM with gaps marked and segments on disk out.
 //!
 //! In: packets of one stream, in whatever order the network gives them. Out: PCM at the stream's native rate in true time (never
-//! stretched), [`StreamEvent`]s for the session, segments for the record. Refuses: packets of a foreign source, of a payload type
-//! that was not negotiated, or that do not parse; each refusal is counted.
+//! stretched), [`StreamEvent`]s for the session, segments for the record, RTCP and handshakes for the peer. Refuses: packets of a foreign
+//! source, packets that are not authentic or came before where the stream is encrypted, of a payload type that was not negotiated, or
+//! that do not parse; each refusal is counted.
+//!
+//! A packet passes [`source`] (who sent it), [`protection`] ([`secure`], [`dtls`]), [`rtp`], [`probation`] (which SSRC) and [`jitter`]
+//! (where it belongs) with its [`codec`].
 
 pub mod codec;
+pub mod dtls;
 pub mod dtmf;
 pub mod jitter;
 pub mod ledger;
+pub mod probation;
+pub mod protection;
 pub mod resample;
+pub mod rtcp;
 pub mod rtp;
+pub mod secure;
 pub mod segment;
 pub mod settings;
+pub mod source;
 pub mod stream;
+
+pub use source::Source;
 
 use serde::{Deserialize, Serialize};
 
 use crate::pbx::StreamId;
+use crate::pbx::sip::keying::Path;
 use crate::time::{MediaTime, Now};
 
 /// What the owner of a stream (a PBX driver) asks the media stage to open.
@@ -30,6 +43,10 @@ pub struct OpenStream {
     pub record: bool,
     /// Feed the recogniser.
     pub transcribe: bool,
+    /// Who may send.
+    pub source: Source,
+    /// Where RTCP goes and how the packets are protected.
+    pub path: Path,
 }
 
 /// One negotiated payload type (RFC 3551, RFC 4733).
@@ -49,6 +66,8 @@ pub enum Codec {
     Pcmu,
     /// G.711 A-law, 8 kHz.
     Pcma,
+    /// G.722, 16 kHz under an RTP clock of 8,000 Hz (RFC 3551 §4.5.2).
+    G722,
     /// Opus, decoded to 16 kHz mono (RFC 7587). Needs the feature `opus`.
     Opus,
     /// Named telephone events (RFC 4733).
@@ -66,12 +85,17 @@ impl Codec {
         }
     }
 
-    /// Rate of the PCM that the stream gives out, in Hz.
+    /// Rate of the PCM of a stream that begins with it, in Hz.
     pub fn pcm_rate(self) -> u32 {
         match self {
-            Codec::Opus => 16_000,
+            Codec::Opus | Codec::G722 => 16_000,
             _ => 8_000,
         }
+    }
+
+    /// Whether it carries sound.
+    pub fn is_audio(self) -> bool {
+        !matches!(self, Codec::TelephoneEvent | Codec::ComfortNoise)
     }
 }
 
@@ -161,4 +185,14 @@ pub struct StreamSummary {
     pub malformed: u64,
     /// Samples of silence written for packets that never came.
     pub gap_samples: u64,
+    /// Packets of another synchronisation source beside the one that is heard, refused.
+    pub strange: u64,
+    /// Packets that came encrypted and were taken.
+    pub encrypted: u64,
+    /// Packets that are not authentic, refused.
+    pub unauthenticated: u64,
+    /// Authentic packets that came again, refused.
+    pub replayed: u64,
+    /// DTLS handshakes that failed.
+    pub handshakes_failed: u64,
 }

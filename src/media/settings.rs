@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
+use super::source::Policy;
+
 /// Settings of the RTP receiver and the recordings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -24,6 +26,11 @@ pub struct Settings {
     pub port_rest_ms: u32,
     /// Sockets are read this often, in milliseconds, 1–100: longer takes less CPU, and adds as much delay.
     pub poll_interval_ms: u32,
+    /// Whose sound is taken from an exchange that calls by SIP: `sdp` (the address of its session description; another port of it when that
+    /// is silent) or `latch` (whoever sends the first valid packet).
+    pub source: Policy,
+    /// Mean time between RTCP reports to the sender, in milliseconds; 0: none.
+    pub rtcp_interval_ms: u32,
     /// Length of one file of a recording, in milliseconds; at most 10,000.
     pub segment_ms: u32,
 }
@@ -39,6 +46,8 @@ impl Default for Settings {
             no_rtp_timeout_ms: 10_000,
             port_rest_ms: 2_000,
             poll_interval_ms: 20,
+            source: Policy::Sdp,
+            rtcp_interval_ms: 5_000,
             segment_ms: 10_000,
         }
     }

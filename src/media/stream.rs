@@ -1,18 +1,48 @@
 //! One stream: packets of one speaker in, PCM in true time and events out; foreign packets stay outside.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::codec::Decoder;
+use super::codec::{self, decode_g711};
 use super::dtmf::{Digit, Dtmf};
-use super::jitter::{Audio, Gap, Jitter};
+use super::jitter::{Audio, Gap, Jitter, Sound};
+use super::probation::{self, Probation};
+use super::protection::{Dtls, Protection};
+use super::rtcp::{self, Rtcp};
+use super::rtp::Parsed;
+use super::secure::Refusal;
 use super::settings::Settings;
+use super::source::{self, Gate, Source, Verdict};
 use super::{Codec, Frame, Payload, StreamEventKind, StreamSummary, rtp};
 use crate::pbx::StreamId;
+use crate::pbx::sip::keying::Keying;
 use crate::time::{MediaTime, Mono, Now};
 
 /// Events kept until they are taken; more gaps than that in one step are told as one.
 const MOST_EVENTS: usize = 256;
+/// Reports that wait to be sent; a driver that sends nothing gets no more.
+const MOST_REPORTS: usize = 4;
+
+/// Which of our two ports something goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// The even one.
+    Rtp,
+    /// The odd one above it.
+    Rtcp,
+}
+
+/// A datagram to send: RTCP, or a part of a handshake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Through which port.
+    pub port: Port,
+    /// Where to.
+    pub to: SocketAddr,
+    /// What.
+    pub bytes: Vec<u8>,
+}
 
 /// The receiving end of one stream.
 #[derive(Debug)]
@@ -20,15 +50,18 @@ pub struct Stream {
     id: StreamId,
     payloads: Vec<Payload>,
     accepted: u128,
+    /// Of the PCM; by the codec of the first packet.
     rate: u32,
     clock: u32,
+    window: Duration,
     jitter: Jitter,
-    decoder: Decoder,
     dtmf: Dtmf,
-    /// Whose packets are taken; everybody else's are foreign.
-    source: Option<SocketAddr>,
-    /// Set by signalling: only this source may become `source`.
-    expected: Option<SocketAddr>,
+    gate: Gate,
+    protection: Protection,
+    probation: Probation,
+    rtcp: Rtcp,
+    rtcp_to: Option<SocketAddr>,
+    rtcp_mux: bool,
     origin: Option<Now>,
     /// RTP timestamp of the first packet and its position, to place digits.
     first: Option<(u32, u64)>,
@@ -39,28 +72,31 @@ pub struct Stream {
     taken: u64,
     gaps: Vec<Gap>,
     events: Vec<StreamEventKind>,
-    packets: u64,
-    foreign: u64,
-    malformed: u64,
+    counts: StreamSummary,
+    out: VecDeque<Transmit>,
 }
 
 impl Stream {
-    /// A stream that waits for its first packet.
+    /// A stream that waits for its first packet, from whoever sends it; see [`Stream::set_source`] and [`Stream::set_keying`].
     pub fn new(now: Now, id: StreamId, payloads: Vec<Payload>, settings: &Settings) -> Self {
-        let audio =
-            payloads.iter().find(|payload| is_audio(payload.codec)).map_or(Codec::Pcmu, |payload| payload.codec);
+        let audio = first_audio(&payloads);
         let window = Duration::from_millis(u64::from(settings.reorder_window_ms));
+        let interval = Duration::from_millis(u64::from(settings.rtcp_interval_ms));
         Self {
             id,
             accepted: rtp::accept(payloads.iter().map(|payload| payload.number)),
             payloads,
             rate: audio.pcm_rate(),
             clock: audio.clock(),
+            window,
             jitter: Jitter::new(audio.clock(), audio.pcm_rate(), window),
-            decoder: Decoder::default(),
             dtmf: Dtmf::default(),
-            source: None,
-            expected: None,
+            gate: Gate::default(),
+            protection: Protection::default(),
+            probation: Probation::default(),
+            rtcp: Rtcp::new(id.0.as_u128(), interval),
+            rtcp_to: None,
+            rtcp_mux: false,
             origin: None,
             first: None,
             last_packet: now.mono,
@@ -70,9 +106,8 @@ impl Stream {
             taken: 0,
             gaps: Vec::new(),
             events: Vec::new(),
-            packets: 0,
-            foreign: 0,
-            malformed: 0,
+            counts: StreamSummary::default(),
+            out: VecDeque::new(),
         }
     }
 
@@ -81,7 +116,7 @@ impl Stream {
         self.id
     }
 
-    /// Samples a second of what [`Stream::take`] gives.
+    /// Samples a second of what [`Stream::take`] gives; settled with the first packet.
     pub fn rate(&self) -> u32 {
         self.rate
     }
@@ -96,56 +131,149 @@ impl Stream {
         self.origin
     }
 
-    /// Only `source` may send; whoever was latched before is foreign from now on.
-    pub fn expect_source(&mut self, source: SocketAddr) {
-        self.expected = Some(source);
-        if self.source != Some(source) {
-            self.source = None;
+    /// Signalling tells who sends; whoever was taken before and does not fit is foreign from now on.
+    pub fn set_source(&mut self, source: Source) {
+        let before = self.gate.rule();
+        let waiting = self.gate.expect(source);
+        if before != self.gate.rule() {
+            self.probation.reset();
         }
+        self.take_waiting(waiting);
     }
 
-    /// The next valid packet decides anew who sends (after a re-negotiation).
-    pub fn relatch(&mut self) {
-        self.source = None;
-        self.expected = None;
+    /// Only this address and port may send.
+    pub fn expect_source(&mut self, source: SocketAddr) {
+        self.set_source(Source::Exactly(source));
     }
 
-    /// Other payload types after a re-negotiation. The PCM rate stays; a codec of another rate is not taken.
+    /// Where RTCP goes; `mux`: it shares the RTP port.
+    pub fn set_rtcp(&mut self, to: Option<SocketAddr>, mux: bool) {
+        (self.rtcp_to, self.rtcp_mux) = (to, mux);
+    }
+
+    /// How packets are protected from now on.
+    pub fn set_keying(&mut self, now: Now, keying: &Keying, dtls: Option<&Dtls>) {
+        let peer = match self.gate.rule() {
+            Source::Near(peer) | Source::Exactly(peer) => Some(peer),
+            Source::First | Source::Untold => None,
+        };
+        self.protection.set(now.mono, keying, dtls, peer);
+    }
+
+    /// Other payload types after a re-negotiation. The PCM rate of a stream that began stays, whatever the codec.
     pub fn set_payloads(&mut self, payloads: Vec<Payload>) {
-        self.payloads =
-            payloads.into_iter().filter(|p| !is_audio(p.codec) || p.codec.pcm_rate() == self.rate).collect();
+        self.payloads = payloads;
         self.accepted = rtp::accept(self.payloads.iter().map(|payload| payload.number));
     }
 
-    /// Takes one datagram.
+    /// Takes one datagram of the RTP port.
     pub fn handle_packet(&mut self, now: Now, from: SocketAddr, datagram: &[u8]) {
-        let allowed = self.source.or(self.expected);
-        if allowed.is_some_and(|source| source != from) {
-            self.foreign += 1;
+        match self.gate.judge(from, self.protection.is_secure()) {
+            Verdict::Take => self.handle_own(now, from, datagram),
+            Verdict::Wait => self.gate.keep(now, from, datagram),
+            Verdict::Refuse => self.counts.foreign += 1,
+        }
+    }
+
+    /// Takes one datagram of the RTCP port.
+    pub fn handle_rtcp(&mut self, now: Now, from: SocketAddr, datagram: &[u8]) {
+        // The port of RTCP is the peer's own affair; its address is not.
+        let ip = match self.gate.rule() {
+            Source::Near(told) | Source::Exactly(told) => Some(told.ip()),
+            Source::First | Source::Untold => self.gate.latched().map(|latched| latched.ip()),
+        };
+        if ip != Some(from.ip().to_canonical()) {
+            self.counts.foreign += 1;
             return;
         }
+        self.read_rtcp(now, datagram);
+    }
+
+    fn read_rtcp(&mut self, now: Now, datagram: &[u8]) {
+        match self.protection.open(now.mono, datagram, true) {
+            Ok(plain) => {
+                let read = self.rtcp.handle(now.mono, plain.as_deref().unwrap_or(datagram));
+                self.counts.malformed += u64::from(!read);
+            }
+            Err(refusal) => self.count_refusal(refusal),
+        }
+    }
+
+    /// A datagram of the right sender; what it is says its first byte (RFC 7983).
+    fn handle_own(&mut self, now: Now, from: SocketAddr, datagram: &[u8]) {
+        if let Some(20..=63) = datagram.first() {
+            if !self.protection.handle_handshake(now.mono, from, datagram) {
+                self.counts.malformed += 1;
+            }
+            return;
+        }
+        if self.rtcp_mux && rtcp::is_rtcp(datagram) {
+            return self.read_rtcp(now, datagram);
+        }
+        let opened = match self.protection.open(now.mono, datagram, false) {
+            Ok(opened) => opened,
+            Err(refusal) => return self.count_refusal(refusal),
+        };
+        self.counts.encrypted += u64::from(opened.is_some());
+        let datagram = opened.as_deref().unwrap_or(datagram);
         let parsed = rtp::parse(datagram, self.accepted);
-        let Some((packet, codec)) = parsed.and_then(|packet| {
+        let known = parsed.and_then(|packet| {
             let codec = self.payloads.iter().find(|payload| payload.number == packet.payload_type)?.codec;
             Some((packet, codec))
-        }) else {
-            self.malformed += 1;
+        });
+        let decodable = |(packet, codec): &(Parsed, Codec)| {
+            !codec.is_audio() || codec::length(*codec, &packet.payload, codec.pcm_rate()).is_some()
+        };
+        let Some((packet, codec)) = known.filter(decodable) else {
+            self.counts.malformed += 1;
             return;
         };
-        let mut samples = Vec::new();
-        if is_audio(codec) && self.decoder.decode(codec, &packet.payload, &mut samples).is_none() {
-            self.malformed += 1;
-            return;
+        self.counts.foreign += self.gate.latch(from);
+        if self.probation.admits(now.mono, packet.ssrc) {
+            self.play(now, codec, packet);
+        } else {
+            self.probation.keep(probation::Waiting { at: now, codec, packet });
+            self.switch_source(now);
         }
-        self.source = Some(from);
-        self.packets += 1;
+    }
+
+    fn count_refusal(&mut self, refusal: Refusal) {
+        match refusal {
+            Refusal::Unauthenticated | Refusal::Expired => self.counts.unauthenticated += 1,
+            Refusal::Replayed => self.counts.replayed += 1,
+        }
+    }
+
+    fn take_waiting(&mut self, waiting: Vec<source::Waiting>) {
+        for source::Waiting { at, from, datagram } in waiting {
+            self.handle_packet(at, from, &datagram);
+        }
+    }
+
+    fn switch_source(&mut self, now: Now) {
+        for probation::Waiting { at, codec, packet } in self.probation.switch(now.mono) {
+            self.play(at, codec, packet);
+        }
+    }
+
+    /// A packet of the stream: it moves time, and its sound goes to its place.
+    fn play(&mut self, now: Now, codec: Codec, packet: Parsed) {
+        if self.origin.is_none() {
+            self.begin(now, codec, packet.timestamp);
+        }
+        let clock = codec.clock();
+        if codec.is_audio() && clock != self.clock {
+            self.clock = clock;
+            self.jitter.set_clock(clock);
+        }
+        let Some(sound) = self.sound(codec, &packet) else {
+            self.counts.malformed += 1;
+            return;
+        };
+        self.counts.packets += 1;
         self.last_packet = now.mono;
         self.silent = false;
-        if self.origin.is_none() {
-            self.origin = Some(now);
-            self.first = Some((packet.timestamp, 0));
-            self.events.push(StreamEventKind::First { origin: now, rate: self.rate });
-        }
+        self.rtcp.count(now.mono, packet.ssrc, packet.sequence, packet.timestamp, self.clock);
         if codec == Codec::TelephoneEvent {
             let ended = self.dtmf.handle(now, packet.ssrc, packet.timestamp, &packet.payload);
             self.tell_digits(ended);
@@ -157,19 +285,73 @@ impl Stream {
             }
             _ => packet.timestamp,
         };
-        let audio = Audio { sequence: packet.sequence, timestamp, samples };
+        let audio = Audio { sequence: packet.sequence, timestamp, sound };
         self.jitter.insert(now.mono, packet.ssrc, audio, &mut self.pcm, &mut self.gaps);
         self.tell_gaps();
+    }
+
+    /// The first packet settles the rate of the PCM.
+    fn begin(&mut self, now: Now, codec: Codec, timestamp: u32) {
+        let audio = if codec.is_audio() { codec } else { first_audio(&self.payloads) };
+        (self.rate, self.clock) = (audio.pcm_rate(), audio.clock());
+        self.jitter = Jitter::new(self.clock, self.rate, self.window);
+        self.origin = Some(now);
+        self.first = Some((timestamp, 0));
+        self.events.push(StreamEventKind::First { origin: now, rate: self.rate });
+    }
+
+    /// G.711 in its own rate remembers nothing and is decoded at once; the others in their order.
+    fn sound(&self, codec: Codec, packet: &Parsed) -> Option<Sound> {
+        let mut samples = Vec::new();
+        match codec {
+            Codec::TelephoneEvent | Codec::ComfortNoise => {}
+            Codec::Pcmu | Codec::Pcma if self.rate == codec.pcm_rate() => {
+                decode_g711(codec, &packet.payload, &mut samples)
+            }
+            _ => {
+                let length = codec::length(codec, &packet.payload, self.rate)?;
+                return Some(Sound::Coded(codec, packet.payload.clone(), length));
+            }
+        }
+        Some(Sound::Pcm(samples))
     }
 
     /// When [`Stream::handle_timeout`] wants to be called.
     pub fn due(&self) -> Option<Mono> {
         let silence = (!self.silent).then(|| self.last_packet + self.timeout);
-        [self.jitter.due(), self.dtmf.due(), silence].into_iter().flatten().min()
+        let own = [self.jitter.due(), self.dtmf.due(), silence];
+        let others = [self.gate.due(), self.probation.due(), self.protection.due(), self.rtcp.due()];
+        own.into_iter().chain(others).flatten().min()
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        let shaking = || self.protection.poll_transmit().map(|(to, bytes)| Transmit { port: Port::Rtp, to, bytes });
+        self.out.pop_front().or_else(shaking)
+    }
+
+    /// The report that is due, if it is; not before the keys to protect it are there.
+    fn report(&mut self, now: Now) -> Option<Transmit> {
+        let report = self.rtcp.report(now)?;
+        let above = |latched: SocketAddr| {
+            let port = latched.port().checked_add(u16::from(!self.rtcp_mux))?;
+            Some(SocketAddr::new(latched.ip(), port))
+        };
+        let to = self.rtcp_to.or_else(|| self.gate.latched().and_then(above))?;
+        let bytes = self.protection.protect_rtcp(report)?;
+        Some(Transmit { port: if self.rtcp_mux { Port::Rtp } else { Port::Rtcp }, to, bytes })
     }
 
     /// Gives up what was waited for long enough.
     pub fn handle_timeout(&mut self, now: Now) {
+        let waiting = self.gate.handle_timeout(now.mono);
+        self.take_waiting(waiting);
+        self.switch_source(now);
+        self.protection.handle_timeout(now.mono);
+        if self.out.len() < MOST_REPORTS {
+            let report = self.report(now);
+            self.out.extend(report);
+        }
         self.jitter.handle_timeout(now.mono, &mut self.pcm, &mut self.gaps);
         self.tell_gaps();
         let ended = self.dtmf.handle_timeout(now.mono);
@@ -202,6 +384,9 @@ impl Stream {
 
     /// Ends the stream: what is held comes out; take the PCM and the events, then the summary is the last event.
     pub fn finish(&mut self) -> StreamSummary {
+        for probation::Waiting { at, codec, packet } in self.probation.finish() {
+            self.play(at, codec, packet);
+        }
         self.jitter.flush(&mut self.pcm, &mut self.gaps);
         self.tell_gaps();
         let ended = self.dtmf.finish();
@@ -210,13 +395,14 @@ impl Stream {
         StreamSummary {
             samples: self.jitter.position(),
             rate: self.rate,
-            packets: self.packets,
             lost: counts.lost,
             late: counts.late,
             duplicates: counts.duplicates,
-            foreign: self.foreign,
-            malformed: self.malformed,
             gap_samples: counts.gap_samples,
+            foreign: self.counts.foreign + self.gate.waiting(),
+            strange: self.probation.refused(),
+            handshakes_failed: self.protection.failed(),
+            ..self.counts.clone()
         }
     }
 
@@ -245,8 +431,8 @@ impl Stream {
     }
 }
 
-fn is_audio(codec: Codec) -> bool {
-    matches!(codec, Codec::Pcmu | Codec::Pcma | Codec::Opus)
+fn first_audio(payloads: &[Payload]) -> Codec {
+    payloads.iter().map(|payload| payload.codec).find(|codec| codec.is_audio()).unwrap_or(Codec::Pcmu)
 }
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ impl Lab {
                         self.open(stream, ports);
                     }
                 }
-                Output::Payloads(..) | Output::Relatch(_) => {}
+                Output::Payloads(..) | Output::Path(..) => {}
                 Output::Close(stream) => self.closed.push(stream),
             }
         }

@@ -182,9 +182,8 @@ impl Ari {
                     .ok()
                     .and_then(|list| list.into_iter().next())
                     .and_then(|c| c.media_source);
-                if let Some(source) = source {
-                    self.out.push_back(Output::Expect { stream, source });
-                }
+                // An empty address: Asterisk did not say, and the driver decides.
+                self.out.push_back(Output::Expect { stream, source: source.unwrap_or_default() });
             }
             Step::Bridge => tap.bridge = true,
             Step::AddMedia => tap.media = Part::In,

@@ -134,17 +134,18 @@ impl Uas {
         }
         let reliable = self.reliable_for(&invite);
         let place = Place { host: self.host(flow), session: now.wall.0.unsigned_abs(), version: 1 };
+        let terms = self.terms(flow.peer.ip());
         let body = content::session(&invite.message).unwrap_or_default();
         let (offer, agreed) = if let Some(body) = body {
             let offer = Description::parse(&body).ok();
             let open = |offer: &Description| {
-                Agreed::of_offer(offer, place, |speaker| self.new_stream(pbx, &tag, speaker, now))
+                Agreed::of_offer(offer, place, terms, |speaker| self.new_stream(pbx, &tag, speaker, now))
             };
             let agreed = offer.as_ref().and_then(open);
             (offer, agreed)
         } else {
             let stream = self.new_stream(pbx, &tag, Speaker::Caller, now);
-            (None, Some(Agreed::of_nothing(place, stream)))
+            (None, Some(Agreed::of_nothing(place, terms, stream)))
         };
         let Some(mut agreed) = agreed else {
             return self.respond(&key, &invite.answer(488, &tag), now);
@@ -156,8 +157,10 @@ impl Uas {
         }
         let ready = agreed.is_ready();
         for stream in agreed.heard() {
-            self.out.push_back(Output::Open { stream: stream.id, formats: stream.formats.clone(), policy });
+            let (formats, path) = (stream.formats.clone(), stream.path.clone());
+            self.out.push_back(Output::Open { stream: stream.id, formats, path, policy });
         }
+        self.count_keys(agreed.has_sdes(), flow);
         let mut call = Call {
             key: CallKey { pbx: pbx.clone(), key: self.call_key(pbx, &invite) },
             leg: LegKey(tag.clone()),
@@ -245,7 +248,7 @@ impl Uas {
         }
         let body = content::session(&ack.message).unwrap_or_default();
         let answer = body.and_then(|body| Description::parse(&body).ok());
-        let answer = answer.filter(|answer| call.agreed.allows(answer));
+        let answer = answer.filter(|answer| call.agreed.allows(answer, true));
         match answer {
             Some(answer) => self.take(&tag, &answer, true, now),
             // Without a usable answer there is no session (RFC 3261 §13.3.1.4 and §14.2).

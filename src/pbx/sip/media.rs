@@ -2,6 +2,7 @@
 
 use crate::pbx::{Speaker, StreamId};
 
+use super::keying::{self, Keying, Path, Secured, Terms};
 use super::sdp::{self, Description, Direction, Format, Line, Place, Taken};
 
 /// One line that is heard.
@@ -14,28 +15,42 @@ pub(super) struct Stream {
     /// Our RTP port, once the media stage opened it.
     pub(super) port: Option<u16>,
     pub(super) formats: Vec<Format>,
+    /// Other numbers that the peer may use for them.
+    aliases: Vec<Format>,
+    secured: Secured,
+    rtcp_mux: bool,
     /// As the peer wrote it.
     offered: Direction,
     /// As the peer writes it when nobody is on hold.
     normal: Direction,
     null_address: bool,
-    target: (String, u16),
+    /// Where its packets come from and how they are protected.
+    pub(super) path: Path,
 }
 
 impl Stream {
-    fn new(id: StreamId, speaker: Speaker, line: usize, offered: &Line) -> Stream {
+    fn new(id: StreamId, speaker: Speaker, line: usize, offered: &Line, terms: &mut Terms) -> Option<Stream> {
+        let secured = terms.answer(offered, None)?;
         let normal = if offered.direction == Direction::Sendonly { Direction::Sendonly } else { Direction::Sendrecv };
-        Stream {
+        Some(Stream {
             id,
             speaker,
             line,
             port: None,
-            formats: offered.choose(None),
+            formats: offered.choose(&terms.codecs),
+            aliases: Vec::new(),
+            path: path(offered, &secured, terms),
+            secured,
+            rtcp_mux: offered.rtcp_mux,
             offered: offered.direction,
             normal,
             null_address: offered.null_address,
-            target: offered.target.clone(),
-        }
+        })
+    }
+
+    /// Everything that may come on it: our numbers first.
+    pub(super) fn payloads(&self) -> Vec<Format> {
+        self.formats.iter().chain(&self.aliases).copied().collect()
     }
 
     /// On hold: nothing can be heard, or the peer no longer wants to hear anybody. A recording leg is sendonly all the time.
@@ -54,8 +69,8 @@ impl Stream {
 pub(super) enum Change {
     /// Other payload types.
     Payloads(StreamId, Vec<Format>),
-    /// The peer's end moved: the source may be another one.
-    Moved(StreamId),
+    /// The peer's end moved, or the keys are others.
+    Path(StreamId, Path),
     /// A line that was added is heard.
     New(StreamId, Speaker),
     /// The line is gone.
@@ -77,6 +92,7 @@ pub(super) struct Agreed {
     shape: Option<Description>,
     /// Streams that were added and not told yet.
     added: Vec<StreamId>,
+    terms: Terms,
 }
 
 /// The port of a line that is agreed and not received (discard, RFC 863); port 0 would refuse the line, and with it the call.
@@ -88,14 +104,18 @@ impl Agreed {
     pub(super) fn of_offer(
         offer: &Description,
         place: Place,
+        mut terms: Terms,
         mut id: impl FnMut(Speaker) -> StreamId,
     ) -> Option<Agreed> {
-        let speakers = [Speaker::Caller, Speaker::Agent];
-        let streams: Vec<Stream> = offer
-            .usable()
-            .zip(speakers)
-            .map(|((index, line), speaker)| Stream::new(id(speaker), speaker, index, line))
-            .collect();
+        let mut speakers = [Speaker::Caller, Speaker::Agent].into_iter().peekable();
+        let mut streams: Vec<Stream> = Vec::new();
+        for (index, line) in offer.usable() {
+            let Some(speaker) = speakers.peek().copied() else { break };
+            if let Some(stream) = Stream::new(id(speaker), speaker, index, line, &mut terms) {
+                streams.push(stream);
+                speakers.next();
+            }
+        }
         let (lines, shape) = (offer.lines.len(), Some(offer.clone()));
         (!streams.is_empty()).then(|| Agreed {
             streams,
@@ -105,23 +125,29 @@ impl Agreed {
             shape,
             added: Vec::new(),
             deaf: false,
+            terms,
         })
     }
 
     /// For a call that came without an offer: we offer one line.
-    pub(super) fn of_nothing(place: Place, id: StreamId) -> Agreed {
+    pub(super) fn of_nothing(place: Place, mut terms: Terms, id: StreamId) -> Agreed {
+        let secured = terms.offer();
         let stream = Stream {
             id,
             speaker: Speaker::Caller,
             line: 0,
             port: None,
-            formats: sdp::own_formats(),
+            formats: sdp::own_formats(&terms.codecs),
+            aliases: Vec::new(),
+            path: Path { keying: secured.keying.clone(), ..Path::default() },
+            secured,
+            rtcp_mux: false,
             offered: Direction::Sendrecv,
             normal: Direction::Sendrecv,
             null_address: false,
-            target: (String::new(), 0),
         };
-        Agreed { streams: vec![stream], place, last: Vec::new(), lines: 1, shape: None, added: Vec::new(), deaf: false }
+        let (shape, added) = (None, Vec::new());
+        Agreed { streams: vec![stream], place, last: Vec::new(), lines: 1, shape, added, deaf: false, terms }
     }
 
     /// Agrees to every line and hears none.
@@ -151,30 +177,59 @@ impl Agreed {
         !self.streams.is_empty() && self.streams.iter().all(Stream::is_held)
     }
 
-    /// Whether an answer (or an offer in PRACK) can replace what was agreed: no line vanished, a stream of now goes on.
-    pub(super) fn allows(&self, offer: &Description) -> bool {
-        offer.lines.len() >= self.lines && self.keeps_any(offer)
+    /// Keys that came in a description.
+    pub(super) fn has_sdes(&self) -> bool {
+        self.streams.iter().any(|stream| matches!(stream.secured.keying, Keying::Sdes { .. }))
     }
 
-    /// Whether a new offer can replace what was agreed: no line vanished, something can be heard, maybe on a new stream.
+    /// Whether an answer (or an offer in PRACK) can replace what was agreed: no line vanished, none that was encrypted goes on in the
+    /// clear, a stream of now goes on.
+    pub(super) fn allows(&self, description: &Description, is_answer: bool) -> bool {
+        let kept = description.lines.len() >= self.lines && !self.is_downgrade(description, is_answer);
+        kept && self.streams.iter().any(|stream| stream.goes_on(description, is_answer, &self.terms))
+    }
+
+    /// Whether a new offer can replace what was agreed: as [`Agreed::allows`], but what is heard may all be on new streams.
     pub(super) fn can_take(&self, offer: &Description) -> bool {
-        offer.lines.len() >= self.lines && offer.usable().next().is_some()
+        let mut terms = self.terms.clone();
+        let kept = offer.lines.len() >= self.lines && !self.is_downgrade(offer, false);
+        kept && (self.keeps_any(offer) || offer.usable().any(|(_, line)| terms.answer(line, None).is_some()))
     }
 
     /// Whether a stream of now goes on.
     pub(super) fn keeps_any(&self, offer: &Description) -> bool {
-        self.streams.iter().any(|stream| stream.goes_on(offer))
+        self.streams.iter().any(|stream| stream.goes_on(offer, false, &self.terms))
+    }
+
+    /// Whether the line of an encrypted stream would go on in the clear.
+    fn is_downgrade(&self, description: &Description, is_answer: bool) -> bool {
+        let usable = |stream: &&Stream| description.lines.get(stream.line).is_some_and(Line::is_usable);
+        let mut secure = self.streams.iter().filter(|stream| stream.secured.keying.is_secure()).filter(usable);
+        secure.any(|stream| !stream.goes_on(description, is_answer, &self.terms))
     }
 
     /// Streams for the lines of an offer that no stream of now can take, as far as a speaker is without one.
-    pub(super) fn additions(&self, offer: &Description, mut id: impl FnMut(Speaker) -> StreamId) -> Vec<Stream> {
-        let kept: Vec<&Stream> = self.streams.iter().filter(|stream| stream.goes_on(offer)).collect();
+    pub(super) fn additions(&mut self, offer: &Description, mut id: impl FnMut(Speaker) -> StreamId) -> Vec<Stream> {
+        let kept: Vec<&Stream> =
+            self.streams.iter().filter(|stream| stream.goes_on(offer, false, &self.terms)).collect();
         let speakers = [Speaker::Caller, Speaker::Agent].into_iter();
-        let free = speakers.filter(|speaker| kept.iter().all(|stream| stream.speaker != *speaker));
-        let lines = offer.usable().filter(|(index, _)| kept.iter().all(|stream| stream.line != *index));
-        let added = lines.zip(free).map(|((index, line), speaker)| Stream::new(id(speaker), speaker, index, line));
+        let mut free = speakers.filter(|speaker| kept.iter().all(|stream| stream.speaker != *speaker)).peekable();
+        let taken: Vec<usize> = kept.iter().map(|stream| stream.line).collect();
         let port = self.deaf.then_some(DISCARD);
-        added.map(|stream| Stream { port, ..stream }).collect()
+        let mut added = Vec::new();
+        for (index, line) in offer.usable().filter(|(index, _)| !taken.contains(index)) {
+            let Some(speaker) = free.peek().copied() else { break };
+            if let Some(stream) = Stream::new(id(speaker), speaker, index, line, &mut self.terms) {
+                added.push(Stream { port, ..stream });
+                free.next();
+            }
+        }
+        added
+    }
+
+    /// Takes over how many keys a copy of this made, so that none is made twice.
+    pub(super) fn keys_made_by(&mut self, copy: &Agreed) {
+        self.terms.made = self.terms.made.max(copy.terms.made);
     }
 
     /// Adds streams that have their ports; [`Agreed::renegotiate`] with the same offer follows.
@@ -187,18 +242,23 @@ impl Agreed {
     }
 
     /// Takes a new offer, or the answer to ours; ask [`Agreed::can_take`] or [`Agreed::allows`] before.
-    pub(super) fn renegotiate(&mut self, offer: &Description, is_answer: bool) -> Vec<Change> {
+    pub(super) fn renegotiate(&mut self, description: &Description, is_answer: bool) -> Vec<Change> {
         let mut changes = Vec::new();
-        self.lines = offer.lines.len();
-        self.shape = Some(offer.clone());
-        self.streams.retain_mut(|stream| match offer.lines.get(stream.line).filter(|line| stream.fits(line)) {
-            Some(line) => {
-                stream.take(line, is_answer, &mut changes);
-                true
-            }
-            None => {
-                changes.push(Change::Gone(stream.id));
-                false
+        self.lines = description.lines.len();
+        self.shape = Some(description.clone());
+        let terms = &mut self.terms;
+        self.streams.retain_mut(|stream| {
+            let line = description.lines.get(stream.line).filter(|line| line.is_usable());
+            let taken = line.and_then(|line| Some((line, stream.secure(line, is_answer, terms)?)));
+            match taken {
+                Some((line, secured)) => {
+                    stream.take(line, is_answer, secured, terms, &mut changes);
+                    true
+                }
+                None => {
+                    changes.push(Change::Gone(stream.id));
+                    false
+                }
             }
         });
         let added = std::mem::take(&mut self.added);
@@ -236,6 +296,8 @@ impl Agreed {
             port: stream.port.unwrap_or_default(),
             formats: stream.formats.clone(),
             direction: if self.deaf { Direction::Inactive } else { stream.offered.answered() },
+            proto: stream.secured.proto.unwrap_or("RTP/AVP"),
+            attributes: stream.attributes(),
         };
         self.streams.iter().map(taken).collect()
     }
@@ -252,34 +314,55 @@ impl Agreed {
     }
 }
 
+/// Where packets of a line come from and go to.
+fn path(line: &Line, secured: &Secured, terms: &Terms) -> Path {
+    let source = keying::source(&line.target, terms.peer);
+    let rtcp = source.and_then(|source| {
+        let port = if line.rtcp_mux { Some(source.port()) } else { line.rtcp_port.or(source.port().checked_add(1)) };
+        port.map(|port| std::net::SocketAddr::new(source.ip(), port))
+    });
+    Path { source, rtcp, rtcp_mux: line.rtcp_mux, keying: secured.keying.clone() }
+}
+
 impl Stream {
-    fn goes_on(&self, offer: &Description) -> bool {
-        offer.lines.get(self.line).is_some_and(|line| self.fits(line))
+    fn goes_on(&self, description: &Description, is_answer: bool, terms: &Terms) -> bool {
+        let line = description.lines.get(self.line).filter(|line| line.is_usable());
+        line.is_some_and(|line| self.secure(line, is_answer, &mut terms.clone()).is_some())
     }
 
-    fn fits(&self, line: &Line) -> bool {
-        line.is_usable() && !line.choose(self.clock()).is_empty()
+    /// The keying of a new line; `None` when it does not fit.
+    fn secure(&self, line: &Line, is_answer: bool, terms: &mut Terms) -> Option<Secured> {
+        if !is_answer {
+            return terms.answer(line, Some(&self.secured));
+        }
+        let heard = line.common(&self.formats).0.iter().any(|format| format.codec.is_audio());
+        terms.answered(line, &self.secured).filter(|_| heard)
     }
 
-    /// The clock that a running stream must keep.
-    fn clock(&self) -> Option<u32> {
-        self.formats.first().map(|format| format.clock)
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        let mux = self.rtcp_mux.then(|| ("rtcp-mux", String::new()));
+        self.secured.attributes.iter().cloned().chain(mux).collect()
     }
 
-    fn take(&mut self, line: &Line, is_answer: bool, changes: &mut Vec<Change>) {
+    fn take(&mut self, line: &Line, is_answer: bool, secured: Secured, terms: &Terms, changes: &mut Vec<Change>) {
+        let before = self.payloads();
         // Whoever answers may send any of what it lists; our own answer lists one codec.
-        let formats = if is_answer { line.common(self.clock()) } else { line.choose(self.clock()) };
-        if formats != self.formats {
-            self.formats = formats;
-            changes.push(Change::Payloads(self.id, self.formats.clone()));
+        (self.formats, self.aliases) =
+            if is_answer { line.common(&self.formats) } else { (line.choose(&terms.codecs), Vec::new()) };
+        if self.payloads() != before {
+            changes.push(Change::Payloads(self.id, self.payloads()));
         }
-        if line.target != self.target {
-            let first = self.target.1 == 0;
-            self.target = line.target.clone();
-            if !first && !line.null_address {
-                changes.push(Change::Moved(self.id));
-            }
+        let mut path = path(line, &secured, terms);
+        if line.null_address {
+            // Hold as before RFC 3264: nobody moved.
+            path = Path { keying: path.keying, ..self.path.clone() };
         }
+        if path != self.path {
+            self.path = path.clone();
+            changes.push(Change::Path(self.id, path));
+        }
+        self.secured = secured;
+        self.rtcp_mux = line.rtcp_mux;
         self.offered = line.direction;
         self.null_address = line.null_address;
     }

@@ -2,18 +2,20 @@
 //!
 //! In the order of a message's way: [`wire`] cuts bytes into [`message`]s, [`request`] reads the headers that every request has (by
 //! [`header`]), [`transaction`] repeats answers, [`uas`] checks in the order of RFC 3261 §8.2 and hands on to a call, which has a
-//! [`dialog`] and media agreed in [`sdp`]. `reliable`, `renegotiate`, `timer` and `refresh` are the extensions of a call: RFC 3262, RFC 3311
-//! and RFC 4028. `docs/sip.md` lists every rule that is kept, and where it is not.
+//! [`dialog`] and media agreed in [`sdp`], protected as [`keying`] says. `reliable`, `renegotiate`, `timer` and `refresh` are the extensions
+//! of a call: RFC 3262, RFC 3311 and RFC 4028. `docs/sip.md` lists every rule that is kept, and where it is not.
 
 pub mod dialog;
 pub mod diverted;
 pub mod flow;
 pub mod header;
 pub mod identity;
+pub mod keying;
 pub mod message;
 pub mod multipart;
 pub mod rate;
 pub mod request;
+pub mod sdes;
 pub mod sdp;
 pub mod settings;
 pub mod transaction;
@@ -37,5 +39,5 @@ mod timer;
 mod tests;
 
 pub use flow::{Flow, Transport};
-pub use settings::{PeerSettings, Settings, TlsClient};
+pub use settings::{PeerSettings, Preferred, Settings, TlsClient};
 pub use uas::{Output, Policy, Uas};

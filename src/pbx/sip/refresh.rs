@@ -159,7 +159,7 @@ impl Uas {
         }
         let body = content::session(answer).unwrap_or_default();
         let described = body.and_then(|body| Description::parse(&body).ok());
-        if let Some(described) = described.filter(|described| call.agreed.allows(described)) {
+        if let Some(described) = described.filter(|described| call.agreed.allows(described, true)) {
             self.take(tag, &described, true, now);
         }
     }

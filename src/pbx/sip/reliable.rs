@@ -135,7 +135,7 @@ impl Uas {
         match (open.described, body) {
             (Some(Role::Offer), body) => {
                 let answer = body.and_then(|body| Description::parse(&body).ok());
-                let Some(answer) = answer.filter(|answer| call.agreed.allows(answer)) else {
+                let Some(answer) = answer.filter(|answer| call.agreed.allows(answer, true)) else {
                     // Without a usable answer there is no session.
                     self.respond(key, &request.answer(488, tag), now);
                     return self.reject(tag, 488, now);
@@ -155,7 +155,7 @@ impl Uas {
         if !call.described {
             return self.later(key, request, tag, now);
         }
-        let offer = Description::parse(body).ok().filter(|offer| call.agreed.allows(offer));
+        let offer = Description::parse(body).ok().filter(|offer| call.agreed.allows(offer, false));
         let Some(offer) = offer else { return self.respond(key, &request.answer(488, tag), now) };
         self.take(tag, &offer, false, now);
         let mut answer = request.answer(200, tag);

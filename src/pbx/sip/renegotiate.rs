@@ -81,8 +81,11 @@ impl Uas {
         let Some(offer) = Description::parse(&body).ok().filter(|offer| call.agreed.can_take(offer)) else {
             return self.respond(key, &request.answer(488, tag), now);
         };
-        let (pbx, policy, agreed) = (call.pbx().clone(), call.policy, call.agreed.clone());
+        let (pbx, policy, mut agreed) = (call.pbx().clone(), call.policy, call.agreed.clone());
         let streams = agreed.additions(&offer, |speaker| self.new_stream(&pbx, tag, speaker, now));
+        if let Some(call) = self.calls.get_mut(tag) {
+            call.agreed.keys_made_by(&agreed);
+        }
         if streams.iter().all(|stream| stream.port.is_some()) {
             if let Some(call) = self.calls.get_mut(tag) {
                 call.agreed.add(streams);
@@ -93,7 +96,8 @@ impl Uas {
             self.respond(key, &request.answer(100, tag), now);
         }
         for stream in &streams {
-            self.out.push_back(Output::Open { stream: stream.id, formats: stream.formats.clone(), policy });
+            let (formats, path) = (stream.formats.clone(), stream.path.clone());
+            self.out.push_back(Output::Open { stream: stream.id, formats, path, policy });
         }
         if let Some(call) = self.calls.get_mut(tag) {
             call.pending = Some(Pending { key: *key, request, flow, offer, streams, until: now.mono + OPENING });
@@ -208,11 +212,15 @@ impl Uas {
     /// Brings the media to what the peer described.
     pub(super) fn take(&mut self, tag: &str, description: &Description, is_answer: bool, now: Now) {
         let Some(call) = self.calls.get_mut(tag) else { return };
-        let told = call.is_answered();
-        for change in call.agreed.renegotiate(description, is_answer) {
+        let (told, flow) = (call.is_answered(), call.flow);
+        let changes = call.agreed.renegotiate(description, is_answer);
+        let has_sdes = call.agreed.has_sdes();
+        self.count_keys(has_sdes, flow);
+        let Some(call) = self.calls.get_mut(tag) else { return };
+        for change in changes {
             match change {
                 Change::Payloads(stream, formats) => self.out.push_back(Output::Payloads(stream, formats)),
-                Change::Moved(stream) => self.out.push_back(Output::Relatch(stream)),
+                Change::Path(stream, path) => self.out.push_back(Output::Path(stream, path)),
                 Change::New(stream, speaker) => {
                     let added = Signal::StreamAdded { leg: call.leg.clone(), stream, speaker };
                     let added = told.then(|| call.observed(added, now));

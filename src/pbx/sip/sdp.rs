@@ -4,12 +4,17 @@ use std::net::IpAddr;
 
 use sdp_types::{AddrType, Attribute, Connection, Media, NetType, Origin, Session, Time};
 
+use super::keying::{Fingerprint, Profile, Security, Setup};
 use super::message::decode;
+use super::sdes::Crypto;
+use super::settings::Preferred;
 
 /// More media lines make an offer unusable.
 const LINES_MAX: usize = 32;
 /// More formats on one line are not looked at.
 const FORMATS_MAX: usize = 64;
+/// More keys or fingerprints on one line are not looked at.
+const SECRETS_MAX: usize = 16;
 
 /// What a payload type carries; the bridge translates it for the media stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +23,8 @@ pub enum Codec {
     Pcmu,
     /// G.711 A-law.
     Pcma,
+    /// G.722; its RTP clock is 8000 although it carries 16 kHz (RFC 3551 §4.5.2).
+    G722,
     /// Opus (RFC 7587), with the feature `opus`.
     Opus,
     /// Named telephone events (RFC 4733).
@@ -95,34 +102,62 @@ pub struct Line {
     pub null_address: bool,
     /// What we can decode, in the peer's order.
     pub formats: Vec<Format>,
+    /// How it is protected.
+    pub security: Security,
+    /// RTCP comes to the RTP port (RFC 5761).
+    pub rtcp_mux: bool,
+    /// Where the peer receives RTCP, when it is not one above RTP (RFC 3605).
+    pub rtcp_port: Option<u16>,
+}
+
+impl Codec {
+    pub(super) fn is_audio(self) -> bool {
+        !matches!(self, Codec::TelephoneEvent | Codec::ComfortNoise)
+    }
+
+    fn is(self, preferred: Preferred) -> bool {
+        match preferred {
+            Preferred::Opus => self == Codec::Opus,
+            Preferred::G722 => self == Codec::G722,
+            Preferred::G711 => matches!(self, Codec::Pcmu | Codec::Pcma),
+        }
+    }
 }
 
 impl Line {
     /// Whether sound can be received on it.
     pub fn is_usable(&self) -> bool {
-        self.target.1 != 0 && !self.choose(None).is_empty()
+        self.target.1 != 0 && !self.choose(&[]).is_empty()
     }
 
-    /// The payload types of an answer: the peer's best codec, its events and comfort noise. `clock`: the codec must have this clock
-    /// (a running stream cannot change its rate).
-    pub fn choose(&self, clock: Option<u32>) -> Vec<Format> {
-        let audio = |format: &&Format| {
-            matches!(format.codec, Codec::Pcmu | Codec::Pcma | Codec::Opus) && clock.is_none_or(|c| c == format.clock)
-        };
-        let Some(best) = self.formats.iter().find(audio) else { return Vec::new() };
+    /// The payload types of an answer: the best codec (the first of `preferred` that is offered, else the peer's first), its events and
+    /// comfort noise.
+    pub fn choose(&self, preferred: &[Preferred]) -> Vec<Format> {
+        let mut audio = self.formats.iter().filter(|format| format.codec.is_audio());
+        let wanted = preferred.iter().find_map(|codec| audio.clone().find(|format| format.codec.is(*codec)));
+        let Some(best) = wanted.or_else(|| audio.next()) else { return Vec::new() };
         let mut chosen = vec![*best];
         for codec in [Codec::TelephoneEvent, Codec::ComfortNoise] {
             chosen.extend(self.formats.iter().find(|other| other.codec == codec && other.clock == best.clock));
         }
         chosen
     }
+
+    /// What of our offer the peer's answer took. The peer sends the numbers of the offer (RFC 3264 §5.1); one that sends those of its own
+    /// answer is understood as long as they are free: these come second.
+    pub fn common(&self, ours: &[Format]) -> (Vec<Format>, Vec<Format>) {
+        let has = |format: &&Format| self.formats.iter().any(|other| same_codec(other, format));
+        let taken: Vec<Format> = ours.iter().filter(has).copied().collect();
+        let free = |format: &&Format| {
+            taken.iter().any(|own| same_codec(own, format)) && ours.iter().all(|own| own.number != format.number)
+        };
+        let aliases = self.formats.iter().filter(free).copied().collect();
+        (taken, aliases)
+    }
 }
 
-impl Line {
-    /// Everything on the line with this clock, in the peer's order.
-    pub fn common(&self, clock: Option<u32>) -> Vec<Format> {
-        self.formats.iter().filter(|format| clock.is_none_or(|clock| clock == format.clock)).copied().collect()
-    }
+fn same_codec(one: &Format, other: &Format) -> bool {
+    (one.codec, one.clock) == (other.codec, other.clock)
 }
 
 /// A description by the peer.
@@ -169,8 +204,10 @@ fn read_line(session: &Session, media: &Media) -> Line {
     let address = connection.map(|c| c.connection_address.split('/').next().unwrap_or_default().to_string());
     let address = address.unwrap_or_default();
     let own = Direction::of(&media.attributes).or_else(|| Direction::of(&session.attributes));
-    let plain = matches!(media.proto.as_str(), "RTP/AVP" | "RTP/AVPF");
-    let formats = if media.media == "audio" && plain { read_formats(media) } else { Vec::new() };
+    let security = read_security(session, media);
+    let known = security.profile != Profile::Other;
+    let formats = if media.media == "audio" && known { read_formats(media) } else { Vec::new() };
+    let port = |value: &str| value.split(' ').next()?.parse().ok();
     Line {
         media: media.media.clone(),
         proto: media.proto.clone(),
@@ -179,6 +216,29 @@ fn read_line(session: &Session, media: &Media) -> Line {
         target: (address, media.port),
         direction: own.unwrap_or(Direction::Sendrecv),
         formats,
+        security,
+        rtcp_mux: values(&media.attributes, "rtcp-mux").next().is_some(),
+        rtcp_port: values(&media.attributes, "rtcp").next().and_then(port),
+    }
+}
+
+/// The values of an attribute; empty where it has none.
+fn values<'a>(attributes: &'a [Attribute], name: &'a str) -> impl Iterator<Item = &'a str> {
+    let named = move |attribute: &&Attribute| attribute.attribute == name;
+    attributes.iter().filter(named).map(|attribute| attribute.value.as_deref().unwrap_or_default())
+}
+
+/// Keys of the line; fingerprint and setup may stand for the whole session (RFC 8122 §5, RFC 4145 §4).
+fn read_security(session: &Session, media: &Media) -> Security {
+    let either = |name| values(&media.attributes, name).chain(values(&session.attributes, name));
+    let own = values(&media.attributes, "fingerprint").next().is_some();
+    let of = if own { &media.attributes } else { &session.attributes };
+    Security {
+        profile: Profile::of(&media.proto),
+        crypto: values(&media.attributes, "crypto").take(SECRETS_MAX).filter_map(Crypto::parse).collect(),
+        fingerprints: values(of, "fingerprint").take(SECRETS_MAX).filter_map(Fingerprint::parse).collect(),
+        setup: either("setup").next().and_then(Setup::parse),
+        tls_id: either("tls-id").next().map(str::to_string),
     }
 }
 
@@ -212,6 +272,7 @@ fn named(map: &str) -> Option<(Codec, u32)> {
     match (name.trim(), clock) {
         ("pcmu", 8_000) => Some((Codec::Pcmu, clock)),
         ("pcma", 8_000) => Some((Codec::Pcma, clock)),
+        ("g722", 8_000) => Some((Codec::G722, clock)),
         ("opus", 48_000) if cfg!(feature = "opus") => Some((Codec::Opus, clock)),
         ("telephone-event", 8_000 | 48_000) => Some((Codec::TelephoneEvent, clock)),
         ("cn", 8_000) => Some((Codec::ComfortNoise, clock)),
@@ -224,6 +285,7 @@ fn unnamed(number: u8) -> Option<(Codec, u32)> {
     match number {
         0 => Some((Codec::Pcmu, 8_000)),
         8 => Some((Codec::Pcma, 8_000)),
+        9 => Some((Codec::G722, 8_000)),
         13 | 19 => Some((Codec::ComfortNoise, 8_000)),
         _ => None,
     }
@@ -240,6 +302,10 @@ pub struct Taken {
     pub formats: Vec<Format>,
     /// As seen by us.
     pub direction: Direction,
+    /// Transport of the line in an offer of ours; an answer repeats the peer's.
+    pub proto: &'static str,
+    /// Further attributes: keys, fingerprint, multiplexing.
+    pub attributes: Vec<(&'static str, String)>,
 }
 
 /// Where our description comes from.
@@ -267,17 +333,26 @@ pub fn answer(offer: &Description, taken: &[Taken], place: &Place) -> Vec<u8> {
 
 /// Our offer of one audio line, for a peer that asked without one (RFC 3261 §13.2.1).
 pub fn offer(taken: &[Taken], place: &Place) -> Vec<u8> {
-    print(place, Vec::new(), taken.iter().map(|taken| our_line(taken, "RTP/AVP")).collect())
+    print(place, Vec::new(), taken.iter().map(|taken| our_line(taken, taken.proto)).collect())
 }
 
-/// The payload types that we offer ourselves.
-pub fn own_formats() -> Vec<Format> {
+/// The payload types that we offer ourselves: what is preferred first, then the rest.
+pub fn own_formats(preferred: &[Preferred]) -> Vec<Format> {
     let mut formats = vec![
         Format { number: 0, codec: Codec::Pcmu, clock: 8_000 },
         Format { number: 8, codec: Codec::Pcma, clock: 8_000 },
+        Format { number: 9, codec: Codec::G722, clock: 8_000 },
     ];
+    if cfg!(feature = "opus") {
+        formats.push(Format { number: 107, codec: Codec::Opus, clock: 48_000 });
+    }
+    let rank = |format: &Format| preferred.iter().position(|codec| format.codec.is(*codec)).unwrap_or(preferred.len());
+    formats.sort_by_key(rank);
     formats.push(Format { number: 13, codec: Codec::ComfortNoise, clock: 8_000 });
     formats.push(Format { number: 101, codec: Codec::TelephoneEvent, clock: 8_000 });
+    if cfg!(feature = "opus") {
+        formats.push(Format { number: 102, codec: Codec::TelephoneEvent, clock: 48_000 });
+    }
     formats
 }
 
@@ -288,15 +363,23 @@ fn our_line(taken: &Taken, proto: &str) -> Media {
         let name = match codec {
             Codec::Pcmu => "PCMU",
             Codec::Pcma => "PCMA",
+            Codec::G722 => "G722",
             Codec::Opus => "opus",
             Codec::TelephoneEvent => "telephone-event",
             Codec::ComfortNoise => "CN",
         };
         let channels = if *codec == Codec::Opus { "/2" } else { "" };
         media.attributes.push(attribute("rtpmap", Some(format!("{number} {name}/{clock}{channels}"))));
-        if *codec == Codec::TelephoneEvent {
-            media.attributes.push(attribute("fmtp", Some(format!("{number} 0-15"))));
-        }
+        let parameters = match codec {
+            Codec::TelephoneEvent => "0-15",
+            // What is heard above 8 kHz is not needed; within it the sender can protect against loss (RFC 7587 §6.1).
+            Codec::Opus => "maxplaybackrate=16000;stereo=0;useinbandfec=1",
+            _ => continue,
+        };
+        media.attributes.push(attribute("fmtp", Some(format!("{number} {parameters}"))));
+    }
+    for (name, value) in &taken.attributes {
+        media.attributes.push(attribute(name, Some(value.clone()).filter(|value| !value.is_empty())));
     }
     media.attributes.push(attribute(taken.direction.name(), None));
     media
@@ -359,8 +442,10 @@ mod tests {
         let taken = |(line, offered): (usize, &Line)| Taken {
             line,
             port: 20_000 + 2 * line as u16,
-            formats: offered.choose(None),
+            formats: offered.choose(&[]),
             direction: offered.direction.answered(),
+            proto: "RTP/AVP",
+            attributes: Vec::new(),
         };
         offer.usable().map(taken).collect()
     }
@@ -374,12 +459,12 @@ mod tests {
     fn an_answer_has_the_lines_of_the_offer_in_order() {
         let text = answered(
             "m=video 4000 RTP/AVP 31 96\r\nm=audio 4002 RTP/AVP 8 0 101\r\na=rtpmap:101 telephone-event/8000\r\n\
-             m=audio 4004 RTP/SAVP 0\r\nm=audio 0 RTP/AVP 0\r\n",
+             m=audio 4004 RTP/XVP 0\r\nm=audio 0 RTP/AVP 0\r\n",
         );
         let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("m=")).collect();
         assert_eq!(
             lines,
-            ["m=video 0 RTP/AVP 31", "m=audio 20002 RTP/AVP 8 101", "m=audio 0 RTP/SAVP 0", "m=audio 0 RTP/AVP 0"]
+            ["m=video 0 RTP/AVP 31", "m=audio 20002 RTP/AVP 8 101", "m=audio 0 RTP/XVP 0", "m=audio 0 RTP/AVP 0"]
         );
         assert!(text.contains("o=- 7 1 IN IP4 192.0.2.80\r\n") && text.contains("c=IN IP4 192.0.2.80\r\n"), "{text}");
         assert!(text.contains("a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n"), "{text}");
@@ -387,12 +472,14 @@ mod tests {
 
     #[test]
     fn static_numbers_need_no_rtpmap_and_dynamic_ones_do() {
-        let formats = |media: &str| offer_of(media).lines[0].choose(None);
+        let formats = |media: &str| offer_of(media).lines[0].choose(&[]);
         let numbers = |media: &str| formats(media).iter().map(|format| format.number).collect::<Vec<_>>();
         assert_eq!(numbers("m=audio 4000 RTP/AVP 18 8 0 13\r\n"), [8, 13]);
         assert_eq!(numbers("m=audio 4000 RTP/AVP 18\r\n"), [] as [u8; 0]);
         assert_eq!(numbers("m=audio 4000 RTP/AVP 97\r\na=rtpmap:97 PCMA/8000/1\r\n"), [97]);
-        assert_eq!(numbers("m=audio 4000 RTP/AVP 0\r\na=rtpmap:0 G722/8000\r\n"), [] as [u8; 0]);
+        assert_eq!(numbers("m=audio 4000 RTP/AVP 0\r\na=rtpmap:0 G726-32/8000\r\n"), [] as [u8; 0]);
+        assert_eq!(numbers("m=audio 4000 RTP/AVP 9 0\r\n"), [9]);
+        assert_eq!(numbers("m=audio 4000 RTP/AVP 9\r\na=rtpmap:9 G722/16000\r\n"), [] as [u8; 0]);
         assert_eq!(numbers("m=audio 4000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/16000\r\n"), [0]);
     }
 
@@ -400,10 +487,24 @@ mod tests {
     fn opus_is_taken_only_when_it_can_be_decoded() {
         let line = "m=audio 4000 RTP/AVP 107 0 101 102\r\na=rtpmap:107 opus/48000/2\r\n\
                     a=rtpmap:101 telephone-event/48000\r\na=rtpmap:102 telephone-event/8000\r\n";
-        let chosen: Vec<u8> = offer_of(line).lines[0].choose(None).iter().map(|format| format.number).collect();
+        let chosen: Vec<u8> = offer_of(line).lines[0].choose(&[]).iter().map(|format| format.number).collect();
         assert_eq!(chosen, if cfg!(feature = "opus") { [107, 101] } else { [0, 102] });
-        let narrow: Vec<u8> = offer_of(line).lines[0].choose(Some(8_000)).iter().map(|format| format.number).collect();
-        assert_eq!(narrow, [0, 102]);
+        let narrow = offer_of(line).lines[0].choose(&[Preferred::G722, Preferred::G711]);
+        assert_eq!(narrow.iter().map(|format| format.number).collect::<Vec<_>>(), [0, 102]);
+    }
+
+    #[test]
+    fn the_numbers_of_our_offer_are_expected_and_those_of_the_answer_understood_when_free() {
+        let ours = own_formats(&[Preferred::G722]);
+        assert_eq!(ours[0].number, 9);
+        let line = "m=audio 4000 RTP/AVP 0 101 98\r\na=rtpmap:101 PCMA/8000\r\na=rtpmap:98 telephone-event/8000\r\n";
+        let (taken, aliases) = offer_of(line).lines[0].common(&ours);
+        assert_eq!(taken.iter().map(|format| format.number).collect::<Vec<_>>(), [0, 8, 101]);
+        assert_eq!(
+            aliases,
+            [Format { number: 98, codec: Codec::TelephoneEvent, clock: 8_000 }],
+            "101 means another thing"
+        );
     }
 
     #[test]

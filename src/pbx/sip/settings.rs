@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::diverted::CalledFrom;
+use super::keying::Encryption;
 
 /// How calls are received by SIP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +70,26 @@ pub struct Settings {
     pub min_se_s: u32,
     /// Refresh also the calls of an exchange that does not know session timers.
     pub refresh_always: bool,
+    /// Whether sound is encrypted: `off`, `optional` (as the peer offers) or `required` (what is not encrypted is answered 488).
+    pub media_encryption: Encryption,
+    /// Encrypt also where the peer offers keys for a line that says `RTP/AVP`.
+    pub best_effort_srtp: bool,
+    /// Accept SHA-1 fingerprints of certificates, for old peers.
+    pub sha1_fingerprints: bool,
+    /// Codecs that are taken first where they are offered: `opus`, `g722`, `g711`; empty: the peer's order.
+    pub codecs: Vec<Preferred>,
+}
+
+/// A codec in the order of preference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preferred {
+    /// Opus: 16 kHz, and loss can be mended.
+    Opus,
+    /// G.722: 16 kHz.
+    G722,
+    /// G.711, µ-law or A-law as the peer prefers: 8 kHz.
+    G711,
 }
 
 /// Which callers get a provisional answer that they must acknowledge (RFC 3262).
@@ -114,6 +135,10 @@ impl Default for Settings {
             session_expires_s: 1_800,
             min_se_s: 90,
             refresh_always: false,
+            media_encryption: Encryption::Optional,
+            best_effort_srtp: true,
+            sha1_fingerprints: false,
+            codecs: vec![Preferred::Opus, Preferred::G722, Preferred::G711],
         }
     }
 }

@@ -19,9 +19,10 @@ use crate::time::{Mono, Now};
 use super::call::Call;
 use super::check;
 use super::diverted;
-use super::flow::{Flow, return_address};
+use super::flow::{Flow, Transport, return_address};
 use super::header::Via;
 use super::identity;
+use super::keying::{Fingerprint, Path, Terms};
 use super::message::{Message, Start};
 use super::rate::{Rates, Verdict};
 use super::refresh::{Ack, code_of};
@@ -58,13 +59,15 @@ pub enum Output {
         stream: StreamId,
         /// Payload types, best first.
         formats: Vec<Format>,
+        /// Where its packets come from and how they are protected.
+        path: Path,
         /// Policy of the dialled line.
         policy: Policy,
     },
     /// Other payload types for a stream.
     Payloads(StreamId, Vec<Format>),
-    /// The source of a stream may have moved.
-    Relatch(StreamId),
+    /// A stream comes from elsewhere, or under other keys.
+    Path(StreamId, Path),
     /// Close the stream.
     Close(StreamId),
 }
@@ -90,6 +93,8 @@ pub struct Counters {
     pub refreshed: u64,
     /// Requests of addresses that asked too much, not answered.
     pub flooded: u64,
+    /// Descriptions whose media keys came over a transport that everybody on the way can read (RFC 4568 §9).
+    pub keys_in_the_clear: u64,
 }
 
 /// What one of our own requests is for.
@@ -124,6 +129,8 @@ pub struct Uas {
     pub(super) calls: BTreeMap<String, Call>,
     stopping: bool,
     overloaded: bool,
+    /// Of our certificate for DTLS.
+    fingerprint: Option<Fingerprint>,
     pub(super) counters: Counters,
     pub(super) out: VecDeque<Output>,
 }
@@ -156,6 +163,7 @@ impl Uas {
             calls: BTreeMap::new(),
             stopping: false,
             overloaded: false,
+            fingerprint: None,
             counters: Counters::default(),
             out: VecDeque::new(),
         }
@@ -234,6 +242,11 @@ impl Uas {
     /// The hub cannot keep up (or can again): new calls are answered 503 meanwhile.
     pub fn set_overloaded(&mut self, overloaded: bool) {
         self.overloaded = overloaded;
+    }
+
+    /// The certificate that the media stage shows in DTLS handshakes; without one, DTLS is not taken.
+    pub fn set_fingerprint(&mut self, fingerprint: Fingerprint) {
+        self.fingerprint = Some(fingerprint);
     }
 
     /// Time passed; call at or after [`Uas::poll_timeout`].
@@ -448,6 +461,28 @@ impl Uas {
         self.counter += 1;
         let digest = Sha256::new().chain_update(self.secret).chain_update(self.counter.to_be_bytes()).finalize();
         digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// What media we agree to with `peer`, and the secret of a call's keys.
+    pub(super) fn terms(&mut self, peer: IpAddr) -> Terms {
+        self.counter += 1;
+        let secret = Sha256::new().chain_update(b"media").chain_update(self.secret);
+        Terms {
+            encryption: self.settings.media_encryption,
+            best_effort: self.settings.best_effort_srtp,
+            sha1: self.settings.sha1_fingerprints,
+            fingerprint: self.fingerprint.clone(),
+            codecs: self.settings.codecs.clone(),
+            peer,
+            secret: secret.chain_update(self.counter.to_be_bytes()).finalize().into(),
+            made: 0,
+        }
+    }
+
+    /// Counts keys that anybody on the way could read.
+    pub(super) fn count_keys(&mut self, has_sdes: bool, flow: Flow) {
+        let is_open = matches!(flow.transport, Transport::Udp | Transport::Tcp);
+        self.counters.keys_in_the_clear += u64::from(has_sdes && is_open);
     }
 
     pub(super) fn new_stream(&mut self, pbx: &PbxId, leg: &str, speaker: Speaker, now: Now) -> StreamId {
