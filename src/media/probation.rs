@@ -7,7 +7,7 @@ use super::rtp::Parsed;
 use crate::time::{Mono, Now};
 
 /// The old source is over after this silence.
-const OVER: Duration = Duration::from_millis(100);
+const OVER: Duration = Duration::from_millis(200);
 /// Packets of the new source this short before the last one of the old are kept: the network may have changed their order.
 const OVERLAP: Duration = Duration::from_millis(40);
 /// Packets in sequence that prove a source (RFC 3550 A.1, MIN_SEQUENTIAL).
@@ -163,13 +163,13 @@ mod tests {
         for n in 0..3u16 {
             assert!(offer(&mut probation, 20 * u64::from(n), 7, n));
         }
-        for n in 0..4u16 {
+        for n in 0..9u16 {
             assert!(!offer(&mut probation, 60 + 20 * u64::from(n), 8, 500 + n));
         }
-        assert_eq!(probation.due(), Some(at(140).mono));
-        let given: Vec<u16> = probation.switch(at(140).mono).iter().map(|w| w.packet.sequence).collect();
-        assert_eq!(given, [500, 501, 502, 503]);
-        assert!(offer(&mut probation, 140, 8, 504));
+        assert_eq!(probation.due(), Some(at(240).mono));
+        let given: Vec<u16> = probation.switch(at(240).mono).iter().map(|w| w.packet.sequence).collect();
+        assert_eq!(given, [500, 501, 502, 503, 504, 505, 506, 507, 508]);
+        assert!(offer(&mut probation, 240, 8, 509));
         assert_eq!(probation.refused(), 0);
     }
 

@@ -482,6 +482,44 @@ mod tests {
     }
 
     #[test]
+    fn strange_sources_from_the_right_address_are_refused_while_the_right_one_speaks() {
+        let mut stream = stream();
+        for ms in 0..3_000u64 {
+            if ms % 20 == 0 {
+                let n = (ms / 20) as u16;
+                stream.handle_packet(at(ms), from(4_000), &packet(0, n, 160 * u32::from(n), &[0xff; 160]));
+            }
+            let mut strange = packet(0, ms as u16, 160 * ms as u32, &[0x00; 160]);
+            strange[11] = if ms % 2 == 0 { 66 } else { ms as u8 | 0x80 };
+            stream.handle_packet(at(ms), from(4_000), &strange);
+            stream.handle_timeout(at(ms));
+        }
+        let mut heard = 0;
+        let summary = stream.finish();
+        while let Some(frame) = stream.take(1) {
+            assert!(frame.samples.iter().all(|sample| *sample == 0));
+            heard += frame.samples.len();
+        }
+        assert_eq!((heard, summary.packets, summary.strange), (150 * 160, 150, 3_000));
+    }
+
+    #[test]
+    fn a_source_that_follows_another_is_heard_whole() {
+        let mut stream = stream();
+        for n in 0..50u16 {
+            stream.handle_packet(at(20 * u64::from(n)), from(4_000), &packet(0, n, 160 * u32::from(n), &[0xff; 160]));
+        }
+        for n in 50..100u16 {
+            let mut other = packet(0, 9_000 + n, 77 + 160 * u32::from(n), &[0x00; 160]);
+            other[11] = 9;
+            stream.handle_packet(at(20 * u64::from(n)), from(4_000), &other);
+            stream.handle_timeout(at(20 * u64::from(n)));
+        }
+        let summary = stream.finish();
+        assert_eq!((summary.samples, summary.packets, summary.strange, summary.lost), (100 * 160, 100, 0, 0));
+    }
+
+    #[test]
     fn an_expected_source_is_the_only_one_even_before_the_first_packet() {
         let mut stream = stream();
         stream.expect_source(from(4_000));
