@@ -28,6 +28,7 @@ use crate::time::{Mono, Now};
 use self::socket::{Sockets, Trust};
 use self::tcp::{Connections, Outside};
 
+mod secrets;
 mod socket;
 mod tcp;
 mod tls;
@@ -76,6 +77,34 @@ pub enum Error {
     /// A certificate or key.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A setting of one exchange cannot be used.
+    #[error("[{section}] of `{pbx}`: `{key}` is {found:?}; expected {expected}")]
+    Peer {
+        /// Which exchange.
+        pbx: String,
+        /// The section.
+        section: &'static str,
+        /// The key.
+        key: &'static str,
+        /// What it holds (never a password).
+        found: String,
+        /// What it should hold.
+        expected: &'static str,
+    },
+    /// A password file cannot be read.
+    #[error(
+        "[{section}] of `{pbx}`: `password_file` {path:?} cannot be read: {reason}; it should hold the password in its first line"
+    )]
+    PasswordFile {
+        /// Which exchange.
+        pbx: String,
+        /// The section.
+        section: &'static str,
+        /// The file.
+        path: String,
+        /// What the system said.
+        reason: std::io::Error,
+    },
     /// The system has no random numbers.
     #[error("[sip] the system gave no random numbers: {0}; check /dev/urandom")]
     Random(getrandom::Error),
@@ -146,10 +175,10 @@ impl SipHandle {
 /// Starts receiving calls.
 ///
 /// # Errors
-/// An address that cannot be bound, a setting that cannot work, or no peers at all.
+/// An address that cannot be bound, a setting that cannot work, a password file that cannot be read, or no peers at all.
 pub async fn spawn(
     settings: Settings,
-    peers: Vec<(PbxId, PeerSettings)>,
+    mut peers: Vec<(PbxId, PeerSettings)>,
     lines: Arc<Lines>,
     media: MediaHandle,
     hub: mpsc::Sender<Input>,
@@ -158,6 +187,7 @@ pub async fn spawn(
     if peers.iter().all(|(_, own)| own.peers.is_empty()) {
         return Err(Error::NoPeers);
     }
+    peers.iter_mut().try_for_each(|(pbx, own)| secrets::complete(pbx, own))?;
     let certificates = Arc::new(Tls::load(&settings, &peers)?);
     let trust = Arc::new(Trust::new(&settings, &peers));
     let mut secret = [0; 32];

@@ -68,6 +68,12 @@ impl Dialog {
         newer
     }
 
+    /// The number of a request that is sent again with another (RFC 3261 §22.2).
+    pub fn next_cseq(&mut self) -> u32 {
+        self.local_cseq += 1;
+        self.local_cseq
+    }
+
     /// A target refresh (RFC 3261 §12.2.2).
     pub fn refresh(&mut self, request: &Request, flow: Flow) {
         self.retarget(&request.message);
@@ -90,7 +96,7 @@ impl Dialog {
         host: &str,
         trusted: impl Fn(IpAddr) -> bool,
     ) -> (Message, Flow) {
-        self.local_cseq += 1;
+        let cseq = self.next_cseq();
         let mut routes = self.routes.clone();
         let mut uri = self.target.clone();
         let mut next = Uri::parse(&uri);
@@ -114,7 +120,7 @@ impl Dialog {
         message.push("From", self.local.clone());
         message.push("To", self.remote.clone());
         message.push("Call-ID", self.call_id.clone());
-        message.push("CSeq", print_cseq(self.local_cseq, method));
+        message.push("CSeq", print_cseq(cseq, method));
         (message, flow)
     }
 

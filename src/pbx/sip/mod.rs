@@ -5,6 +5,7 @@
 //! [`dialog`] and media agreed in [`sdp`], protected as [`keying`] says. `reliable`, `renegotiate`, `timer` and `refresh` are the extensions
 //! of a call: RFC 3262, RFC 3311 and RFC 4028. `docs/sip.md` lists every rule that is kept, and where it is not.
 
+pub mod auth;
 pub mod dialog;
 pub mod diverted;
 pub mod flow;
@@ -22,6 +23,7 @@ pub mod transaction;
 pub mod uas;
 pub mod wire;
 
+mod account;
 mod call;
 mod check;
 mod content;

@@ -176,6 +176,14 @@ pub struct PeerSettings {
     pub tls_certificate: PathBuf,
     /// PEM file with the private key of `tls_certificate`.
     pub tls_key: PathBuf,
+    /// User that the exchange proves itself as by digest in every request but ACK and CANCEL; empty: its address is enough.
+    pub username: String,
+    /// That user's password; prefer `password_file`.
+    pub password: String,
+    /// File whose first line is the password; used when `password` is empty.
+    pub password_file: String,
+    /// Realm of our challenges; part of what the exchange's digest is made of.
+    pub realm: String,
 }
 
 impl Default for PeerSettings {
@@ -191,6 +199,10 @@ impl Default for PeerSettings {
             tls_ca: PathBuf::new(),
             tls_certificate: PathBuf::new(),
             tls_key: PathBuf::new(),
+            username: String::new(),
+            password: String::new(),
+            password_file: String::new(),
+            realm: "kakehashi".into(),
         }
     }
 }

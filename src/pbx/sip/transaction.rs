@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::time::{Mono, Now};
 
+use super::auth::Attempt;
 use super::flow::{Flow, Transport};
 use super::request::Request;
 
@@ -276,6 +277,8 @@ pub struct Client {
     invite: bool,
     resend: Option<(Mono, Duration)>,
     until: Mono,
+    /// Which challenges to it were answered.
+    pub(super) attempt: Attempt,
 }
 
 impl Client {
@@ -283,7 +286,7 @@ impl Client {
     pub fn new(flow: Flow, bytes: Vec<u8>, times: Times, now: Now) -> Client {
         let resend = (flow.transport == Transport::Udp).then(|| (now.mono + times.t1, times.t1));
         let invite = bytes.starts_with(b"INVITE ");
-        Client { flow, bytes, invite, resend, until: now.mono + times.limit() }
+        Client { flow, bytes, invite, resend, until: now.mono + times.limit(), attempt: Attempt::default() }
     }
 
     /// Where it was sent.

@@ -16,6 +16,7 @@ use crate::events::NAMESPACE;
 use crate::pbx::{Identity, Observed, PbxId, Speaker, StreamId};
 use crate::time::{Mono, Now};
 
+use super::account::Accounts;
 use super::call::Call;
 use super::check;
 use super::diverted;
@@ -95,6 +96,12 @@ pub struct Counters {
     pub flooded: u64,
     /// Descriptions whose media keys came over a transport that everybody on the way can read (RFC 4568 §9).
     pub keys_in_the_clear: u64,
+    /// Requests answered 401, whatever the reason.
+    pub challenged: u64,
+    /// Of these: with a wrong user or password.
+    pub wrong_password: u64,
+    /// Of these: with a proof that was used before.
+    pub replayed: u64,
 }
 
 /// What one of our own requests is for.
@@ -117,14 +124,15 @@ pub struct Uas {
     /// How each exchange's word on caller and called line is taken.
     exchanges: BTreeMap<PbxId, PeerSettings>,
     pub(super) policy: Box<dyn Fn(&str) -> Policy + Send + Sync>,
-    secret: [u8; 32],
+    pub(super) secret: [u8; 32],
+    pub(super) accounts: Accounts,
     pub(super) counter: u64,
     pub(super) times: Times,
     pub(super) servers: Servers,
     rates: Rates,
-    clients: BTreeMap<String, (Client, Purpose)>,
     /// By the branch of our INVITE.
     pub(super) acks: BTreeMap<String, Ack>,
+    pub(super) clients: BTreeMap<String, (Client, Purpose)>,
     /// By our tag.
     pub(super) calls: BTreeMap<String, Call>,
     stopping: bool,
@@ -143,6 +151,7 @@ impl Uas {
         policy: Box<dyn Fn(&str) -> Policy + Send + Sync>,
         secret: [u8; 32],
     ) -> Self {
+        let accounts = Accounts::new(peers, &secret);
         let networks = peers.iter().flat_map(|(pbx, own)| own.peers.iter().map(|net| (*net, pbx.clone())));
         let mut networks: Vec<(ipnet::IpNet, PbxId)> = networks.collect();
         networks.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
@@ -154,6 +163,7 @@ impl Uas {
             exchanges: peers.iter().cloned().collect(),
             policy,
             secret,
+            accounts,
             counter: 0,
             times,
             servers: Servers::new(times),
@@ -333,8 +343,11 @@ impl Uas {
             return;
         }
         self.counters.requests += 1;
-        let tag = self.token();
         let merged = request.method != "CANCEL" && self.servers.is_merged(&request);
+        if request.method != "CANCEL" && !merged && !self.is_proven(pbx, &request, back, now) {
+            return;
+        }
+        let tag = self.token();
         if !self.servers.open(&key, &request, back) {
             let answer = self.busy(&request, &tag);
             self.out.push_back(Output::Send(back, wire::write(&answer)));
@@ -387,7 +400,7 @@ impl Uas {
     }
 
     /// The same for the same request.
-    fn stateless_tag(&self, key: &Key) -> String {
+    pub(super) fn stateless_tag(&self, key: &Key) -> String {
         let digest = Sha256::new().chain_update(self.secret).chain_update(key.bytes()).finalize();
         digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
     }
@@ -407,6 +420,8 @@ impl Uas {
             if let Some((client, _)) = self.clients.get_mut(&branch) {
                 client.provisional(now);
             }
+        } else if self.prove(code, &branch, message, now) {
+            // it is under way again
         } else if let Some((client, purpose)) = self.clients.remove(&branch) {
             if client.is_invite() {
                 self.acknowledge_answer(&branch, &client, message, now);
@@ -426,7 +441,8 @@ impl Uas {
 
     /// Sends a request of our own.
     pub(super) fn ask(&mut self, message: &Message, branch: String, flow: Flow, purpose: Purpose, now: Now) {
-        let bytes = wire::write(message);
+        let message = self.authorized(message, flow);
+        let bytes = wire::write(&message);
         if self.clients.len() < CLIENTS_MAX {
             self.clients.insert(branch, (Client::new(flow, bytes.clone(), self.times, now), purpose));
         }
