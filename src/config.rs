@@ -223,6 +223,11 @@ impl Config {
                     "[pbx.sip] is there but [sip] enabled is false; set it to true, with listen_udp or listen_tcp";
                 return Err((place("sip"), problem.into()));
             }
+            if pbx.ari.is_some() && pbx.sip.as_ref().is_some_and(|sip| sip.watch.is_some()) {
+                let problem = "[pbx.ari] tells everything that dialog events tell, so each call would be there twice; remove \
+                               [pbx.sip.watch], or [pbx.ari]";
+                return Err((place("sip.watch"), problem.into()));
+            }
         }
         Ok(())
     }
@@ -271,6 +276,13 @@ mod tests {
         assert!(error.contains("[[pbx]] id = \"a\": site: no [[site]]"), "{error}");
         let error = refused("[[site]]\nid = \"osaka\"\n[[pbx]]\nid = \"a\"\nsite = \"osaka\"\n");
         assert!(error.contains("neither [pbx.ari] nor [pbx.sip]"), "{error}");
+    }
+
+    #[test]
+    fn an_exchange_that_is_observed_by_ari_is_not_watched_too() {
+        let both = "[sip]\nenabled = true\n[[site]]\nid = \"o\"\n[[pbx]]\nid = \"a\"\nsite = \"o\"\n[pbx.ari]\n[pbx.sip.watch]\n";
+        let error = refused(both);
+        assert!(error.contains("[[pbx]] id = \"a\": sip.watch") && error.contains("remove [pbx.sip.watch]"), "{error}");
     }
 
     #[test]

@@ -17,6 +17,15 @@ fn with_repeated_sections() -> String {
     text("kakehashi.toml").lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).collect::<Vec<_>>().join("\n")
 }
 
+/// `[pbx.sip]` with all its sections.
+fn whole_sip() -> kakehashi::pbx::sip::PeerSettings {
+    kakehashi::pbx::sip::PeerSettings {
+        register: Some(Default::default()),
+        watch: Some(Default::default()),
+        ..Default::default()
+    }
+}
+
 /// Every leaf as `section.key`.
 fn leaves(prefix: &str, table: &Table, found: &mut Vec<String>) {
     for (key, value) in table {
@@ -41,7 +50,7 @@ fn the_reference_is_the_default() {
 fn the_sections_that_may_be_repeated_stand_there_with_their_defaults() {
     let read: Config = toml::from_str(&with_repeated_sections()).unwrap();
     let ari = Some(kakehashi::pbx::asterisk::Settings::default());
-    let sip = Some(kakehashi::pbx::sip::PeerSettings::default());
+    let sip = Some(whole_sip());
     assert_eq!(read.site, [Site::default()]);
     assert_eq!(read.pbx, [Pbx { ari, sip, ..Pbx::default() }]);
     assert_eq!(read.line, [Line { number: "*".into(), ..Lines::default().policy("*") }]);
@@ -52,7 +61,7 @@ fn the_sections_that_may_be_repeated_stand_there_with_their_defaults() {
 fn no_key_is_missing_and_each_has_one_line_of_explanation() {
     let full = Config {
         site: vec![Site::default()],
-        pbx: vec![Pbx { ari: Some(Default::default()), sip: Some(Default::default()), ..Pbx::default() }],
+        pbx: vec![Pbx { ari: Some(Default::default()), sip: Some(whole_sip()), ..Pbx::default() }],
         line: vec![Lines::default().policy("*")],
         endpoint: vec![Endpoint::default()],
         ..Config::default()

@@ -21,13 +21,14 @@ use crate::media::{Codec, OpenStream, Payload};
 use crate::pbx::sip::keying::Path;
 use crate::pbx::sip::sdp::{self, Format};
 use crate::pbx::sip::wire::Item;
-use crate::pbx::sip::{Flow, Output, PeerSettings, Policy, Settings, Transport, Uas, uas};
+use crate::pbx::sip::{Flow, Output, PeerSettings, Policy, RouteId, Settings, Transport, Uas, uas};
 use crate::pbx::{Observed, PbxId, StreamId};
 use crate::time::{Mono, Now};
 
 use self::socket::{Sockets, Trust};
 use self::tcp::{Connections, Outside};
 
+mod account;
 mod secrets;
 mod socket;
 mod tcp;
@@ -117,6 +118,10 @@ pub struct Counters {
     pub uas: uas::Counters,
     /// Calls now.
     pub calls: usize,
+    /// Exchanges that we are registered at now.
+    pub registered: usize,
+    /// Extensions whose dialog events come now.
+    pub watched: usize,
     /// TCP and TLS connections now.
     pub connections: usize,
     /// Connections closed at once, because there were too many, or too many in a TLS handshake.
@@ -260,6 +265,8 @@ enum Event {
     Item { flow: Flow, item: Item, last: bool },
     /// A connection is gone.
     Ended(u64),
+    /// A server's addresses were looked up.
+    Found(RouteId, Transport, Vec<SocketAddr>),
     /// The media stage answered.
     Opened(StreamId, Result<u16, String>),
 }
@@ -338,7 +345,14 @@ impl Driver {
                     self.connections.finish(flow.channel);
                 }
             }
-            Event::Ended(channel) => self.connections.finish(channel),
+            Event::Ended(channel) => {
+                self.connections.finish(channel);
+                self.uas.handle_lost(channel, now);
+            }
+            Event::Found(route, transport, found) => {
+                let flows = account::flows(&self.sockets, transport, &found);
+                self.uas.handle_route(route, &flows, now);
+            }
             Event::Opened(stream, port) => {
                 if let Err(reason) = &port {
                     warn!(stream = %stream.0, reason, "a call is turned away");
@@ -364,12 +378,16 @@ impl Driver {
                 Output::Payloads(stream, formats) => self.media.set_payloads(stream, payloads(&formats)),
                 Output::Path(stream, path) => self.media.set_path(stream, path),
                 Output::Close(stream) => self.media.close(stream),
+                Output::Route { route, host, port, transport } => self.look_up(route, host, port, transport),
+                Output::Note(pbx, note) => account::log(&pbx, note),
             }
         }
         self.uas.set_overloaded(self.told.len() >= TOLD_MANY);
         let counters = Counters {
             uas: self.uas.counters(),
             calls: self.uas.calls(),
+            registered: self.uas.registered(),
+            watched: self.uas.watched(),
             connections: self.connections.len(),
             connections_refused: self.connections.refused,
             handshakes_failed: self.connections.handshakes_failed,

@@ -134,6 +134,14 @@ impl Sockets {
         self.udp.get(usize::try_from(socket).ok()?).map(|(_, local)| *local)
     }
 
+    /// A UDP socket from which this address is reached: its number, and where it is bound.
+    pub(super) fn number_for(&self, peer: SocketAddr) -> Option<(u64, SocketAddr)> {
+        let fits = |local: &SocketAddr| {
+            local.is_ipv4() == peer.is_ipv4() && (!local.ip().is_loopback() || peer.ip().is_loopback())
+        };
+        (0..).zip(&self.udp).map(|(number, (_, local))| (number, *local)).find(|(_, local)| fits(local))
+    }
+
     /// Sends at once or not at all: SIP repeats what matters.
     pub(super) fn send(&mut self, flow: Flow, bytes: &[u8]) {
         let socket = usize::try_from(flow.channel).ok().and_then(|number| self.udp.get(number));

@@ -6,7 +6,7 @@ use super::message::Message;
 use super::request::Request;
 
 /// Methods that are acted on.
-pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO";
+pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, NOTIFY";
 /// Extensions that are supported: RFC 3262, RFC 4028.
 const SUPPORTED: [&str; 2] = ["100rel", "timer"];
 

@@ -74,6 +74,16 @@ impl Dialog {
         self.local_cseq
     }
 
+    /// How the peer is reached when it does not say so.
+    pub fn flow(&self) -> Flow {
+        self.flow
+    }
+
+    /// No request of the peer was taken yet.
+    pub fn forget_remote_cseq(&mut self) {
+        self.remote_cseq = 0;
+    }
+
     /// A target refresh (RFC 3261 §12.2.2).
     pub fn refresh(&mut self, request: &Request, flow: Flow) {
         self.retarget(&request.message);

@@ -147,6 +147,7 @@ pub fn reason_of(code: u16) -> &'static str {
         482 => "Loop Detected",
         486 => "Busy Here",
         487 => "Request Terminated",
+        489 => "Bad Event",
         488 => "Not Acceptable Here",
         491 => "Request Pending",
         500 => "Server Internal Error",

@@ -155,7 +155,7 @@ pub enum TlsClient {
     Required,
 }
 
-/// Where the SIP messages of one exchange come from.
+/// Where the SIP messages of one exchange come from, and what binds it and us.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PeerSettings {
@@ -184,6 +184,101 @@ pub struct PeerSettings {
     pub password_file: String,
     /// Realm of our challenges; part of what the exchange's digest is made of.
     pub realm: String,
+    /// `[pbx.sip.register]`: the bridge registers as an extension.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub register: Option<RegisterSettings>,
+    /// `[pbx.sip.watch]`: extensions are watched by dialog events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch: Option<WatchSettings>,
+}
+
+/// The extension that the bridge registers as.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegisterSettings {
+    /// The registrar, `HOST` or `HOST:PORT`; its addresses must be among `peers`.
+    pub registrar: String,
+    /// `udp`, `tcp` or `tls`.
+    pub transport: OwnTransport,
+    /// The extension: user part of the address that is registered and of our Contact.
+    pub user: String,
+    /// Domain of that address; empty: the registrar's host.
+    pub domain: String,
+    /// User of the digest; empty: `user`.
+    pub username: String,
+    /// Password of the digest; prefer `password_file`.
+    pub password: String,
+    /// File whose first line is the password; used when `password` is empty.
+    pub password_file: String,
+    /// The only realm that gets our proof; empty: any.
+    pub realm: String,
+    /// How long a registration is asked for, in seconds, 60–86400.
+    pub expires_s: u32,
+}
+
+impl Default for RegisterSettings {
+    fn default() -> Self {
+        Self {
+            registrar: String::new(),
+            transport: OwnTransport::Udp,
+            user: String::new(),
+            domain: String::new(),
+            username: String::new(),
+            password: String::new(),
+            password_file: String::new(),
+            realm: String::new(),
+            expires_s: 600,
+        }
+    }
+}
+
+/// The extensions that are watched; with a password they need `[pbx.sip.register]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WatchSettings {
+    /// The extensions.
+    pub extensions: Vec<String>,
+    /// Who is asked, `HOST` or `HOST:PORT`; empty: the registrar.
+    pub server: String,
+    /// `udp`, `tcp` or `tls`.
+    pub transport: OwnTransport,
+    /// Domain of the extensions; empty: the host that is asked.
+    pub domain: String,
+    /// How long a subscription is asked for, in seconds, 60–86400.
+    pub expires_s: u32,
+}
+
+impl Default for WatchSettings {
+    fn default() -> Self {
+        Self {
+            extensions: Vec::new(),
+            server: String::new(),
+            transport: OwnTransport::Udp,
+            domain: String::new(),
+            expires_s: 600,
+        }
+    }
+}
+
+/// What our own requests outside a call travel on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OwnTransport {
+    /// Datagrams.
+    #[default]
+    Udp,
+    /// A connection.
+    Tcp,
+    /// An encrypted connection.
+    Tls,
+}
+
+/// `HOST`, `HOST:PORT`, `[IPv6]` or `[IPv6]:PORT`; without a port 5060, for TLS 5061. `None`: something else.
+pub fn host_and_port(text: &str, transport: OwnTransport) -> Option<(String, u16)> {
+    let uri =
+        super::header::Uri::parse(&format!("sip:{text}")).filter(|uri| uri.user.is_none() && uri.params.is_empty())?;
+    let usual = if transport == OwnTransport::Tls { 5061 } else { 5060 };
+    Some((uri.host, uri.port.unwrap_or(usual)))
 }
 
 impl Default for PeerSettings {
@@ -203,6 +298,8 @@ impl Default for PeerSettings {
             password: String::new(),
             password_file: String::new(),
             realm: "kakehashi".into(),
+            register: None,
+            watch: None,
         }
     }
 }

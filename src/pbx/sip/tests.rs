@@ -101,6 +101,7 @@ impl Lab {
                 }
                 Output::Path(..) => self.did.push(Did::Path),
                 Output::Close(_) => self.did.push(Did::Close),
+                Output::Route { .. } | Output::Note(..) => {}
             }
         }
     }

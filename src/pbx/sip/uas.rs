@@ -16,7 +16,7 @@ use crate::events::NAMESPACE;
 use crate::pbx::{Identity, Observed, PbxId, Speaker, StreamId};
 use crate::time::{Mono, Now};
 
-use super::account::Accounts;
+use super::account::{Accounts, Note, RouteId};
 use super::call::Call;
 use super::check;
 use super::diverted;
@@ -71,6 +71,19 @@ pub enum Output {
     Path(StreamId, Path),
     /// Close the stream.
     Close(StreamId),
+    /// Find where a server of an exchange is reached and give it to [`Uas::handle_route`].
+    Route {
+        /// Names the search.
+        route: RouteId,
+        /// Address or name.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// What is to be sent on.
+        transport: Transport,
+    },
+    /// Tell the log.
+    Note(PbxId, Note),
 }
 
 /// What happened so far.
@@ -115,6 +128,10 @@ pub(super) enum Purpose {
         tag: String,
         invite: bool,
     },
+    /// Our registration number so much.
+    Register(usize),
+    /// Watch and extension number so much, in the dialog of this notifier (empty: none yet).
+    Subscribe(usize, usize, String),
 }
 
 /// The server of all exchanges that call by SIP.
@@ -227,7 +244,7 @@ impl Uas {
         };
         match message.start {
             Start::Request { .. } => self.handle_request(&pbx, flow, message, now),
-            Start::Response { code, .. } => self.handle_response(code, &message, now),
+            Start::Response { code, .. } => self.handle_response(code, &message, flow, now),
         }
     }
 
@@ -270,6 +287,7 @@ impl Uas {
             let Some((client, _)) = self.clients.get_mut(&branch) else { continue };
             if client.is_over(now) {
                 if let Some((_, purpose)) = self.clients.remove(&branch) {
+                    self.account_answered(&purpose, None, now);
                     self.answered(purpose, None, now);
                 }
             } else if let Some((flow, bytes)) = client.again(self.times, now) {
@@ -278,6 +296,7 @@ impl Uas {
         }
         self.acks.retain(|_, ack| ack.until > now.mono);
         self.calls_timeout(now);
+        self.accounts_timeout(now);
     }
 
     /// The bridge stops: rings no longer (503, so that the exchange goes elsewhere), hangs up what runs (BYE), takes nothing new. As in
@@ -285,6 +304,7 @@ impl Uas {
     pub fn handle_stop(&mut self, now: Now) {
         self.stopping = true;
         self.stop_calls(now);
+        self.stop_accounts(now);
     }
 
     /// The next thing to do.
@@ -297,7 +317,8 @@ impl Uas {
         let calls = self.calls.values().filter_map(Call::deadline);
         let clients = self.clients.values().map(|(client, _)| client.deadline());
         let acks = self.acks.values().map(|ack| ack.until);
-        calls.chain(clients).chain(acks).chain(self.servers.poll_timeout()).min()
+        let timeouts = self.servers.poll_timeout().into_iter().chain(self.accounts.deadline());
+        calls.chain(clients).chain(acks).chain(timeouts).min()
     }
 
     /// Calls that exist.
@@ -361,6 +382,7 @@ impl Uas {
             method if method != "INVITE" && request.message.count("Replaces") > 0 => {
                 self.respond(&key, &request.answer(400, &tag), now);
             }
+            "NOTIFY" => self.notify(pbx, &key, &request, flow, &tag, now),
             _ if request.to.tag().is_some() => self.within_dialog(&key, request, flow, now),
             "INVITE" if self.stopping || self.overloaded || self.calls.len() >= self.most_calls() => {
                 let answer = self.busy(&request, &tag);
@@ -382,7 +404,9 @@ impl Uas {
         let call = request.to.tag().and_then(|tag| self.calls.get(tag));
         let inside = call.is_some_and(|call| call.dialog.matches(request));
         let cancels = request.method == "CANCEL" && self.servers.is_open(&Key::of_invite(request));
-        if inside || cancels {
+        // what a watched extension does is told when it is told
+        let told = request.method == "NOTIFY" && self.accounts.is_subscribed(request);
+        if inside || cancels || told {
             return true;
         }
         match self.rates.ask(back.peer.ip(), now) {
@@ -405,7 +429,7 @@ impl Uas {
         digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn handle_response(&mut self, code: u16, message: &Message, now: Now) {
+    fn handle_response(&mut self, code: u16, message: &Message, flow: Flow, now: Now) {
         let vias = message.list("Via");
         let branch = vias.first().and_then(|via| Via::parse(via)).map(|via| via.branch().to_string());
         let Some(branch) = branch.filter(|branch| self.clients.contains_key(branch) || self.acks.contains_key(branch))
@@ -426,6 +450,7 @@ impl Uas {
             if client.is_invite() {
                 self.acknowledge_answer(&branch, &client, message, now);
             }
+            self.account_answered(&purpose, Some((code, message, flow)), now);
             self.answered(purpose, Some(message), now);
         }
     }
@@ -433,7 +458,7 @@ impl Uas {
     /// One of our requests was answered (or not in time).
     fn answered(&mut self, purpose: Purpose, answer: Option<&Message>, now: Now) {
         match purpose {
-            Purpose::Bye => {}
+            Purpose::Bye | Purpose::Register(_) | Purpose::Subscribe(..) => {}
             Purpose::Probe(tag) => self.probed(&tag, answer.map(code_of), now),
             Purpose::Refresh { tag, invite } => self.refreshed(&tag, invite, answer, now),
         }

@@ -4,12 +4,19 @@ use std::time::Duration;
 
 use super::super::auth::{Attempt, Client};
 use super::super::message::{Message, Start};
+use super::super::register::Told as Registered;
+use super::super::settings::{RegisterSettings, WatchSettings};
+use super::super::subscribe::Told as Watched;
 use super::super::wire::{Limits, read_datagram, write};
 use super::super::{Flow, Output, PeerSettings, Policy, Settings, Transport, Uas};
+use super::{Note, RouteId};
 use crate::pbx::{PbxId, Signal};
 use crate::time::{Mono, Now, Wall};
 
 const SDP: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
+
+mod registering;
+mod watching;
 
 struct Lab {
     uas: Uas,
@@ -17,27 +24,34 @@ struct Lab {
     flow: Flow,
     sent: Vec<Message>,
     told: Vec<Signal>,
+    notes: Vec<Note>,
+    /// Where servers are found.
+    found: Vec<Flow>,
+    asked: usize,
 }
 
 fn lab() -> Lab {
-    let peers = PeerSettings {
-        peers: vec!["192.0.2.0/24".parse().unwrap()],
-        username: "honcho".into(),
-        password: "secret".into(),
-        ..PeerSettings::default()
-    };
+    lab_with(PeerSettings { username: "honcho".into(), password: "secret".into(), ..PeerSettings::default() })
+}
+
+fn lab_with(own: PeerSettings) -> Lab {
+    let peers = PeerSettings { peers: vec!["192.0.2.0/24".parse().unwrap()], ..own };
     let policy = Box::new(|_: &str| Policy { record: true, transcribe: true, answer_after_ms: 0 });
+    let flow = Flow {
+        transport: Transport::Udp,
+        local: "192.0.2.80:15080".parse().unwrap(),
+        peer: "192.0.2.1:5062".parse().unwrap(),
+        channel: 0,
+    };
     Lab {
         uas: Uas::new(Settings::default(), &[(PbxId("pbx1".into()), peers)], policy, [7; 32]),
         now: Now { mono: Mono(1_000_000_000), wall: Wall(1_795_424_000_000_000) },
-        flow: Flow {
-            transport: Transport::Udp,
-            local: "192.0.2.80:15080".parse().unwrap(),
-            peer: "192.0.2.1:5062".parse().unwrap(),
-            channel: 0,
-        },
+        flow,
         sent: Vec::new(),
         told: Vec::new(),
+        notes: Vec::new(),
+        found: vec![flow],
+        asked: 0,
     }
 }
 
@@ -70,11 +84,18 @@ impl Lab {
     fn drain(&mut self) {
         while let Some(output) = self.uas.poll_output() {
             match output {
+                Output::Send(_, bytes) if bytes == b"\r\n\r\n" => {}
                 Output::Send(_, bytes) => {
                     self.sent.push(read_datagram(&bytes, &Limits::of(65_535)).unwrap().unwrap());
                 }
                 Output::Open { stream, .. } => self.uas.handle_opened(stream, Ok(20_000), self.now),
                 Output::Signal(observed) => self.told.push(observed.signal),
+                Output::Note(_, note) => self.notes.push(note),
+                Output::Route { route, .. } => {
+                    self.asked += 1;
+                    let found = self.found.clone();
+                    self.uas.handle_route(route, &found, self.now);
+                }
                 _ => {}
             }
         }
@@ -92,6 +113,21 @@ impl Lab {
         self.send(&again).pop().unwrap()
     }
 
+    /// Lets time pass, timer by timer; gives what was sent, without repetitions.
+    fn pass(&mut self, seconds: u64) -> Vec<Message> {
+        let from = self.sent.len();
+        let end = self.now.mono + Duration::from_secs(seconds);
+        while let Some(at) = self.uas.poll_timeout().filter(|at| *at <= end) {
+            self.now = self.now.plus(at.since(self.now.mono));
+            self.uas.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = self.now.plus(end.since(self.now.mono));
+        let mut sent = self.sent[from..].to_vec();
+        sent.dedup();
+        sent
+    }
+
     fn answer(&mut self, to: &Message, code: u16, more: &[(&str, &str)]) {
         let mut answer = Message::new(Start::Response { code, reason: String::new() });
         answer.headers = to
@@ -102,6 +138,13 @@ impl Lab {
             .collect();
         for (name, value) in more {
             answer.push(name, *value);
+        }
+        if let Some(to) = answer
+            .headers
+            .iter_mut()
+            .find(|header| header.name == "To" && !header.value.windows(4).any(|w| w == b"tag="))
+        {
+            to.value.extend(b";tag=theirs");
         }
         self.send(&answer);
     }
