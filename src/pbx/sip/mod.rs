@@ -7,8 +7,8 @@
 
 pub mod auth;
 pub mod dialog;
-pub mod diverted;
 pub mod dialog_info;
+pub mod diverted;
 pub mod flow;
 pub mod header;
 pub mod identity;

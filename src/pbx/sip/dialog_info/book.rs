@@ -254,11 +254,12 @@ fn caller(dialog: &Dialog) -> Identity {
             || uri.user.as_deref().is_some_and(|user| withheld(user) == Some(Withheld::Refused))
     });
     if said.is_some() || hidden {
-        return Identity { number: None, display: None, withheld: Some(said.unwrap_or(Withheld::Refused)) };
+        let withheld = Some(said.unwrap_or(Withheld::Refused));
+        return Identity { withheld, ..Identity::default() };
     }
     let number = uri.and_then(|uri| uri.user);
     let display = dialog.remote.display.clone().filter(|name| Some(name) != number.as_ref());
-    Identity { number, display, withheld: None }
+    Identity { number, display, ..Identity::default() }
 }
 
 #[cfg(test)]
