@@ -44,7 +44,13 @@ fn lab_with(own: PeerSettings) -> Lab {
         channel: 0,
     };
     Lab {
-        uas: Uas::new(Settings::default(), &[(PbxId("pbx1".into()), peers)], policy, [7; 32]),
+        // proof alone is looked at, not how often it is asked for
+        uas: Uas::new(
+            Settings { request_burst: 1_000_000, ..Settings::default() },
+            &[(PbxId("pbx1".into()), peers)],
+            policy,
+            [7; 32],
+        ),
         now: Now { mono: Mono(1_000_000_000), wall: Wall(1_795_424_000_000_000) },
         flow,
         sent: Vec::new(),
