@@ -86,6 +86,14 @@ pub(crate) fn lines(message: &Message) -> Vec<&str> {
     body(message).lines().filter(|line| line.starts_with("m=")).collect()
 }
 
+/// The line that we offer when nothing else is set: wideband first.
+pub(crate) fn own_line(port: u16) -> String {
+    match cfg!(feature = "opus") {
+        true => format!("m=audio {port} RTP/AVP 107 9 0 8 13 101 102"),
+        false => format!("m=audio {port} RTP/AVP 9 0 8 13 101"),
+    }
+}
+
 /// `o=` of a description.
 pub(crate) fn origin(message: &Message) -> String {
     body(message).lines().find(|line| line.starts_with("o=")).unwrap_or_default().to_string()

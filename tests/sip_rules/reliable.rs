@@ -138,7 +138,7 @@ fn an_offer_in_a_prack_is_answered_in_its_200() {
 fn without_an_offer_the_reliable_180_has_ours_and_the_prack_the_answer() {
     let mut lab = answering_after(3_000);
     assert_eq!(lab.send(&invite(REQUIRED, "")), ["100", "180"]);
-    assert_eq!(lines(lab.last()), ["m=audio 20002 RTP/AVP 0 8 13 101"]);
+    assert_eq!(lines(lab.last()), [own_line(20_002)]);
     assert_eq!(lab.ask("UPDATE", "", SDP), ["491"], "our offer is open");
     assert_eq!(lab.prack(&SDP.replace("0 8 101", "8 101")), ["200"]);
     assert_eq!(lab.pass(3_000), [(3_000, "200".into())]);
