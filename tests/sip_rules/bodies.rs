@@ -1,6 +1,6 @@
 //! RFC 5621 and RFC 3261 §20.11: bodies of several parts, dispositions, and what is in a body that we do not know.
 
-use crate::lab::{SDP, answering_after, invite, lines};
+use crate::lab::{SDP, answering_after, invite, lines, own_line};
 
 const MIXED: &str = "Content-Type: multipart/mixed; boundary=\"=_b\"\r\n";
 const ISUP: &str = "Content-Type: application/isup; version=itu-t92+\r\nContent-Disposition: signal; handling=";

@@ -121,7 +121,7 @@ impl Lab {
                         self.open(stream, ports);
                     }
                 }
-                Output::Payloads(..) | Output::Path(..) => {}
+                Output::Payloads(..) | Output::Path(..) | Output::Route { .. } | Output::Note(..) => {}
                 Output::Close(stream) => self.closed.push(stream),
             }
         }

@@ -3,7 +3,7 @@
 use kakehashi::pbx::sip::Settings;
 use kakehashi::pbx::sip::settings::Reliable;
 
-use crate::lab::{Lab, SDP, answering_after, body, invite, lab, lines};
+use crate::lab::{Lab, SDP, answering_after, body, invite, lab, lines, own_line};
 
 const REQUIRED: &str = "Require: 100rel\r\nSupported: 100rel\r\n";
 const SUPPORTED: &str = "Supported: 100rel\r\n";
