@@ -51,6 +51,8 @@ pub mod panel;
 
 pub mod session;
 
+pub mod probe;
+
 pub mod config;
 
 pub mod bridge;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Stages in the order of the data; a stage uses only itself and what stands before it.
-const ORDER: [&str; 12] = [
+const ORDER: [&str; 13] = [
     "pbx",
     "call",
     "media",
@@ -15,6 +15,7 @@ const ORDER: [&str; 12] = [
     "crm",
     "panel",
     "session",
+    "probe",
     "bridge",
     "cli",
 ];

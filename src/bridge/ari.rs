@@ -27,7 +27,7 @@ use crate::time::{Mono, Now};
 
 use self::http::Http;
 
-mod http;
+pub(super) mod http;
 
 /// Answers that wait for the task.
 const DONE_MAX: usize = 1_024;

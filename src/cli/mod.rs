@@ -8,6 +8,7 @@ pub mod export;
 pub mod log;
 pub mod model;
 pub mod outbox;
+pub mod probe;
 pub mod score;
 pub mod serve;
 pub mod transcribe;
@@ -43,6 +44,7 @@ enum Command {
     Worker(worker::WorkerArgs),
     Export(export::ExportArgs),
     Outbox(outbox::OutboxArgs),
+    Probe(Box<probe::ProbeArgs>),
     #[cfg(feature = "web")]
     Demo(demo::DemoArgs),
 }
@@ -50,6 +52,9 @@ enum Command {
 /// Reads the arguments, runs the subcommand and gives the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::Probe(args) = &cli.command {
+        return probe::run(args);
+    }
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -68,6 +73,7 @@ fn run(command: Command) -> Result {
         Command::Worker(args) => worker::run(args),
         Command::Export(args) => export::run(&args),
         Command::Outbox(args) => outbox::run(&args),
+        Command::Probe(_) => Ok(()),
         #[cfg(feature = "web")]
         Command::Demo(args) => demo::run(&args),
     }

@@ -20,7 +20,7 @@ const BODY_MAX: usize = 32 * 1_024 * 1_024;
 
 /// A client for one Asterisk.
 #[derive(Clone, Debug)]
-pub(super) struct Http {
+pub(in crate::bridge) struct Http {
     client: reqwest::Client,
     url: String,
     user: String,
@@ -28,7 +28,7 @@ pub(super) struct Http {
 }
 
 impl Http {
-    pub(super) fn new(pbx: &PbxId, settings: &Settings) -> Result<Http, Error> {
+    pub(in crate::bridge) fn new(pbx: &PbxId, settings: &Settings) -> Result<Http, Error> {
         let wrong =
             |key, found: &str, expected| Error::Setting { pbx: pbx.0.clone(), key, found: found.into(), expected };
         let url = settings.url.trim_end_matches('/').to_string();
@@ -67,7 +67,7 @@ impl Http {
     }
 
     /// Asks who is there: the status, or nothing when nobody answers.
-    pub(super) async fn check(&self) -> Option<u16> {
+    pub(in crate::bridge) async fn check(&self) -> Option<u16> {
         let request = self.client.get(format!("{}/asterisk/info?only=system", self.url));
         let answer = request.basic_auth(&self.user, Some(&self.password)).send().await.ok()?;
         Some(answer.status().as_u16())
@@ -78,7 +78,7 @@ impl Http {
     }
 
     /// Sends one request.
-    pub(super) async fn send(&self, request: Request) -> Answer {
+    pub(in crate::bridge) async fn send(&self, request: Request) -> Answer {
         let method = match request.method {
             Method::Get => reqwest::Method::GET,
             Method::Post => reqwest::Method::POST,
@@ -104,7 +104,10 @@ impl Http {
     }
 
     /// Address, handshake and limits of the event socket.
-    pub(super) fn event_socket(&self, settings: &Settings) -> Result<(String, Handshake, WebSocketConfig), String> {
+    pub(in crate::bridge) fn event_socket(
+        &self,
+        settings: &Settings,
+    ) -> Result<(String, Handshake, WebSocketConfig), String> {
         let parsed = reqwest::Url::parse(&self.url).map_err(|e| e.to_string())?;
         let host = parsed.host_str().unwrap_or("127.0.0.1");
         let address = format!("{host}:{}", parsed.port_or_known_default().unwrap_or(80));
