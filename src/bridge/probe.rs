@@ -2,7 +2,10 @@
 //! [`crate::probe::facts::Facts`]. Nothing on the exchange is changed; what is made for a test is removed again.
 
 mod ari;
+mod both;
 mod client;
+mod ear;
+mod events;
 mod link;
 
 use std::net::{IpAddr, SocketAddr};
@@ -78,7 +81,7 @@ pub async fn run(plan: &Plan, stop: Stop) -> Facts {
             None => Default::default(),
         }
     };
-    let (sip, ari) = tokio::join!(by_sip, by_ari);
+    let (sip, (ari, _session)) = tokio::join!(by_sip, by_ari);
     facts.clone_from(&sip);
     facts.ari = ari;
     facts

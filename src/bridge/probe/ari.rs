@@ -5,13 +5,18 @@ use std::time::Duration;
 
 use tokio::net::lookup_host;
 use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::handshake::client::Request as Handshake;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
+use super::both::{self, Made};
+use super::events::Watcher;
 use super::link::{connect, stopped};
 use super::{Stop, random};
 use crate::bridge::ari::http::Http;
 use crate::pbx::PbxId;
 use crate::pbx::asterisk::Settings;
 use crate::pbx::asterisk::request::{Answer, Method, Request, RequestId};
+use crate::probe::Text;
 use crate::probe::asterisk::{Events, Info, read_modules};
 use crate::probe::facts::{Ari, Failure, Tried};
 
@@ -19,6 +24,10 @@ use crate::probe::facts::{Ari, Failure, Tried};
 const REQUEST_MS: u64 = 4_000;
 /// How often the round trip is measured.
 const ROUNDS: usize = 5;
+/// Time for all tests.
+const TESTS: Duration = Duration::from_secs(30);
+/// Time for removing what was made.
+const REMOVE: Duration = Duration::from_secs(8);
 
 /// ARI at the probe's hands.
 #[derive(Clone)]
@@ -26,6 +35,18 @@ pub(super) struct Client {
     http: Http,
     /// As the probe uses them.
     pub(super) settings: Settings,
+    /// Our address on the way to it.
+    pub(super) own: IpAddr,
+    /// Its address.
+    pub(super) host: IpAddr,
+}
+
+/// What stays open for a call that is watched later.
+pub(super) struct Session {
+    /// Requests.
+    pub(super) client: Client,
+    /// Events.
+    pub(super) watcher: Watcher,
 }
 
 impl Client {
@@ -34,12 +55,17 @@ impl Client {
         let mut settings = settings.clone();
         settings.app = format!("kakehashi-probe-{}", random(4));
         settings.request_timeout_ms = REQUEST_MS;
-        let own = toward(&settings.url).await?;
+        let (own, host) = toward(&settings.url).await?;
         if settings.rtp_host.is_empty() {
             settings.rtp_host = own.to_string();
         }
         let http = Http::new(&PbxId("probe".into()), &settings).map_err(|error| Failure::Own(error.to_string()))?;
-        Ok(Client { http, settings })
+        Ok(Client { http, settings, own, host })
+    }
+
+    /// Where the event socket is opened, and how.
+    pub(super) fn event_socket(&self) -> Result<(String, Handshake, WebSocketConfig), Failure> {
+        self.http.event_socket(&self.settings).map_err(Failure::Own)
     }
 
     /// One request; the body of a 2xx answer.
@@ -70,22 +96,39 @@ fn word(status: u16) -> &'static str {
     }
 }
 
-/// Looks at an Asterisk.
-pub(super) async fn look(settings: &Settings, stop: &Stop) -> Ari {
+/// Looks at an Asterisk. What is made for a test is removed again, also when the user stops the probe.
+pub(super) async fn look(settings: &Settings, stop: &Stop) -> (Ari, Option<Session>) {
     let mut ari = Ari::default();
     let client = match Client::new(settings).await {
         Ok(client) => client,
         Err(failure) => {
             ari.info = Tried::Failed(failure);
-            return ari;
+            return (ari, None);
         }
     };
     let mut stop = stop.clone();
-    tokio::select! {
-        () = questions(&client, &mut ari) => {}
-        () = stopped(&mut stop) => {}
-    }
-    ari
+    let mut made = Made::default();
+    let tests = async {
+        questions(&client, &mut ari).await;
+        ari.info.got()?;
+        match Watcher::open(&client).await {
+            Ok(mut watcher) => {
+                both::test(&client, &mut watcher, &mut made, &mut ari).await;
+                Some(watcher)
+            }
+            Err(failure) => {
+                ari.socket = Tried::Failed(failure);
+                ari.media = Tried::Skipped(Text::new("ari.events が先", "ari.events comes first"));
+                None
+            }
+        }
+    };
+    let watcher = tokio::select! {
+        watcher = timeout(TESTS, tests) => watcher.unwrap_or_default(),
+        () = stopped(&mut stop) => None,
+    };
+    ari.left_behind = timeout(REMOVE, made.remove(&client)).await.unwrap_or_else(|_| made.paths());
+    (ari, watcher.map(|watcher| Session { client, watcher }))
 }
 
 async fn questions(client: &Client, ari: &mut Ari) {
@@ -122,8 +165,8 @@ async fn info(client: &Client) -> Result<Info, Failure> {
     Info::read(&body, rtt_us).ok_or(Failure::Garbage("no answer of ARI's to GET /asterisk/info"))
 }
 
-/// Our address on the way to ARI, or the reason why nothing answers there.
-async fn toward(url: &str) -> Result<IpAddr, Failure> {
+/// Our address on the way to ARI and ARI's own, or the reason why nothing answers there.
+async fn toward(url: &str) -> Result<(IpAddr, IpAddr), Failure> {
     let wrong = || Failure::Own(format!("{url:?} is no URL; expected http://HOST:PORT/ari"));
     let parsed = reqwest::Url::parse(url).map_err(|_| wrong())?;
     let host = parsed.host_str().ok_or_else(wrong)?.trim_matches(['[', ']']).to_string();
@@ -134,5 +177,5 @@ async fn toward(url: &str) -> Result<IpAddr, Failure> {
         .map_err(|error| Failure::Connection(format!("{host}: {error}")))?;
     let peer = found.next().ok_or_else(|| Failure::Connection(format!("{host}: no address")))?;
     let local = connect(peer).await?.local_addr().map_err(|error| Failure::Own(error.to_string()))?;
-    Ok(local.ip())
+    Ok((local.ip(), peer.ip()))
 }
