@@ -3,10 +3,14 @@
 
 mod ari;
 mod both;
+mod call;
+mod called;
 mod client;
 mod ear;
 mod events;
 mod link;
+mod tls;
+mod together;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -17,10 +21,17 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::pbx::asterisk;
-use crate::probe::facts::{Facts, Failure, Tried, Way};
+use crate::probe::Text;
+use crate::probe::facts::{Facts, Failure, Offered, Tried, Way};
 
 /// Time for the name of the exchange to be resolved.
 const RESOLVE: Duration = Duration::from_secs(3);
+/// Time for registration, subscription and all test calls.
+const DIALOGS: Duration = Duration::from_secs(40);
+/// How long the test number may ring.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the test number is listened to.
+const TALK: Duration = Duration::from_secs(2);
 
 /// Where SIP is asked.
 #[derive(Clone, Debug)]
@@ -50,6 +61,8 @@ pub struct Plan {
     pub watch: Option<String>,
     /// Where the exchange sends the bridge's calls to.
     pub listen: Option<SocketAddr>,
+    /// Context of the dialplan in which ARI dials the own number, when SIP is not given.
+    pub context: Option<String>,
     /// Wait this long for a person to call.
     pub wait_call: Option<Duration>,
     /// Certificate authorities for TLS (PEM).
@@ -59,7 +72,7 @@ pub struct Plan {
 impl Plan {
     /// Whether any call is placed.
     pub fn places_calls(&self) -> bool {
-        self.sip.is_some() && (self.test_number.is_some() || self.own_number.is_some())
+        self.own_number.is_some() || (self.sip.is_some() && self.test_number.is_some())
     }
 }
 
@@ -68,11 +81,10 @@ pub type Stop = watch::Receiver<bool>;
 
 /// Looks at the exchange. Ends within about a minute (without `wait_call`), and early, but in order, once `stop` holds true.
 pub async fn run(plan: &Plan, stop: Stop) -> Facts {
-    let mut facts = Facts::default();
     let by_sip = async {
         match &plan.sip {
             Some(sip) => look_by_sip(plan, sip, &stop).await,
-            None => Facts::default(),
+            None => (Facts::default(), None),
         }
     };
     let by_ari = async {
@@ -81,19 +93,22 @@ pub async fn run(plan: &Plan, stop: Stop) -> Facts {
             None => Default::default(),
         }
     };
-    let (sip, (ari, _session)) = tokio::join!(by_sip, by_ari);
-    facts.clone_from(&sip);
+    let ((mut facts, peer), (ari, session)) = tokio::join!(by_sip, by_ari);
     facts.ari = ari;
+    if plan.own_number.is_some() || plan.wait_call.is_some() {
+        together::test(plan, peer, session, &mut facts, &stop).await;
+    }
     facts
 }
 
-async fn look_by_sip(_plan: &Plan, sip: &SipPlan, stop: &Stop) -> Facts {
+/// Asks by SIP; gives the address that answered as well.
+async fn look_by_sip(plan: &Plan, sip: &SipPlan, stop: &Stop) -> (Facts, Option<Peer>) {
     let mut facts = Facts::default();
     let (v4, v6) = match resolve(&sip.host).await {
         Ok(found) => found,
         Err(failure) => {
             facts.options = [0; 3].map(|_| Tried::Failed(failure.clone()));
-            return facts;
+            return (facts, None);
         }
     };
     let first = v4.or(v6).unwrap_or(IpAddr::from([127, 0, 0, 1]));
@@ -101,17 +116,61 @@ async fn look_by_sip(_plan: &Plan, sip: &SipPlan, stop: &Stop) -> Facts {
     let ipv6 = async {
         match v6 {
             Some(address) => client::options(Way::Udp, SocketAddr::new(address, sip.port), sip, stop).await.into(),
-            None => Tried::Skipped(crate::probe::Text::new("名前に IPv6 の番地が無い", "the name has no IPv6 address")),
+            None => Tried::Skipped(Text::new("名前に IPv6 の番地が無い", "the name has no IPv6 address")),
         }
     };
-    let (udp, tcp, ipv6) = tokio::join!(
+    let (udp, tcp, (tls, certificate), ipv6) = tokio::join!(
         client::options(Way::Udp, at(sip.port), sip, stop),
         client::options(Way::Tcp, at(sip.port), sip, stop),
+        tls::options(at(sip.tls_port), sip, plan.ca_file.as_deref(), stop),
         ipv6,
     );
-    facts.options = [udp.into(), tcp.into(), Tried::Not];
+    let way = if udp.is_err() && tcp.is_ok() { Way::Tcp } else { Way::Udp };
+    let answers = udp.is_ok() || tcp.is_ok();
+    facts.options = [udp.into(), tcp.into(), tls];
+    facts.tls = certificate;
     facts.ipv6 = ipv6;
-    facts
+    let peer = Peer { way, at: at(sip.port) };
+    if answers {
+        let _ = timeout(DIALOGS, ask_more(plan, sip, peer, &mut facts, stop)).await;
+    }
+    (facts, answers.then_some(peer))
+}
+
+/// Where the exchange answered.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    way: Way,
+    at: SocketAddr,
+}
+
+/// Registration, subscription and test calls, one after the other: an extension may be allowed one call only.
+async fn ask_more(plan: &Plan, sip: &SipPlan, peer: Peer, facts: &mut Facts, stop: &Stop) {
+    let account = || client::Account::open(peer.way, peer.at, sip, plan.user.as_ref(), stop);
+    if plan.user.is_some() {
+        facts.register = match account().await {
+            Ok(mut account) => client::register(&mut account).await.into(),
+            Err(failure) => Tried::Failed(failure),
+        };
+    }
+    if let Some(extension) = &plan.watch {
+        facts.dialog = match account().await {
+            Ok(mut account) => client::subscribe(&mut account, extension).await.into(),
+            Err(failure) => Tried::Failed(failure),
+        };
+    }
+    let Some(number) = &plan.test_number else { return };
+    for (offered, result) in Offered::ALL.into_iter().zip(&mut facts.calls) {
+        if *stop.borrow() {
+            return;
+        }
+        let talk = if offered == Offered::Pcmu { TALK } else { Duration::ZERO };
+        let call = call::Call { number, offered, patience: PATIENCE, talk, hz: 0 };
+        *result = match account().await {
+            Ok(mut account) => call::place(&mut account, call, |_| {}).await.into(),
+            Err(failure) => Tried::Failed(failure),
+        };
+    }
 }
 
 /// The first IPv4 and the first IPv6 address of a name.

@@ -65,6 +65,9 @@ pub struct ProbeArgs {
     /// Where the exchange sends the bridge's calls to (UDP and TCP). A running bridge must not listen there.
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
+    /// Context of the dialplan in which ARI dials --own-number when --sip is not given.
+    #[arg(long, value_name = "NAME", requires = "ari")]
+    pub context: Option<String>,
     /// Wait this many seconds for a person to call the bridge's number.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", requires = "listen")]
     pub wait_call: Option<u16>,
@@ -181,6 +184,7 @@ fn plan(args: &ProbeArgs) -> Result<Plan, Error> {
     plan.test_number.clone_from(&args.test_number);
     plan.own_number.clone_from(&args.own_number);
     plan.watch.clone_from(&args.watch);
+    plan.context.clone_from(&args.context);
     plan.ca_file.clone_from(&args.ca_file);
     plan.listen = args.listen.or(plan.listen);
     plan.wait_call = args.wait_call.map(|seconds| Duration::from_secs(seconds.into()));

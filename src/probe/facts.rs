@@ -204,8 +204,6 @@ pub struct Answered {
     pub after_ms: u64,
     /// Session-Expires of the answer, in seconds, and who refreshes.
     pub timer: Option<(u32, String)>,
-    /// Whether a provisional answer was reliable (RFC 3262).
-    pub reliable: bool,
     /// What was heard of it; only measured in the first call.
     pub sound: Option<Measured>,
 }

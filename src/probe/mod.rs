@@ -2,11 +2,12 @@
 //!
 //! [`facts`] is what the edge saw, [`check`] the table of what matters and why. [`evaluate`] makes a finding of each check, [`verdict`]
 //! says which ways of connecting work and whether the exchange is knocked out, [`report`] holds all of it for [`text`], JSON and
-//! [`html`]. [`request`] writes the SIP messages that are sent, [`sound`] measures what is heard, [`asterisk`] reads what ARI tells. Values that
+//! [`html`]. [`request`] and [`dialog`] write the SIP messages that are sent, [`sound`] measures what is heard, [`asterisk`] reads what ARI tells. Values that
 //! come from the exchange pass [`redact`] before they are shown: no number, no name, no password.
 
 pub mod asterisk;
 pub mod check;
+pub mod dialog;
 pub mod evaluate;
 pub mod facts;
 pub mod html;

@@ -1,9 +1,9 @@
 //! The SIP messages that the probe sends, and what it reads of the answers.
 
-use super::facts::{Failure, Offered, Options, Way};
+use super::facts::{Failure, Offered, Options, Register, Way};
 use super::redact;
-use crate::pbx::sip::header::{bracketed, print_cseq, print_via};
-use crate::pbx::sip::message::{Message, Start};
+use crate::pbx::sip::header::{NameAddr, bracketed, param, print_cseq, print_via, split};
+use crate::pbx::sip::message::{Message, Start, decode};
 
 /// What the probe can do, as in Allow.
 pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, NOTIFY";
@@ -55,7 +55,7 @@ impl Ends {
 pub fn escaped(user: &str) -> String {
     let mut text = String::with_capacity(user.len());
     for byte in user.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/#".contains(&byte) && byte != b'#' {
+        if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte) {
             text.push(char::from(byte));
         } else {
             text.push_str(&format!("%{byte:02X}"));
@@ -114,6 +114,39 @@ pub fn read_options(answer: &Message, rtt_us: Vec<u64>) -> Result<Options, Failu
         events: list("Allow-Events"),
         rtt_us,
     })
+}
+
+/// Reads a challenge: its digest algorithms and whether it has `qop=auth`; nothing when there was none.
+pub fn read_challenge(answer: Option<&Message>) -> Register {
+    let mut register = Register::default();
+    for name in ["WWW-Authenticate", "Proxy-Authenticate"] {
+        let values = answer.into_iter().flat_map(|answer| answer.raw(name)).take(LIST_MAX);
+        for text in values.map(decode) {
+            let Some((_, params)) = text.trim().split_once(' ') else { continue };
+            let mut algorithm = "MD5".to_string();
+            for (key, value) in split(params, ',').into_iter().filter_map(|piece| piece.trim().split_once('=')) {
+                match key.trim().to_ascii_lowercase().as_str() {
+                    "algorithm" => algorithm = redact::foreign(value.trim().trim_matches('"')),
+                    "qop" => register.qop |= value.contains("auth"),
+                    _ => {}
+                }
+            }
+            register.algorithms.push(algorithm);
+        }
+    }
+    register
+}
+
+/// Expires that a registrar granted to our contact, in seconds (RFC 3261 §10.2.4).
+pub fn granted(answer: &Message, ends: &Ends) -> Option<u32> {
+    let own = ends.contact();
+    let ours = answer
+        .list("Contact")
+        .into_iter()
+        .filter_map(|text| NameAddr::parse(&text))
+        .find(|contact| own.contains(&contact.uri_text));
+    let by_contact = ours.and_then(|contact| param(&contact.params, "expires")?.parse().ok());
+    by_contact.or_else(|| answer.text("Expires")?.trim().parse().ok())
 }
 
 /// Status and reason of a response, the reason redacted.

@@ -15,6 +15,7 @@ import base64
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -40,6 +41,9 @@ ASTERISK_SIP = ("127.0.0.1", 15060)
 BRIDGE_SIP = ("127.0.0.1", 15080)
 AGENT_PORTS = {"2001": 15201, "2002": 15202, "2003": 15203, "2101": 15211, "3001": 15301, "3002": 15302, "outside": 15401}
 ETC, STATE = "/etc/kakehashi-lab", "/var/lib/kakehashi-lab"
+# exchanges that lack something, beside the whole one: every port is higher by this much
+SHIFT = 10_000
+VARIANTS = ("plain", "no-ari")
 
 
 class LabError(Exception):
@@ -52,8 +56,10 @@ class LabError(Exception):
 class Asterisk:
     """Asterisk in the laboratory's root, in the foreground of a child process; stopped at the end of the `with` block."""
 
-    def __init__(self, folder=None):
-        self.folder = pathlib.Path(folder or LAB / "asterisk")
+    def __init__(self, folder=None, variant=None):
+        self.variant = variant
+        self.suffix = f"-{variant}" if variant else ""
+        self.folder = pathlib.Path(folder or LAB / f"asterisk{self.suffix}")
         self.process = None
 
     def __enter__(self):
@@ -67,7 +73,7 @@ class Asterisk:
         """Writes the configuration, starts Asterisk and waits until ARI answers."""
         if not (ROOT / "usr/sbin/asterisk").exists():
             raise LabError(f"no usr/sbin/asterisk below {ROOT}: run tests/lab/setup.sh")
-        if answers(ARI_URL):
+        if not self.variant and answers(ARI_URL):
             raise LabError(f"something answers at {ARI_URL} already: stop it (tests/lab/lab.py down)")
         etc = self._configure()
         command = ["/usr/sbin/asterisk", "-f", "-p", "-C", f"{etc}/asterisk.conf"]
@@ -110,11 +116,11 @@ class Asterisk:
         return subprocess.run(command, capture_output=True, text=True, timeout=20).stdout
 
     def _etc(self):
-        return ETC if ROOT != pathlib.Path("/") else str(LAB / "etc")
+        return ETC + self.suffix if ROOT != pathlib.Path("/") else str(LAB / f"etc{self.suffix}")
 
     def _configure(self):
         outside = ROOT != pathlib.Path("/")
-        etc, state = (ETC, STATE) if outside else (str(LAB / "etc"), str(LAB / "state"))
+        etc, state = self._etc(), STATE + self.suffix if outside else str(LAB / f"state{self.suffix}")
         place = (lambda path: ROOT / path.lstrip("/")) if outside else pathlib.Path
         modules = next(ROOT.glob("usr/lib/**/asterisk/modules"), None)
         if modules is None:
@@ -130,7 +136,7 @@ class Asterisk:
             text = source.read_text()
             for key, value in fill.items():
                 text = text.replace(key, value)
-            (place(etc) / source.name).write_text(text)
+            (place(etc) / source.name).write_text(vary(self.variant, source.name, text))
         for name in ("authority.pem", "asterisk.pem", "asterisk.key"):
             source = LAB / "certificates" / name
             if not source.exists():
@@ -145,10 +151,26 @@ class Asterisk:
         return etc
 
     def _ready(self):
+        if self.variant:
+            return "fully booted" in self.cli("core waitfullybooted")
         try:
             return bool(ari("GET", "/asterisk/info?only=system")) and "2001" in json.dumps(ari("GET", "/endpoints/PJSIP"))
         except (OSError, ValueError):
             return False
+
+
+def vary(variant, name, text):
+    """One configuration file as a variant has it: `plain` without TLS and SRTP, `no-ari` with ARI off. Ports are shifted."""
+    if not variant:
+        return text
+    text = re.sub(r"\b(?:15[012]\d\d|18088|21\d\d\d)\b", lambda port: str(int(port[0]) + SHIFT), text)
+    if variant == "plain" and name == "pjsip.conf":
+        text = re.sub(r"(?m)^\[(?:tls|bridge-tls)\][^\[]*", "", text)
+    if variant == "plain" and name == "modules.conf":
+        text += "noload = res_srtp.so\n"
+    if variant == "no-ari" and name == "ari.conf":
+        text = text.replace("enabled = yes", "enabled = no")
+    return text
 
 
 def ari(method, path, password=ARI_PASSWORD, **query):
@@ -332,7 +354,8 @@ def _listening(port, telephone):
 def main():
     parser = argparse.ArgumentParser(description="The laboratory: Asterisk and telephones.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("up", help="start Asterisk and stay until Ctrl-C")
+    up = commands.add_parser("up", help="start Asterisk and stay until Ctrl-C")
+    up.add_argument("--variant", choices=VARIANTS, help="without TLS and SRTP, or without ARI; ports are higher by 10000")
     commands.add_parser("down", help="stop an Asterisk that 'up' left behind")
     commands.add_parser("status", help="what Asterisk shows of itself")
     for name, function in (("caller", "call an extension"), ("agent", "take one call")):
@@ -371,8 +394,9 @@ def main():
 
 def run(arguments):
     if arguments.command == "up":
-        with Asterisk() as asterisk:
-            print(f"Asterisk runs: ARI {ARI_URL}, SIP {ASTERISK_SIP[0]}:{ASTERISK_SIP[1]}. Ctrl-C stops it.", flush=True)
+        with Asterisk(variant=arguments.variant) as asterisk:
+            port = ASTERISK_SIP[1] + (SHIFT if arguments.variant else 0)
+            print(f"Asterisk runs: ARI {ARI_URL}, SIP {ASTERISK_SIP[0]}:{port}. Ctrl-C stops it.", flush=True)
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
             try:
                 asterisk.process.wait()

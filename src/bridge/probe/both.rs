@@ -206,7 +206,7 @@ async fn join(client: &Client, made: &mut Made, name: &str, channels: [&String; 
 
 impl Client {
     /// Makes something; `remove` is the path that removes it, noted before anything is sent.
-    async fn make(
+    pub(super) async fn make(
         &self,
         made: &mut Made,
         path: &str,

@@ -43,6 +43,8 @@ pub(super) struct Link {
     left: usize,
     /// Requests of the exchange.
     pub(super) requests: VecDeque<Message>,
+    /// A call is being ended: the user's wish to stop does not cut that short.
+    pub(super) closing: bool,
     stop: Stop,
 }
 
@@ -54,12 +56,17 @@ impl Link {
             let any: SocketAddr = if peer.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0; 8], 0).into() };
             let socket = UdpSocket::bind(any).await.map_err(|error| Failure::Own(reason(&error)))?;
             socket.connect(peer).await.map_err(broken)?;
-            let local = socket.local_addr().map_err(broken)?;
-            return Ok(Link::of(Wire::Datagrams(socket), local, stop));
+            return Link::datagrams(socket, stop);
         }
         let stream = connect(peer).await?;
         let local = stream.local_addr().map_err(broken)?;
         Ok(Link::over(Box::new(stream), local, stop))
+    }
+
+    /// A conversation over a socket that is connected.
+    pub(super) fn datagrams(socket: UdpSocket, stop: &Stop) -> Result<Link, Failure> {
+        let local = socket.local_addr().map_err(|error| Failure::Own(reason(&error)))?;
+        Ok(Link::of(Wire::Datagrams(socket), local, stop))
     }
 
     /// A conversation over a stream that is open.
@@ -70,7 +77,7 @@ impl Link {
 
     fn of(wire: Wire, local: SocketAddr, stop: &Stop) -> Link {
         let limits = Limits::of(65_535);
-        Link { wire, local, limits, left: BYTES_MAX, requests: VecDeque::new(), stop: stop.clone() }
+        Link { wire, local, limits, left: BYTES_MAX, requests: VecDeque::new(), closing: false, stop: stop.clone() }
     }
 
     /// Whether lost messages must be repeated.
@@ -118,7 +125,7 @@ impl Link {
                 };
                 tokio::select! {
                     read = timeout_at(until, take) => read,
-                    () = stopped(&mut self.stop) => return Err(Failure::Own("stopped".into())),
+                    () = stopped(&mut self.stop), if !self.closing => return Err(Failure::Own("stopped".into())),
                 }
             };
             let size = match read {

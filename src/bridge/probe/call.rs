@@ -1,0 +1,159 @@
+//! Calls that the probe places: one offer each, what came of it, and the sound of it where that is wanted. Each ends at once.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tokio::time::Instant;
+
+use super::client::{Account, branch, code, cseq, names, refusal};
+use super::ear::Ear;
+use super::random;
+use crate::pbx::sip::message::{Message, Start};
+use crate::probe::dialog::{Dialog, Media, cancel, is_success, timer};
+use crate::probe::facts::{Answered, Failure, Offered};
+use crate::probe::request::{self, Offer};
+use crate::probe::sound::Voice;
+
+/// Time for the end of a call.
+const END: Duration = Duration::from_secs(2);
+
+/// What is placed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call<'a> {
+    /// Whom.
+    pub(super) number: &'a str,
+    /// With which offer.
+    pub(super) offered: Offered,
+    /// How long an answer may take.
+    pub(super) patience: Duration,
+    /// How long it is listened to; zero: not at all.
+    pub(super) talk: Duration,
+    /// What the probe says meanwhile, in Hz; 0: silence.
+    pub(super) hz: u32,
+}
+
+/// Places a call and ends it. `call_id` is told before anything is sent.
+pub(super) async fn place(
+    account: &mut Account,
+    call: Call<'_>,
+    call_id: impl FnOnce(&str),
+) -> Result<Answered, Failure> {
+    let own = account.link.local.ip();
+    let mut ear = Ear::open(own).await?;
+    let names = names();
+    call_id(&names.call_id);
+    let mut invite = request::request(&account.ends, "INVITE", Some(call.number), &names, 1, &branch());
+    invite.push("Allow", request::ALLOW);
+    invite.push("Supported", "timer");
+    invite.push("Session-Expires", "1800");
+    invite.push("Content-Type", "application/sdp");
+    let key = key();
+    let fingerprint = fingerprint();
+    let host = own.to_string();
+    let session = u64::from_str_radix(&random(4), 16).unwrap_or(1);
+    let offer =
+        Offer { offered: call.offered, host: &host, port: ear.port, session, key: &key, fingerprint: &fingerprint };
+    invite.body = offer.body();
+    let asked = Instant::now();
+    let mut early: Option<(Message, Duration)> = None;
+    let answer = account
+        .ask(&mut invite, call.patience, |message| {
+            if !message.body.is_empty() && early.is_none() {
+                early = Some((message.clone(), asked.elapsed()));
+            }
+        })
+        .await;
+    match answer {
+        Ok(answer) if is_success(&answer) => {
+            let after = asked.elapsed();
+            let mut dialog =
+                Dialog::of_answer(&invite, &answer, cseq(&invite)).ok_or(Failure::Garbage("2xx without Contact"))?;
+            account.link.send(&dialog.ack(&account.ends, &branch())).await?;
+            let answered = read(&answer, call.offered, after);
+            let answered = match answered {
+                Ok(mut answered) => {
+                    listen(&answer, call, &mut ear).await;
+                    answered.sound = ear.measured().filter(|_| !call.talk.is_zero());
+                    Ok(answered)
+                }
+                Err(failure) => Err(failure),
+            };
+            account.link.closing = true;
+            let bye = dialog.request(&account.ends, "BYE", &branch());
+            let _ = account.link.ask(&bye, END, |_| {}).await;
+            account.link.closing = false;
+            answered
+        }
+        Ok(answer) => Err(refusal(&answer)),
+        Err(failure) => {
+            abandon(account, &invite).await;
+            match early {
+                Some((answer, after)) => read(&answer, call.offered, after),
+                None => Err(failure),
+            }
+        }
+    }
+}
+
+/// Takes an INVITE back that has no final answer; should it have been answered meanwhile, the call is ended.
+async fn abandon(account: &mut Account, invite: &Message) {
+    account.link.closing = true;
+    if let Some(message) = cancel(invite) {
+        let _ = account.link.ask(&message, END, |_| {}).await;
+        let until = Instant::now() + END;
+        while let Ok(Some(message)) = account.link.receive(until).await {
+            let final_one = matches!(message.start, Start::Response { code: 200.., .. });
+            let ours = message.text("CSeq").is_some_and(|cseq| cseq.ends_with("INVITE"));
+            if !(final_one && ours) {
+                continue;
+            }
+            if let Some(mut dialog) = Dialog::of_answer(invite, &message, cseq(invite)).filter(|_| is_success(&message))
+            {
+                let _ = account.link.send(&dialog.ack(&account.ends, &branch())).await;
+                let bye = dialog.request(&account.ends, "BYE", &branch());
+                let _ = account.link.ask(&bye, END, |_| {}).await;
+            } else {
+                let _ = account.acknowledge(invite, &message).await;
+            }
+            break;
+        }
+    }
+    account.link.closing = false;
+}
+
+fn read(answer: &Message, offered: Offered, after: Duration) -> Result<Answered, Failure> {
+    let media = Media::read(&answer.body).ok_or(Failure::Garbage("an answer without audio line"))?;
+    Ok(Answered {
+        status: code(answer),
+        line: media.line(),
+        accepted: media.takes(offered),
+        after_ms: after.as_millis() as u64,
+        timer: timer(answer),
+        sound: None,
+    })
+}
+
+/// Listens, and speaks so that firewalls and symmetric RTP find the way back.
+async fn listen(answer: &Message, call: Call<'_>, ear: &mut Ear) {
+    let Some(media) = Media::read(&answer.body).filter(|_| !call.talk.is_zero()) else { return };
+    if let Ok(ip) = media.address.parse() {
+        let ssrc = u32::from_str_radix(&random(4), 16).unwrap_or(1);
+        ear.voice = Some((Voice::new(call.hz, ssrc), SocketAddr::new(ip, media.port)));
+    }
+    ear.talk(call.talk).await;
+}
+
+/// Key and salt of AES_CM_128 (RFC 4568 §6.1): good for one offer, never used for sound.
+fn key() -> String {
+    let mut bytes = [0_u8; 30];
+    let _ = getrandom::fill(&mut bytes);
+    STANDARD.encode(bytes)
+}
+
+/// A fingerprint that nobody has: the call ends before DTLS begins.
+fn fingerprint() -> String {
+    let hex = random(32).to_ascii_uppercase();
+    hex.as_bytes().chunks(2).map(|pair| String::from_utf8_lossy(pair).into_owned()).collect::<Vec<_>>().join(":")
+}
