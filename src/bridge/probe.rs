@@ -93,10 +93,13 @@ pub async fn run(plan: &Plan, stop: Stop) -> Facts {
             None => Default::default(),
         }
     };
-    let ((mut facts, peer), (ari, session)) = tokio::join!(by_sip, by_ari);
+    let ((mut facts, peer), (ari, mut session)) = tokio::join!(by_sip, by_ari);
     facts.ari = ari;
     if plan.own_number.is_some() || plan.wait_call.is_some() {
-        together::test(plan, peer, session, &mut facts, &stop).await;
+        together::test(plan, peer, &mut session, &mut facts, &stop).await;
+    }
+    if let Some(session) = session {
+        session.watcher.close().await;
     }
     facts
 }

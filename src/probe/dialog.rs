@@ -181,7 +181,8 @@ impl Media {
     /// For evidence: profile, codecs, keys.
     pub fn line(&self) -> String {
         let keys = self.keys.map(|keys| format!(" ({keys})")).unwrap_or_default();
-        format!("{} {}{keys}", self.profile, self.codecs.join(" "))
+        let refused = if self.port == 0 { " (port 0)" } else { "" };
+        format!("{} {}{keys}{refused}", self.profile, self.codecs.join(" "))
     }
 }
 

@@ -83,8 +83,9 @@ impl Meter {
         // sequence numbers are 16 bits: the nearest value to the highest one
         let turn = 1 << 16;
         let near = (self.highest / turn) * turn + from_base;
-        let extended = [near.saturating_sub(turn), near, near + turn]
+        let extended = [near.checked_sub(turn), Some(near), Some(near + turn)]
             .into_iter()
+            .flatten()
             .min_by_key(|value| value.abs_diff(self.highest))
             .unwrap_or(near);
         let in_order = self.seen == 1 || extended > self.highest;

@@ -72,18 +72,21 @@ pub(super) async fn place(
                 Dialog::of_answer(&invite, &answer, cseq(&invite)).ok_or(Failure::Garbage("2xx without Contact"))?;
             account.link.send(&dialog.ack(&account.ends, &branch())).await?;
             let answered = read(&answer, call.offered, after);
+            let mut over = false;
             let answered = match answered {
-                Ok(mut answered) => {
-                    listen(&answer, call, &mut ear).await;
-                    answered.sound = ear.measured().filter(|_| !call.talk.is_zero());
+                Ok(mut answered) if !call.talk.is_zero() => {
+                    over = listen(account, &answer, call, &mut ear).await;
+                    answered.sound = ear.measured();
                     Ok(answered)
                 }
-                Err(failure) => Err(failure),
+                other => other,
             };
-            account.link.closing = true;
-            let bye = dialog.request(&account.ends, "BYE", &branch());
-            let _ = account.link.ask(&bye, END, |_| {}).await;
-            account.link.closing = false;
+            if !over {
+                account.link.closing = true;
+                let bye = dialog.request(&account.ends, "BYE", &branch());
+                let _ = account.link.ask(&bye, END, |_| {}).await;
+                account.link.closing = false;
+            }
             answered
         }
         Ok(answer) => Err(refusal(&answer)),
@@ -135,14 +138,33 @@ fn read(answer: &Message, offered: Offered, after: Duration) -> Result<Answered,
     })
 }
 
-/// Listens, and speaks so that firewalls and symmetric RTP find the way back.
-async fn listen(answer: &Message, call: Call<'_>, ear: &mut Ear) {
-    let Some(media) = Media::read(&answer.body).filter(|_| !call.talk.is_zero()) else { return };
+/// Listens, and speaks so that firewalls and symmetric RTP find the way back; true when the other side hung up.
+async fn listen(account: &mut Account, answer: &Message, call: Call<'_>, ear: &mut Ear) -> bool {
+    let Some(media) = Media::read(&answer.body) else { return false };
     if let Ok(ip) = media.address.parse() {
         let ssrc = u32::from_str_radix(&random(4), 16).unwrap_or(1);
         ear.voice = Some((Voice::new(call.hz, ssrc), SocketAddr::new(ip, media.port)));
     }
-    ear.talk(call.talk).await;
+    let until = Instant::now() + call.talk;
+    let talk = ear.talk(call.talk);
+    tokio::pin!(talk);
+    loop {
+        let message = tokio::select! {
+            () = &mut talk => return false,
+            message = account.link.receive(until) => message,
+        };
+        let Ok(Some(message)) = message else { return false };
+        let Start::Request { method, .. } = &message.start else { continue };
+        let (code, reason) = match method.as_str() {
+            "ACK" => continue,
+            "INVITE" | "UPDATE" => (488, "Not Acceptable Here"),
+            _ => (200, "OK"),
+        };
+        let over = method == "BYE";
+        if account.link.reply(&message, code, reason).await.is_err() || over {
+            return over;
+        }
+    }
 }
 
 /// Key and salt of AES_CM_128 (RFC 4568 §6.1): good for one offer, never used for sound.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::client_async_with_config;
@@ -17,6 +17,8 @@ use crate::probe::facts::Failure;
 
 /// Time for opening the socket.
 const OPEN: Duration = Duration::from_secs(4);
+/// Time for closing it.
+const CLOSE: Duration = Duration::from_millis(500);
 /// Events that wait to be looked at; a busy exchange's further ones are dropped.
 const EVENTS_MAX: usize = 4_096;
 
@@ -24,6 +26,7 @@ const EVENTS_MAX: usize = 4_096;
 pub(super) struct Watcher {
     events: mpsc::Receiver<(Instant, Event)>,
     task: JoinHandle<()>,
+    close: Option<oneshot::Sender<()>>,
     /// Events that came and were passed over while another was waited for.
     pub(super) past: Vec<(Instant, Event)>,
 }
@@ -49,15 +52,36 @@ impl Watcher {
         };
         let mut socket = timeout(OPEN, open).await.map_err(|_| Failure::Silent(OPEN.as_millis() as u64))??;
         let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let (close, mut closed) = oneshot::channel();
         let task = tokio::spawn(async move {
-            while let Some(Ok(message)) = socket.next().await {
-                let Message::Text(text) = message else { continue };
-                if let Ok(event) = Event::parse(&text) {
-                    let _ = sender.try_send((Instant::now(), event));
+            loop {
+                let message = tokio::select! {
+                    message = socket.next() => message,
+                    _ = &mut closed => {
+                        let _ = socket.close(None).await;
+                        return;
+                    }
+                };
+                match message {
+                    Some(Ok(Message::Text(text))) => {
+                        if let Ok(event) = Event::parse(&text) {
+                            let _ = sender.try_send((Instant::now(), event));
+                        }
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return,
                 }
             }
         });
-        Ok(Watcher { events, task, past: Vec::new() })
+        Ok(Watcher { events, task, close: Some(close), past: Vec::new() })
+    }
+
+    /// Takes leave of the exchange in order.
+    pub(super) async fn close(mut self) {
+        if let Some(close) = self.close.take() {
+            let _ = close.send(());
+        }
+        let _ = timeout(CLOSE, &mut self.task).await;
     }
 
     /// The first event, of those that came and those to come before `until`, that is wanted; it is taken out.

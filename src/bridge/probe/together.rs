@@ -28,7 +28,13 @@ const LATE: Duration = Duration::from_millis(500);
 const REMOVE: Duration = Duration::from_secs(4);
 
 /// Places the call, or waits for it.
-pub(super) async fn test(plan: &Plan, peer: Option<Peer>, session: Option<Session>, facts: &mut Facts, stop: &Stop) {
+pub(super) async fn test(
+    plan: &Plan,
+    peer: Option<Peer>,
+    session: &mut Option<Session>,
+    facts: &mut Facts,
+    stop: &Stop,
+) {
     let Some(at) = plan.listen else {
         let why = Text::new(
             "--listen ADDR:PORT を与える（PBX が橋を呼ぶ番地）",
@@ -72,8 +78,8 @@ pub(super) async fn test(plan: &Plan, peer: Option<Peer>, session: Option<Sessio
     };
     match taken {
         Ok(taken) => {
-            if let Some(mut session) = session {
-                facts.ari.call = Tried::Got(watched(&mut session, &taken, &own_call_id).await);
+            if let Some(session) = session {
+                facts.ari.call = Tried::Got(watched(session, &taken, &own_call_id).await);
             }
             facts.called = Tried::Got(taken.called);
         }
