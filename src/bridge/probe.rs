@@ -67,6 +67,8 @@ pub struct Plan {
     pub wait_call: Option<Duration>,
     /// Certificate authorities for TLS (PEM).
     pub ca_file: Option<PathBuf>,
+    /// Our certificate and its key for TLS (PEM).
+    pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
 impl Plan {
@@ -116,6 +118,8 @@ async fn look_by_sip(plan: &Plan, sip: &SipPlan, stop: &Stop) -> (Facts, Option<
     };
     let first = v4.or(v6).unwrap_or(IpAddr::from([127, 0, 0, 1]));
     let at = |port| SocketAddr::new(first, port);
+    let own = plan.certificate.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
+    let files = tls::Files { ca: plan.ca_file.as_deref(), own };
     let ipv6 = async {
         match v6 {
             Some(address) => client::options(Way::Udp, SocketAddr::new(address, sip.port), sip, stop).await.into(),
@@ -125,7 +129,7 @@ async fn look_by_sip(plan: &Plan, sip: &SipPlan, stop: &Stop) -> (Facts, Option<
     let (udp, tcp, (tls, certificate), ipv6) = tokio::join!(
         client::options(Way::Udp, at(sip.port), sip, stop),
         client::options(Way::Tcp, at(sip.port), sip, stop),
-        tls::options(at(sip.tls_port), sip, plan.ca_file.as_deref(), stop),
+        tls::options(at(sip.tls_port), sip, files, stop),
         ipv6,
     );
     let way = if udp.is_err() && tcp.is_ok() { Way::Tcp } else { Way::Udp };

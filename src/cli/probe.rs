@@ -35,6 +35,12 @@ pub struct ProbeArgs {
     /// Certificate authorities that should vouch for the exchange's certificate (PEM).
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
+    /// Our own certificate for TLS (PEM), for an exchange that asks for one.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
     /// User (extension) for SIP.
     #[arg(long, requires = "password_file")]
     pub user: Option<String>,
@@ -186,6 +192,7 @@ fn plan(args: &ProbeArgs) -> Result<Plan, Error> {
     plan.watch.clone_from(&args.watch);
     plan.context.clone_from(&args.context);
     plan.ca_file.clone_from(&args.ca_file);
+    plan.certificate = args.tls_certificate.clone().zip(args.tls_key.clone());
     plan.listen = args.listen.or(plan.listen);
     plan.wait_call = args.wait_call.map(|seconds| Duration::from_secs(seconds.into()));
     for number in [&plan.test_number, &plan.own_number, &plan.watch].into_iter().flatten() {

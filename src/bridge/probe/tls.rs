@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::time::timeout;
@@ -25,29 +25,46 @@ use crate::probe::redact;
 const HANDSHAKE: Duration = Duration::from_secs(4);
 const DAY: i64 = 86_400;
 
+/// Files that TLS is spoken with.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Files<'a> {
+    /// Authorities that should vouch for the exchange.
+    pub(super) ca: Option<&'a Path>,
+    /// Our certificate and its key, for an exchange that asks for one.
+    pub(super) own: Option<(&'a Path, &'a Path)>,
+}
+
 /// Asks OPTIONS over TLS, and tells the certificate.
 pub(super) async fn options(
     peer: SocketAddr,
     sip: &SipPlan,
-    ca: Option<&Path>,
+    files: Files<'_>,
     stop: &Stop,
 ) -> (Tried<Options>, Tried<Tls>) {
-    match open(peer, sip, ca, stop).await {
+    match open(peer, sip, files, stop).await {
         Ok((mut link, tls)) => (client::options_on(&mut link, Way::Tls, sip).await.into(), Tried::Got(tls)),
         Err(failure) => (Tried::Failed(failure.clone()), Tried::Failed(failure)),
     }
 }
 
-async fn open(peer: SocketAddr, sip: &SipPlan, ca: Option<&Path>, stop: &Stop) -> Result<(Link, Tls), Failure> {
-    let roots = ca.map(authorities).transpose()?;
+async fn open(peer: SocketAddr, sip: &SipPlan, files: Files<'_>, stop: &Stop) -> Result<(Link, Tls), Failure> {
+    let roots = files.ca.map(authorities).transpose()?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let own = |error: rustls::Error| Failure::Own(error.to_string());
-    let mut config = ClientConfig::builder_with_provider(provider.clone())
+    let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(own)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Any(provider.clone())))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(Any(provider.clone())));
+    let mut config = match files.own {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let wrong = || Failure::Own(format!("{}: no private key in PEM", key.display()));
+            let chain = certificates(certificate)?;
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|_| wrong())?;
+            builder.with_client_auth_cert(chain, key).map_err(own)?
+        }
+    };
     config.enable_sni = sip.host.parse::<IpAddr>().is_err();
     let name = ServerName::try_from(sip.host.clone()).map_err(|_| Failure::Own("no name for TLS".into()))?;
     let stream = connect(peer).await?;
@@ -67,12 +84,17 @@ async fn open(peer: SocketAddr, sip: &SipPlan, ca: Option<&Path>, stop: &Stop) -
 }
 
 fn authorities(path: &Path) -> Result<RootCertStore, Failure> {
-    let wrong = || Failure::Own(format!("--ca-file {}: no certificates in PEM", path.display()));
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|_| wrong())? {
-        roots.add(certificate.map_err(|_| wrong())?).map_err(|_| wrong())?;
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| Failure::Own(format!("{}: {error}", path.display())))?;
     }
-    if roots.is_empty() { Err(wrong()) } else { Ok(roots) }
+    Ok(roots)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let wrong = || Failure::Own(format!("{}: no certificate in PEM", path.display()));
+    let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(|_| wrong())?.collect();
+    read.ok().filter(|chain| !chain.is_empty()).ok_or_else(wrong)
 }
 
 fn describe(
