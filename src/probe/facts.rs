@@ -147,6 +147,8 @@ pub struct Register {
     pub algorithms: Vec<String>,
     /// Whether `qop=auth` was offered.
     pub qop: bool,
+    /// Addresses that were registered already; then nothing is registered, because that could drive them out.
+    pub others: usize,
     /// Expires that was granted, in seconds.
     pub expires_s: u32,
     /// Whether the registration was taken back.

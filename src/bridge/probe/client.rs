@@ -180,20 +180,32 @@ fn again(message: &mut Message, ends: &Ends) {
     }
 }
 
-/// Registers for a moment, and takes it back.
+/// Asks what is registered (RFC 3261 §10.2.3), which takes the same proof; where nothing is, registers for a moment and takes it back.
 pub(super) async fn register(account: &mut Account) -> Result<Register, Failure> {
     let names = names();
-    let mut message = request::request(&account.ends, "REGISTER", None, &names, 1, &branch());
+    let mut query = request::request(&account.ends, "REGISTER", None, &names, 1, &branch());
+    query.headers.retain(|header| header.name != "Contact");
+    let answer = account.ask(&mut query, ANSWER, |_| {}).await?;
+    if !(200..300).contains(&code(&answer)) {
+        return Err(refusal(&answer));
+    }
+    let mut register = request::read_challenge(account.challenge.as_ref());
+    register.others = answer.list("Contact").len();
+    if register.others > 0 {
+        return Ok(register);
+    }
+    let mut message = request::request(&account.ends, "REGISTER", None, &names, cseq(&query) + 1, &branch());
     message.push("Expires", EXPIRES.to_string());
     let answer = account.ask(&mut message, ANSWER, |_| {}).await?;
     if !(200..300).contains(&code(&answer)) {
         return Err(refusal(&answer));
     }
-    let mut register = request::read_challenge(account.challenge.as_ref());
     register.expires_s = request::granted(&answer, &account.ends).unwrap_or(EXPIRES);
+    account.link.closing = true;
     let mut back = request::request(&account.ends, "REGISTER", None, &names, cseq(&message) + 1, &branch());
     back.push("Expires", "0");
     register.removed = matches!(account.ask(&mut back, ANSWER, |_| {}).await, Ok(answer) if code(&answer) == 200);
+    account.link.closing = false;
     Ok(register)
 }
 

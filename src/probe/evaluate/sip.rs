@@ -30,11 +30,20 @@ pub(super) fn see(id: CheckId, facts: &Facts) -> Option<Seen> {
         CheckId::SipRegister => judge(&facts.register, need_user(), |register| {
             let algorithms = register.algorithms.join(", ");
             let qop = if register.qop { "qop=auth" } else { "–" };
-            let text = format!("REGISTER → 200, digest {algorithms}, {qop}, Expires {}", register.expires_s);
-            let removed = if register.removed {
-                Text::new("登録は取り消し済み", "taken back")
-            } else {
-                Text::new("登録の取り消しに応答なし（期限で消える）", "not taken back (it expires by itself)")
+            let text = format!("REGISTER → 200, digest {algorithms}, {qop}");
+            let removed = match (register.others, register.removed) {
+                (1.., _) => Text::new(
+                    format!("登録済みの番地 {} 件（追い出さないよう登録は試さない）", register.others),
+                    format!("{} addresses are registered (none is added, so that none is driven out)", register.others),
+                ),
+                (0, true) => Text::new(
+                    format!("登録（Expires {}）し、取り消した", register.expires_s),
+                    format!("registered (Expires {}) and taken back", register.expires_s),
+                ),
+                (0, false) => Text::new(
+                    "登録の取り消しに応答なし（期限で消える）",
+                    "registered, and not taken back (it expires by itself)",
+                ),
             };
             Seen::new(true, Text::same(text).and(&removed))
         }),
