@@ -19,6 +19,9 @@
 //! The session tells the text as an event ([`events`]). A record event is committed to the [`outbox`] on disk before anything else sees
 //! it. Then [`crm`] signs it for each endpoint, the bridge delivers it until it is accepted, and the `panel` shows it on the screen.
 //!
+//! Before all that an integrator asks whether an exchange can feed the bridge: [`bridge::probe`] asks it by SIP and ARI, and [`probe`]
+//! judges what came back.
+//!
 //! # Rules
 //!
 //! The modules stand below in the order of that path, and a stage uses only stages before it, [`time`] and [`events`]; [`config`]
