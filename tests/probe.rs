@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kakehashi::bridge::probe::{Plan, SipPlan, run};
+use kakehashi::bridge::probe::{Plan, SipPlan, User, run};
 use kakehashi::pbx::asterisk;
 use kakehashi::pbx::sip::message::{Message, Start};
 use kakehashi::pbx::sip::request::answer;
@@ -129,7 +129,7 @@ fn script(message: &Message, from: SocketAddr) -> Vec<Vec<u8>> {
 #[tokio::test]
 async fn an_exchange_by_script_is_seen_as_it_is() {
     let (at, log) = exchange(script);
-    let plan = Plan { user: Some(("101".into(), "secret-word".into())), test_number: Some("7900".into()), ..plan(at) };
+    let plan = Plan { user: Some(User { name: "101".into(), username: "101".into(), password: "secret-word".into() }), test_number: Some("7900".into()), ..plan(at) };
     let facts = look(&plan).await;
     let register = facts.register.got().unwrap();
     assert_eq!(

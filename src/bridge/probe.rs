@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio::net::lookup_host;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::pbx::asterisk;
 use crate::probe::Text;
@@ -26,8 +26,8 @@ use crate::probe::facts::{Facts, Failure, Offered, Tried, Way};
 
 /// Time for the name of the exchange to be resolved.
 const RESOLVE: Duration = Duration::from_secs(3);
-/// Time for registration, subscription and all test calls.
-const DIALOGS: Duration = Duration::from_secs(40);
+/// No further registration, subscription or test call is begun after this; each ends within its own limits.
+const DIALOGS: Duration = Duration::from_secs(24);
 /// How long the test number may ring.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the test number is listened to.
@@ -44,13 +44,30 @@ pub struct SipPlan {
     pub tls_port: u16,
 }
 
+/// An extension with its password; cannot be printed.
+#[derive(Clone, Default)]
+pub struct User {
+    /// The extension.
+    pub name: String,
+    /// User of the digest.
+    pub username: String,
+    /// Password of the digest.
+    pub password: String,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("User")
+    }
+}
+
 /// What is to be looked at.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// SIP, when given.
     pub sip: Option<SipPlan>,
-    /// User and password for SIP.
-    pub user: Option<(String, String)>,
+    /// Who the probe is for SIP.
+    pub user: Option<User>,
     /// ARI, when given; `rtp_host` may be empty.
     pub ari: Option<asterisk::Settings>,
     /// A number that answers by itself.
@@ -139,7 +156,7 @@ async fn look_by_sip(plan: &Plan, sip: &SipPlan, stop: &Stop) -> (Facts, Option<
     facts.ipv6 = ipv6;
     let peer = Peer { way, at: at(sip.port) };
     if answers {
-        let _ = timeout(DIALOGS, ask_more(plan, sip, peer, &mut facts, stop)).await;
+        ask_more(plan, sip, peer, &mut facts, stop).await;
     }
     (facts, answers.then_some(peer))
 }
@@ -153,6 +170,7 @@ struct Peer {
 
 /// Registration, subscription and test calls, one after the other: an extension may be allowed one call only.
 async fn ask_more(plan: &Plan, sip: &SipPlan, peer: Peer, facts: &mut Facts, stop: &Stop) {
+    let until = Instant::now() + DIALOGS;
     let account = || client::Account::open(peer.way, peer.at, sip, plan.user.as_ref(), stop);
     if plan.user.is_some() {
         facts.register = match account().await {
@@ -168,8 +186,9 @@ async fn ask_more(plan: &Plan, sip: &SipPlan, peer: Peer, facts: &mut Facts, sto
     }
     let Some(number) = &plan.test_number else { return };
     for (offered, result) in Offered::ALL.into_iter().zip(&mut facts.calls) {
-        if *stop.borrow() {
-            return;
+        if *stop.borrow() || Instant::now() > until {
+            *result = Tried::Skipped(Text::new("時間切れまたは中断で未実施", "not reached: out of time, or stopped"));
+            continue;
         }
         let talk = if offered == Offered::Pcmu { TALK } else { Duration::ZERO };
         let call = call::Call { number, offered, patience: PATIENCE, talk, hz: 0 };

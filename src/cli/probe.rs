@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::bridge::probe::{Plan, SipPlan, run as look};
+use crate::bridge::probe::{Plan, SipPlan, User, run as look};
 use crate::config::Config;
 use crate::pbx::asterisk;
 use crate::probe::report::{Circumstances, Report};
@@ -44,6 +44,9 @@ pub struct ProbeArgs {
     /// User (extension) for SIP.
     #[arg(long, requires = "password_file")]
     pub user: Option<String>,
+    /// User of the digest, where it is not the extension.
+    #[arg(long, value_name = "USER", requires = "user")]
+    pub auth_user: Option<String>,
     /// File whose first line is that user's password.
     #[arg(long, value_name = "FILE", requires = "user")]
     pub password_file: Option<PathBuf>,
@@ -167,8 +170,9 @@ fn plan(args: &ProbeArgs) -> Result<Plan, Error> {
     if let Some(text) = &args.sip {
         plan.sip = Some(sip(text, args.tls_port)?);
     }
-    if let (Some(user), Some(file)) = (&args.user, &args.password_file) {
-        plan.user = Some((user.clone(), first_line(file)?));
+    if let (Some(name), Some(file)) = (&args.user, &args.password_file) {
+        let username = args.auth_user.clone().unwrap_or_else(|| name.clone());
+        plan.user = Some(User { name: name.clone(), username, password: first_line(file)? });
     }
     if let Some(url) = &args.ari {
         let password = args.ari_password_file.as_deref().map(first_line).transpose()?.unwrap_or_default();
@@ -189,10 +193,10 @@ fn plan(args: &ProbeArgs) -> Result<Plan, Error> {
     }
     plan.test_number.clone_from(&args.test_number);
     plan.own_number.clone_from(&args.own_number);
-    plan.watch.clone_from(&args.watch);
+    plan.watch = args.watch.clone().or(plan.watch);
     plan.context.clone_from(&args.context);
-    plan.ca_file.clone_from(&args.ca_file);
-    plan.certificate = args.tls_certificate.clone().zip(args.tls_key.clone());
+    plan.ca_file = args.ca_file.clone().or(plan.ca_file);
+    plan.certificate = args.tls_certificate.clone().zip(args.tls_key.clone()).or(plan.certificate);
     plan.listen = args.listen.or(plan.listen);
     plan.wait_call = args.wait_call.map(|seconds| Duration::from_secs(seconds.into()));
     for number in [&plan.test_number, &plan.own_number, &plan.watch].into_iter().flatten() {
@@ -207,7 +211,34 @@ fn from_config(config: &Config, path: &Path, id: &str) -> Result<Plan, Error> {
     let known = || config.pbx.iter().map(|pbx| pbx.id.as_str()).collect::<Vec<_>>().join(", ");
     let pbx = config.pbx.iter().find(|pbx| pbx.id == id);
     let pbx = pbx.ok_or_else(|| format!("{}: no [[pbx]] `{id}`; it has: {}", path.display(), known()))?;
-    Ok(Plan { ari: pbx.ari.clone(), listen: config.sip.listen_udp.first().copied(), ..Plan::default() })
+    let of_peer = pbx.sip.as_ref().map(|peer| (peer.tls_certificate.clone(), peer.tls_key.clone()));
+    let of_peer = of_peer.filter(|(certificate, _)| !certificate.as_os_str().is_empty());
+    let own = of_peer.unwrap_or_else(|| (config.sip.tls_certificate.clone(), config.sip.tls_key.clone()));
+    let mut plan = Plan {
+        ari: pbx.ari.clone(),
+        listen: config.sip.listen_udp.first().copied(),
+        certificate: Some(own).filter(|(certificate, _)| !certificate.as_os_str().is_empty()),
+        ..Plan::default()
+    };
+    let Some(peer) = &pbx.sip else { return Ok(plan) };
+    plan.ca_file = Some(peer.tls_ca.clone()).filter(|path| !path.as_os_str().is_empty());
+    plan.watch = peer.watch.as_ref().and_then(|watch| watch.extensions.first().cloned());
+    if let Some(register) = &peer.register {
+        plan.sip = Some(sip(&register.registrar, None)?);
+        let either = |first: &String, second: &String| if first.is_empty() { second.clone() } else { first.clone() };
+        let password = match register.password.is_empty() && !register.password_file.is_empty() {
+            true => first_line(Path::new(&register.password_file))?,
+            false => register.password.clone(),
+        };
+        let username = either(&register.username, &register.user);
+        plan.user = Some(User { name: register.user.clone(), username, password });
+    } else if let Some(server) = peer.watch.as_ref().map(|watch| &watch.server).filter(|server| !server.is_empty()) {
+        plan.sip = Some(sip(server, None)?);
+    } else if let Some(one) = peer.peers.iter().find(|net| net.prefix_len() == net.max_prefix_len()) {
+        // one address and no network: that is the exchange itself
+        plan.sip = Some(sip(&one.addr().to_string(), None)?);
+    }
+    Ok(plan)
 }
 
 /// `HOST`, `HOST:PORT`, `[IPv6]:PORT` or a bare IPv6 address.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::link::Link;
-use super::{SipPlan, Stop, random};
+use super::{SipPlan, Stop, User, random};
 use crate::pbx::sip::auth::{Attempt, Client};
 use crate::pbx::sip::dialog_info::Document;
 use crate::pbx::sip::header::{NameAddr, print_cseq, print_via};
@@ -59,6 +59,7 @@ pub(super) async fn options(way: Way, peer: SocketAddr, sip: &SipPlan, stop: &St
 pub(super) async fn options_on(link: &mut Link, way: Way, sip: &SipPlan) -> Result<Options, Failure> {
     let ends = ends(way, link, sip, "kakehashi-probe");
     let names = names();
+    let began = Instant::now();
     let mut rtt_us = Vec::new();
     let mut last = None;
     for round in 1..=ROUNDS {
@@ -71,6 +72,9 @@ pub(super) async fn options_on(link: &mut Link, way: Way, sip: &SipPlan) -> Resu
             }
             Err(failure) if last.is_none() => return Err(failure),
             Err(_) => break,
+        }
+        if began.elapsed() > OPTIONS {
+            break;
         }
     }
     rtt_us.sort_unstable();
@@ -95,12 +99,12 @@ impl Account {
         way: Way,
         peer: SocketAddr,
         sip: &SipPlan,
-        user: Option<&(String, String)>,
+        user: Option<&User>,
         stop: &Stop,
     ) -> Result<Account, Failure> {
         let link = Link::open(way, peer, stop).await?;
-        let ends = ends(way, &link, sip, user.map_or("kakehashi-probe", |(user, _)| user));
-        let proof = user.map(|(user, password)| Client::new(user, password, ""));
+        let ends = ends(way, &link, sip, user.map_or("kakehashi-probe", |user| &user.name));
+        let proof = user.map(|user| Client::new(&user.username, &user.password, ""));
         Ok(Account { link, ends, proof, challenge: None })
     }
 

@@ -19,7 +19,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::link::{Link, connect, reason};
 use super::{SipPlan, Stop, client};
 use crate::probe::facts::{Failure, Options, Tls, Tried, Way};
-use crate::probe::redact;
+use crate::probe::{Text, redact};
 
 /// Time for the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(4);
@@ -41,10 +41,26 @@ pub(super) async fn options(
     files: Files<'_>,
     stop: &Stop,
 ) -> (Tried<Options>, Tried<Tls>) {
-    match open(peer, sip, files, stop).await {
-        Ok((mut link, tls)) => (client::options_on(&mut link, Way::Tls, sip).await.into(), Tried::Got(tls)),
-        Err(failure) => (Tried::Failed(failure.clone()), Tried::Failed(failure)),
+    let (options, tls) = match open(peer, sip, files, stop).await {
+        Ok((mut link, tls)) => (client::options_on(&mut link, Way::Tls, sip).await, Ok(tls)),
+        Err(failure) => (Err(failure.clone()), Err(failure)),
+    };
+    match &options {
+        Err(failure) if files.own.is_none() && wants_certificate(failure) => {
+            let why = Text::new(
+                format!("{}。PBX がクライアント証明書を求めている: --tls-certificate と --tls-key を与える", failure.text().ja),
+                format!("{}; the exchange wants a certificate: give --tls-certificate and --tls-key", failure.text().en),
+            );
+            (Tried::Skipped(why), tls.into())
+        }
+        _ => (options.into(), tls.into()),
     }
+}
+
+/// Whether the exchange broke off because we have no certificate (RFC 8446 §6.2: certificate_required; older ones say handshake_failure).
+fn wants_certificate(failure: &Failure) -> bool {
+    const ALERTS: [&str; 3] = ["CertificateRequired", "HandshakeFailure", "BadCertificate"];
+    matches!(failure, Failure::Connection(reason) if ALERTS.iter().any(|alert| reason.contains(alert)))
 }
 
 async fn open(peer: SocketAddr, sip: &SipPlan, files: Files<'_>, stop: &Stop) -> Result<(Link, Tls), Failure> {
