@@ -129,7 +129,11 @@ fn script(message: &Message, from: SocketAddr) -> Vec<Vec<u8>> {
 #[tokio::test]
 async fn an_exchange_by_script_is_seen_as_it_is() {
     let (at, log) = exchange(script);
-    let plan = Plan { user: Some(User { name: "101".into(), username: "101".into(), password: "secret-word".into() }), test_number: Some("7900".into()), ..plan(at) };
+    let plan = Plan {
+        user: Some(User { name: "101".into(), username: "101".into(), password: "secret-word".into() }),
+        test_number: Some("7900".into()),
+        ..plan(at)
+    };
     let facts = look(&plan).await;
     let register = facts.register.got().unwrap();
     assert_eq!(

@@ -10,13 +10,12 @@ const NUMBER: usize = 6;
 pub fn foreign(text: &str) -> String {
     let mut shown = String::new();
     let mut digits = String::new();
-    let mut length = 0;
-    for c in text.chars().map(|c| if c.is_control() || is_invisible(c) { ' ' } else { c }) {
-        if length == LONGEST {
+    let one_line = text.chars().map(|c| if c.is_control() || is_invisible(c) { ' ' } else { c });
+    for (at, c) in one_line.enumerate() {
+        if at == LONGEST {
             digits.push('…');
             break;
         }
-        length += 1;
         if c.is_ascii_digit() || (c == '-' && !digits.is_empty()) || c.is_numeric() {
             digits.push(c);
             continue;

@@ -205,8 +205,8 @@ fn what_was_not_tried_is_unknown_and_says_what_to_give() {
 
 #[test]
 fn a_recorder_by_siprec_is_enough() {
-    let mut facts = Facts::default();
-    facts.called = Tried::Got(Called { siprec: true, lines: 2, ..Called::default() });
+    let called = Tried::Got(Called { siprec: true, lines: 2, ..Called::default() });
+    let facts = Facts { called, ..Facts::default() };
     let report = report(&facts);
     assert_eq!(method(&report.verdict, "siprec"), (State::Pass, State::Pass, State::Pass));
     assert_eq!(report.verdict.state, State::Pass);

@@ -14,7 +14,7 @@ use crate::pbx::sip::header::Uri;
 use crate::pbx::sip::message::{Message, Start};
 use crate::pbx::sip::request::answer;
 use crate::pbx::sip::wire::{Limits, read_datagram, write};
-use crate::probe::dialog::{Dialog, Media, accept, hold, read_called};
+use crate::probe::dialog::{Dialog, Media, accept, hold, is_success, read_called};
 use crate::probe::facts::{Called, Failure, Way};
 use crate::probe::request::{self, Ends};
 use crate::probe::sound::{TONES, Voice};
@@ -137,10 +137,9 @@ async fn talk(mut link: Link, way: Way, invite: Message, at: Instant) -> Result<
     let (host, port) = (link.local.ip().to_string(), link.local.port());
     let ends = Ends { way, host, port, domain: String::new(), domain_port: None, user };
     let tag = random(6);
-    let ringing = answer(&invite, 180, "Ringing", &tag);
-    let mut ringing_ends = ringing;
-    ringing_ends.push("Contact", ends.contact());
-    link.send(&ringing_ends).await?;
+    let mut ringing = answer(&invite, 180, "Ringing", &tag);
+    ringing.push("Contact", ends.contact());
+    link.send(&ringing).await?;
     let rang = Instant::now();
     sleep(RING).await;
     let mut ear = Ear::open(link.local.ip()).await?;
@@ -206,11 +205,11 @@ async fn end(link: &mut Link, ends: &Ends, invite: &Message, tag: &str, ok: &Mes
     again.push("Allow", request::ALLOW);
     again.push("Content-Type", "application/sdp");
     again.body = hold(ok);
-    if let Ok(answer) = link.ask(&again, ANSWER, |_| {}).await {
-        if crate::probe::dialog::is_success(&answer) {
-            let _ = link.send(&dialog.ack(ends, &branch())).await;
-            sleep(HOLD).await;
-        }
+    if let Ok(answer) = link.ask(&again, ANSWER, |_| {}).await
+        && is_success(&answer)
+    {
+        let _ = link.send(&dialog.ack(ends, &branch())).await;
+        sleep(HOLD).await;
     }
     let hung_up = |link: &Link| {
         let is_bye = |message: &Message| matches!(&message.start, Start::Request { method, .. } if method == "BYE");

@@ -48,8 +48,14 @@ pub(super) async fn options(
     match &options {
         Err(failure) if files.own.is_none() && wants_certificate(failure) => {
             let why = Text::new(
-                format!("{}。PBX がクライアント証明書を求めている: --tls-certificate と --tls-key を与える", failure.text().ja),
-                format!("{}; the exchange wants a certificate: give --tls-certificate and --tls-key", failure.text().en),
+                format!(
+                    "{}。PBX がクライアント証明書を求めている: --tls-certificate と --tls-key を与える",
+                    failure.text().ja
+                ),
+                format!(
+                    "{}; the exchange wants a certificate: give --tls-certificate and --tls-key",
+                    failure.text().en
+                ),
             );
             (Tried::Skipped(why), tls.into())
         }

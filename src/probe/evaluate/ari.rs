@@ -102,7 +102,9 @@ fn after(id: CheckId) -> Seen {
 fn through<T>(facts: &Facts, tried: &Tried<T>, good: impl FnOnce(&T) -> Seen) -> Seen {
     match &facts.ari.info {
         Tried::Failed(_) => after(CheckId::AriReach),
-        Tried::Got(_) => judge(tried, Text::new("時間切れまたは中断で未実施", "not reached: out of time, or stopped"), good),
+        Tried::Got(_) => {
+            judge(tried, Text::new("時間切れまたは中断で未実施", "not reached: out of time, or stopped"), good)
+        }
         _ => Seen::unknown(need_ari()),
     }
 }
