@@ -12,6 +12,7 @@ use kakehashi::pbx::asterisk;
 use kakehashi::pbx::sip::message::{Message, Start};
 use kakehashi::pbx::sip::request::answer;
 use kakehashi::pbx::sip::wire::{Limits, read_datagram, write};
+use kakehashi::pbx::sip::{Settings, TlsClient};
 use kakehashi::probe::facts::{Facts, Failure, Offered, Tried, Way};
 use kakehashi::probe::report::{Circumstances, Report};
 use kakehashi::probe::{Lang, State, html, text};
@@ -19,6 +20,8 @@ use tokio::sync::watch;
 
 #[path = "common/sip.rs"]
 mod sip;
+#[path = "common/tls.rs"]
+mod tls;
 
 /// A number and a name that must not be in any report.
 const NUMBER: &str = "0663621234";
@@ -174,6 +177,34 @@ async fn the_bridge_itself_answers_a_probe() {
     while ended < 2 {
         ended += usize::from(matches!(bridge.signal().await, kakehashi::pbx::Signal::LegEnded { .. }));
     }
+}
+
+/// Looks at a bridge of `name` that asks for certificates as `client` says.
+async fn look_by_tls(name: &str, client: TlsClient, own: bool, first: u16) -> Report {
+    let (authority, files) = (tls::Authority::new(), tls::Files::new());
+    let settings = Settings { tls_client: client, ..files.settings(&authority, &authority.issue(&[name])) };
+    let bridge = sip::Wanted { settings, ..sip::Wanted::new(first) }.start().await.unwrap();
+    let mut plan = plan(bridge.udp());
+    plan.sip.as_mut().unwrap().tls_port = bridge.tls().port();
+    plan.ca_file = Some(files.path("authority.pem"));
+    plan.certificate = own.then(|| (files.path("own.pem"), files.path("own.key")));
+    report(&look(&plan).await)
+}
+
+#[tokio::test]
+async fn certificates_are_described_and_shown_where_they_are_asked_for() {
+    let (good, other, without, with) = tokio::join!(
+        look_by_tls("127.0.0.1", TlsClient::Off, false, 23_500),
+        look_by_tls("pbx.example", TlsClient::Off, false, 23_550),
+        look_by_tls("127.0.0.1", TlsClient::Required, false, 23_600),
+        look_by_tls("127.0.0.1", TlsClient::Required, true, 23_650),
+    );
+    let both = |report: &Report| (state(report, "sip.tls"), state(report, "sip.certificate"));
+    assert_eq!(both(&good), (State::Pass, State::Pass));
+    assert_eq!(both(&other), (State::Pass, State::Fail), "another name than the one that was asked for");
+    assert_eq!(both(&without), (State::Unknown, State::Pass), "{}", text::print(&without, Lang::En));
+    assert!(text::print(&without, Lang::En).contains("--tls-certificate"));
+    assert_eq!(both(&with), (State::Pass, State::Pass));
 }
 
 #[tokio::test]

@@ -307,6 +307,50 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_configuration_gives_addresses_extension_and_certificates() {
+        let text = r#"
+            [sip]
+            listen_udp = ["127.0.0.1:5080"]
+            [[site]]
+            id = "osaka"
+            [[pbx]]
+            id = "main"
+            site = "osaka"
+            [pbx.ari]
+            url = "http://192.0.2.10:8088/ari"
+            [pbx.sip]
+            peers = ["192.0.2.10/32", "198.51.100.0/24"]
+            [pbx.sip.register]
+            registrar = "192.0.2.10:5070"
+            user = "101"
+            username = "telephone-101"
+            password = "word"
+            [pbx.sip.watch]
+            extensions = ["2001", "2002"]
+            [[pbx]]
+            id = "branch"
+            site = "osaka"
+            [pbx.sip]
+            peers = ["198.51.100.0/24", "192.0.2.20/32"]
+        "#;
+        let path = Path::new("site.toml");
+        let config = Config::parse(path, text).unwrap();
+        let main = from_config(&config, path, "main").unwrap();
+        let (sip, user) = (main.sip.unwrap(), main.user.unwrap());
+        assert_eq!((sip.host.as_str(), sip.port, sip.tls_port), ("192.0.2.10", 5_070, 5_071));
+        assert_eq!(
+            (user.name.as_str(), user.username.as_str(), user.password.as_str()),
+            ("101", "telephone-101", "word")
+        );
+        assert_eq!((main.watch.as_deref(), main.listen.unwrap().port()), (Some("2001"), 5_080));
+        assert!(main.ari.is_some() && main.certificate.is_none());
+        let branch = from_config(&config, path, "branch").unwrap();
+        assert_eq!(branch.sip.unwrap().host, "192.0.2.20", "one address and no network is the exchange itself");
+        assert!(branch.ari.is_none() && branch.user.is_none());
+        assert!(from_config(&config, path, "none").unwrap_err().to_string().contains("main, branch"));
+    }
+
+    #[test]
     fn hosts_and_ports_are_read() {
         let read = |text: &str| sip(text, None).map(|plan| (plan.host, plan.port, plan.tls_port)).ok();
         assert_eq!(read("pbx"), Some(("pbx".into(), 5_060, 5_061)));
