@@ -188,7 +188,7 @@ impl Uas {
     /// Where the exchange's server may be reached (with our own address there), best first, as [`Output::Route`] asked; none: nowhere.
     pub fn handle_route(&mut self, route: RouteId, flows: &[Flow], now: Now) {
         let at = usize::try_from(route.0 / 2).unwrap_or(usize::MAX);
-        let registers = route.0 % 2 == 0;
+        let registers = route.0.is_multiple_of(2);
         let pbx = match registers {
             true => self.accounts.registrations.get(at).map(|(pbx, _)| pbx.clone()),
             false => self.accounts.watches.get(at).map(|(pbx, _)| pbx.clone()),
