@@ -244,6 +244,10 @@ fn mutated_descriptions_never_panic_and_are_answered_line_by_line() {
             }
             Err(_) => refused += 1,
         }
+        // half of them through the server too
+        if case / 4 % 2 == 1 {
+            continue;
+        }
         // every fourth as a new call, the others inside the last one
         let n = case / 4;
         let head = if case % 4 == 0 { &head } else { &again };

@@ -56,13 +56,10 @@ impl Calls {
     }
 
     /// A name for the call: its Call-ID, else one that never comes again.
-    fn name(&mut self, extension: &str, dialog: &Dialog, now: Now) -> String {
+    fn name(&self, extension: &str, dialog: &Dialog, now: Now) -> String {
         match &dialog.call_id {
             Some(call_id) => format!("dialog-info;{call_id}"),
-            None => {
-                self.made += 1;
-                format!("dialog-info;{extension};{};{}", now.wall.0, self.made)
-            }
+            None => format!("dialog-info;{extension};{};{}", now.wall.0, self.made),
         }
     }
 }
@@ -179,8 +176,10 @@ impl Book {
         if self.known.len() >= KNOWN_MAX {
             return;
         }
+        // two notifiers may tell of the same dialog: each tells of a leg of its own
+        calls.made += 1;
         let call = calls.name(extension, dialog, now);
-        let leg = LegKey(format!("{call};{extension};{}", dialog.id));
+        let leg = LegKey(format!("{call};{extension};{}", calls.made));
         let caller = caller(dialog);
         let legs = calls.legs.entry(call.clone()).or_default();
         *legs += 1;
