@@ -32,6 +32,8 @@ pub struct Waiting {
 struct Candidate {
     ssrc: u32,
     waiting: Vec<Waiting>,
+    /// It spoke while the current source did: only silence of that one makes room for it, not the end of the stream.
+    beside: bool,
 }
 
 /// The sources of one stream.
@@ -83,7 +85,7 @@ impl Probation {
         let place = self.candidates.iter().position(|candidate| candidate.ssrc == ssrc);
         let mut candidate = match place {
             Some(place) => self.candidates.remove(place),
-            None => Candidate { ssrc, waiting: Vec::new() },
+            None => Candidate { ssrc, waiting: Vec::new(), beside: false },
         };
         let last = candidate.waiting.last().map(|last| last.packet.sequence);
         // Not in sequence: the proof begins anew. A repeated packet (a digit's end) proves nothing and costs nothing.
@@ -119,10 +121,13 @@ impl Probation {
         best.waiting
     }
 
-    /// The stream ends: a source that proved itself after the last packet of the current one is given.
+    /// The stream ends: a source that proved itself after the last packet of the current one, and never spoke beside it, is given.
     pub fn finish(&mut self) -> Vec<Waiting> {
         let Some((_, last)) = self.current else { return Vec::new() };
         self.forget_before(last);
+        for candidate in self.candidates.iter_mut().filter(|candidate| candidate.beside) {
+            self.refused += std::mem::take(&mut candidate.waiting).len() as u64;
+        }
         let given = self.due().map_or_else(Vec::new, |due| self.switch(due));
         self.refused += self.candidates.drain(..).map(|candidate| candidate.waiting.len() as u64).sum::<u64>();
         given
@@ -133,9 +138,10 @@ impl Probation {
         for candidate in &mut self.candidates {
             let before = candidate.waiting.len();
             candidate.waiting.retain(|waiting| waiting.at.mono + OVERLAP >= now);
-            self.refused += (before - candidate.waiting.len()) as u64;
+            let forgotten = before - candidate.waiting.len();
+            candidate.beside |= forgotten > 0;
+            self.refused += forgotten as u64;
         }
-        self.candidates.retain(|candidate| !candidate.waiting.is_empty());
     }
 }
 
@@ -190,6 +196,24 @@ mod tests {
         }
         let waiting: usize = probation.candidates.iter().map(|candidate| candidate.waiting.len()).sum();
         assert_eq!(probation.refused() + waiting as u64, flood);
+    }
+
+    #[test]
+    fn the_end_of_the_stream_gives_a_source_that_followed_and_none_that_spoke_beside() {
+        for beside in [false, true] {
+            let mut probation = Probation::default();
+            for n in 0..10u16 {
+                assert!(offer(&mut probation, 20 * u64::from(n), 7, n));
+                if beside {
+                    // 60 ms each: seldom more than one waits
+                    assert!(n % 3 != 0 || !offer(&mut probation, 20 * u64::from(n), 8, n / 3));
+                }
+            }
+            assert!(!offer(&mut probation, 190, 8, 4));
+            assert!(!offer(&mut probation, 210, 8, 5));
+            assert_eq!(probation.finish().len(), if beside { 0 } else { 2 });
+            assert_eq!(probation.refused(), if beside { 6 } else { 0 });
+        }
     }
 
     #[test]

@@ -156,7 +156,16 @@ impl Gate {
         if self.due().is_none_or(|due| due > now) {
             return Vec::new();
         }
-        self.latched = self.waiting.front().map(|waiting| waiting.from);
+        self.believe()
+    }
+
+    /// The stream ends: the sender that waited for the told one to speak is believed, for nobody else will come.
+    pub fn finish(&mut self) -> Vec<Waiting> {
+        if matches!(self.rule, Source::Near(_)) { self.believe() } else { Vec::new() }
+    }
+
+    fn believe(&mut self) -> Vec<Waiting> {
+        self.latched = self.waiting.front().map(|waiting| waiting.from).or(self.latched);
         std::mem::take(&mut self.waiting).into()
     }
 }
@@ -213,6 +222,25 @@ mod tests {
         assert_eq!(gate.handle_timeout(at(500).mono).len(), 1);
         assert_eq!(gate.judge(address(1, 5_000), false), Verdict::Take);
         assert_eq!(gate.judge(address(1, 4_000), false), Verdict::Take, "the told port may still come");
+    }
+
+    #[test]
+    fn a_stream_that_ends_takes_whoever_waited_for_the_told_one_alone() {
+        let near = Source::Near(address(1, 4_000));
+        let mut gate = gate(near);
+        gate.keep(at(0), address(1, 5_000), &[1]);
+        assert_eq!(gate.finish().len(), 1);
+        assert_eq!(gate.judge(address(1, 5_000), false), Verdict::Take, "its packets are let in");
+
+        let mut gate = self::gate(near);
+        gate.keep(at(0), address(1, 5_000), &[1]);
+        gate.latch(address(1, 4_000));
+        assert!(gate.finish().is_empty());
+        assert_eq!(gate.latched(), Some(address(1, 4_000)));
+
+        let mut gate = self::gate(Source::Untold);
+        gate.keep(at(0), address(1, 5_000), &[1]);
+        assert!(gate.finish().is_empty(), "nobody ever said whose sound this stream is");
     }
 
     #[test]

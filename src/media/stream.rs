@@ -384,6 +384,8 @@ impl Stream {
 
     /// Ends the stream: what is held comes out; take the PCM and the events, then the summary is the last event.
     pub fn finish(&mut self) -> StreamSummary {
+        let waiting = self.gate.finish();
+        self.take_waiting(waiting);
         for probation::Waiting { at, codec, packet } in self.probation.finish() {
             self.play(at, codec, packet);
         }
@@ -527,6 +529,48 @@ mod tests {
         assert!(stream.take(1).is_none());
         stream.handle_packet(at(0), from(4_000), &packet(0, 1, 0, &[0; 160]));
         assert!(stream.take(1).is_some());
+    }
+
+    #[test]
+    fn a_short_stream_from_another_port_of_the_told_address_is_heard_whole_at_its_true_time() {
+        let mut stream = stream();
+        stream.set_source(Source::Near(from(4_000)));
+        for n in 0..20u16 {
+            let now = at(100 + 20 * u64::from(n));
+            stream.handle_packet(now, from(5_000), &packet(0, n, 160 * u32::from(n), &[0x55; 160]));
+            stream.handle_timeout(now);
+        }
+        assert_eq!(stream.origin(), None, "the told port may still speak");
+        let summary = stream.finish();
+        assert_eq!((summary.samples, summary.packets, summary.foreign, summary.lost), (20 * 160, 20, 0, 0));
+        assert_eq!(stream.take_events(), [StreamEventKind::First { origin: at(100), rate: 8_000 }]);
+    }
+
+    #[test]
+    fn a_sender_on_another_port_that_is_believed_late_keeps_its_true_time() {
+        let mut stream = stream();
+        stream.set_source(Source::Near(from(4_000)));
+        for n in 0..50u16 {
+            let now = at(100 + 20 * u64::from(n));
+            stream.handle_packet(now, from(5_000), &packet(0, n, 160 * u32::from(n), &[0x55; 160]));
+            stream.handle_timeout(now);
+        }
+        assert_eq!(stream.origin(), Some(at(100)));
+        let summary = stream.finish();
+        assert_eq!((summary.samples, summary.packets, summary.foreign, summary.lost), (50 * 160, 50, 0, 0));
+        assert_eq!(stream.take_events(), [StreamEventKind::First { origin: at(100), rate: 8_000 }]);
+    }
+
+    #[test]
+    fn what_another_port_injected_before_the_told_one_spoke_is_never_heard() {
+        let mut stream = stream();
+        stream.set_source(Source::Near(from(4_000)));
+        stream.handle_packet(at(0), from(6_666), &packet(0, 900, 0, &[0x00; 160]));
+        stream.handle_packet(at(20), from(4_000), &packet(0, 1, 0, &[0xff; 160]));
+        stream.handle_packet(at(40), from(6_666), &packet(0, 901, 160, &[0x00; 160]));
+        let summary = stream.finish();
+        assert_eq!((summary.samples, summary.packets, summary.foreign), (160, 1, 2));
+        assert!(stream.take(1).unwrap().samples.iter().all(|sample| *sample == 0));
     }
 
     #[test]
