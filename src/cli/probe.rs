@@ -320,7 +320,7 @@ mod tests {
             [pbx.ari]
             url = "http://192.0.2.10:8088/ari"
             [pbx.sip]
-            peers = ["192.0.2.10/32", "198.51.100.0/24"]
+            peers = ["192.0.2.10/32"]
             [pbx.sip.register]
             registrar = "192.0.2.10:5070"
             user = "101"
