@@ -317,8 +317,6 @@ mod tests {
             [[pbx]]
             id = "main"
             site = "osaka"
-            [pbx.ari]
-            url = "http://192.0.2.10:8088/ari"
             [pbx.sip]
             peers = ["192.0.2.10/32"]
             [pbx.sip.register]
@@ -331,6 +329,8 @@ mod tests {
             [[pbx]]
             id = "branch"
             site = "osaka"
+            [pbx.ari]
+            url = "http://192.0.2.10:8088/ari"
             [pbx.sip]
             peers = ["198.51.100.0/24", "192.0.2.20/32"]
         "#;
@@ -344,10 +344,10 @@ mod tests {
             ("101", "telephone-101", "word")
         );
         assert_eq!((main.watch.as_deref(), main.listen.unwrap().port()), (Some("2001"), 5_080));
-        assert!(main.ari.is_some() && main.certificate.is_none());
+        assert!(main.ari.is_none() && main.certificate.is_none());
         let branch = from_config(&config, path, "branch").unwrap();
         assert_eq!(branch.sip.unwrap().host, "192.0.2.20", "one address and no network is the exchange itself");
-        assert!(branch.ari.is_none() && branch.user.is_none());
+        assert!(branch.ari.is_some() && branch.user.is_none());
         assert!(from_config(&config, path, "none").unwrap_err().to_string().contains("main, branch"));
     }
 
