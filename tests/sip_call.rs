@@ -4,6 +4,7 @@
 mod bridge;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bridge::{PATIENCE, SDP, Wanted, audio_ports, speak};
 use kakehashi::media::codec::decode_ulaw;
@@ -41,9 +42,16 @@ impl Telephone {
         let known = dialogs.clone();
         tokio::spawn(async move {
             while let Some(mut transaction) = incoming.recv().await {
-                if let Some(mut dialog) = known.match_dialog(&transaction) {
-                    tokio::spawn(async move { dialog.handle(&mut transaction).await.ok() });
-                }
+                let known = known.clone();
+                tokio::spawn(async move {
+                    // rsipstack knows a dialog a moment after its ACK went out; a BYE may be faster
+                    let mut dialog = known.match_dialog(&transaction);
+                    while dialog.is_none() {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                        dialog = known.match_dialog(&transaction);
+                    }
+                    dialog?.handle(&mut transaction).await.ok()
+                });
             }
         });
         let (states, seen) = dialogs.new_dialog_state_channel();

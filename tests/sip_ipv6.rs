@@ -75,7 +75,8 @@ async fn a_whole_call_over_ipv6_by_udp() {
     socket.send(written("BYE", "UDP", own, 2, &tag, "").as_bytes()).await.unwrap();
     answered(&socket, 200).await;
     bridge.until(|signal| matches!(signal, Signal::CallEnded(_))).await;
-    assert!(bridge.pcm(&[heard]) == [spoken], "what was said is heard, bit for bit");
+    let pcm = bridge.pcm(&[heard]);
+    assert!(pcm == [spoken.clone()], "what was said is heard, bit for bit: {} {}", pcm[0].len(), spoken.len());
     assert_eq!(bridge.sip.counters().uas.malformed, 0);
     bridge.sip.stop().await;
 }
