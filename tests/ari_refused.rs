@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use kakehashi::bridge::ari::{Error, spawn};
+use kakehashi::bridge::ari::{AriHandle, Error, spawn};
 use kakehashi::call::line::Lines;
 use kakehashi::media::settings::Settings as MediaSettings;
 use kakehashi::pbx::PbxId;
@@ -28,13 +28,17 @@ fn answering(status: &'static str) -> (String, std::thread::JoinHandle<String>) 
     (url, served)
 }
 
-async fn refusal(settings: Settings) -> Error {
+async fn start(settings: Settings) -> Result<AriHandle, Error> {
     let (heard, _kept) = std::sync::mpsc::sync_channel(16);
     let folder = tempfile::tempdir().unwrap();
     let media = MediaSettings { first_port: 29_000, last_port: 29_099, ..MediaSettings::default() };
     let media = kakehashi::bridge::media::spawn(&media, folder.path(), heard).unwrap();
     let (hub, _inputs) = tokio::sync::mpsc::channel(16);
-    spawn(PbxId("honcho".into()), settings, Arc::new(Lines::default()), media, hub).await.expect_err("must be refused")
+    spawn(PbxId("honcho".into()), settings, Arc::new(Lines::default()), media, hub).await
+}
+
+async fn refusal(settings: Settings) -> Error {
+    start(settings).await.expect_err("must be refused")
 }
 
 #[tokio::test]
@@ -54,6 +58,15 @@ async fn something_else_at_the_address_is_named() {
     let (url, _served) = answering("404 Not Found");
     let error = refusal(Settings { url, ..Settings::default() }).await;
     assert!(matches!(error, Error::NotAri { status: 404, .. }), "{error}");
+}
+
+/// What ARI answers until all modules of Asterisk are loaded: both may be started with the machine.
+#[tokio::test]
+async fn an_asterisk_that_is_still_starting_is_waited_for() {
+    let (url, served) = answering("503 Service Unavailable");
+    let driver = start(Settings { url, ..Settings::default() }).await.unwrap();
+    assert!(served.join().unwrap().starts_with("GET /ari/asterisk/info"));
+    driver.stop().await;
 }
 
 #[tokio::test]

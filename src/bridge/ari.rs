@@ -125,6 +125,7 @@ pub async fn spawn(
     match http.check().await {
         Some(status @ (401 | 403)) => return Err(http.refused(&pbx, status)),
         Some(200..=299) => {}
+        Some(503) => warn!(pbx = pbx.0, url = settings.url, "Asterisk is still starting; trying again until it is up"),
         Some(status) => return Err(Error::NotAri { pbx: pbx.0, url: settings.url, status }),
         None => warn!(pbx = pbx.0, url = settings.url, "Asterisk does not answer yet; trying again until it does"),
     }
