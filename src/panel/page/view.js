@@ -200,7 +200,7 @@ export class Card {
         el("section", {}, el("h3", { text: "発信者" }), pop ? whoNode(pop) : el("p", { class: "quiet", text: "照会の記録はありません" })),
         el("section", {}, el("h3", { text: "着信先" }), whyNode(contact, pop)),
         el("section", {}, el("h3", { text: "応対" }), wayNode(contact))),
-      ...[transferNode(contact, pop), linksNode(contact, this.choose)].filter(Boolean));
+      el("div", { class: "card-more" }, transferNode(contact, pop), linksNode(contact, this.choose)));
   }
 
   /** What is kept of the call, and the button that pauses it. */
