@@ -33,7 +33,7 @@ fn a_bridge_killed_in_mid_call_with_the_receiver_down_loses_nothing() {
     let port = receiver.port();
     let bridge = Bridge::start(folder.path(), &receiver);
     drop(receiver);
-    let call = lab(&["call", "6001", "--who", &who(), "--ring-s", "1", "--talk-s", "34"]);
+    let call = lab(&["call", "6001", "--who", &who(), "--ring-s", "1", "--talk-s", "50"]);
     wait_for("the call is answered", PATIENCE, || {
         accepted_kinds(folder.path()).contains(&"kakehashi.call.answered.v1".into()).then_some(())
     });
