@@ -263,30 +263,35 @@ fn prepare(stream: &TcpStream) {
     }
 }
 
+/// A TLS handshake within its time; why there is none is told in the log.
+async fn shake<S>(flow: Flow, patience: Patience, handshake: impl Future<Output = std::io::Result<S>>) -> Option<S> {
+    match timeout(patience.handshake, handshake).await {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error)) => {
+            debug!(peer = %flow.peer, %error, "a TLS handshake failed");
+            None
+        }
+        Err(_) => {
+            debug!(peer = %flow.peer, "a TLS handshake took too long");
+            None
+        }
+    }
+}
+
 /// TLS on a connection that was accepted; then its messages.
 async fn welcome(stream: TcpStream, flow: Flow, patience: Patience, queue: mpsc::Receiver<Vec<u8>>, outside: Outside) {
     let Outside { trust, certificates, events, .. } = &outside;
     let shaken = match certificates.acceptor() {
         None => None,
-        Some(acceptor) => match timeout(patience.handshake, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => {
-                let names = trust.of(flow.peer.ip()).map(|(_, names)| names).unwrap_or_default();
-                let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-                let good = names.is_empty() || shown.is_some_and(|certificate| has_name(certificate, names));
-                if !good {
-                    debug!(peer = %flow.peer, "the client certificate has none of the exchange's `tls_names`");
-                }
-                Some(stream).filter(|_| good)
+        Some(acceptor) => shake(flow, patience, acceptor.accept(stream)).await.filter(|stream| {
+            let names = trust.of(flow.peer.ip()).map(|(_, names)| names).unwrap_or_default();
+            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let good = names.is_empty() || shown.is_some_and(|certificate| has_name(certificate, names));
+            if !good {
+                debug!(peer = %flow.peer, "the client certificate has none of the exchange's `tls_names`");
             }
-            Ok(Err(error)) => {
-                debug!(peer = %flow.peer, %error, "a TLS handshake failed");
-                None
-            }
-            Err(_) => {
-                debug!(peer = %flow.peer, "a TLS handshake took too long");
-                None
-            }
-        },
+            good
+        }),
     };
     let told = events.send(Event::Shaken(flow.channel, shaken.is_some())).await;
     if let (Ok(()), Some(stream)) = (told, shaken) {
@@ -305,17 +310,7 @@ async fn call(stream: TcpStream, flow: Flow, patience: Patience, queue: mpsc::Re
         }
         Some((pbx, connector)) => {
             let name = certificates.server_name(pbx, flow.peer.ip());
-            match timeout(patience.handshake, connector.connect(name, stream)).await {
-                Ok(Ok(stream)) => Some(stream),
-                Ok(Err(error)) => {
-                    debug!(peer = %flow.peer, %error, "a TLS handshake failed");
-                    None
-                }
-                Err(_) => {
-                    debug!(peer = %flow.peer, "a TLS handshake took too long");
-                    None
-                }
-            }
+            shake(flow, patience, connector.connect(name, stream)).await
         }
     };
     let told = events.send(Event::Shaken(flow.channel, shaken.is_some())).await;
