@@ -29,7 +29,7 @@ use self::socket::{Sockets, Trust};
 use self::tcp::{Connections, Outside};
 
 mod account;
-mod secrets;
+mod exchange;
 mod socket;
 mod tcp;
 mod tls;
@@ -192,7 +192,7 @@ pub async fn spawn(
     if peers.iter().all(|(_, own)| own.peers.is_empty()) {
         return Err(Error::NoPeers);
     }
-    peers.iter_mut().try_for_each(|(pbx, own)| secrets::complete(pbx, own))?;
+    peers.iter_mut().try_for_each(|(pbx, own)| exchange::complete(pbx, own))?;
     let certificates = Arc::new(Tls::load(&settings, &peers)?);
     let trust = Arc::new(Trust::new(&settings, &peers));
     let mut secret = [0; 32];
