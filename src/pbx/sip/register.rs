@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::backoff;
 use super::flow::{Flow, Transport};
 use super::header::{NameAddr, Via, bracketed, param, print_contact};
 use super::message::{Message, Start};
-use super::pause;
 use super::settings::{OwnTransport, RegisterSettings, host_and_port};
 use crate::time::{Mono, Now};
 
@@ -157,7 +157,7 @@ impl Registration {
     pub(super) fn handle_lost(&mut self, channel: u64, now: Now) {
         let own = self.flow.is_some_and(|flow| flow.transport != Transport::Udp && flow.channel == channel);
         if own && let Phase::Registered { refresh_at } = self.phase {
-            let soon = now.mono + pause::doubling(1, self.salt);
+            let soon = now.mono + backoff::doubling(1, self.salt);
             self.phase = Phase::Registered { refresh_at: refresh_at.min(soon) };
             self.ping_at = None;
         }
@@ -227,7 +227,7 @@ impl Registration {
         match code {
             200..=299 => Some(self.accepted(answer, flow, advertised, now)),
             423 => {
-                let least = pause::seconds(answer, "Min-Expires").filter(|least| *least > self.expires);
+                let least = backoff::seconds(answer, "Min-Expires").filter(|least| *least > self.expires);
                 match least {
                     Some(least) => {
                         self.expires = least;
@@ -239,7 +239,7 @@ impl Registration {
             }
             // a redirection is not followed: the registrar is the one that is configured
             300..=399 | 408 | 480 | 500..=699 => {
-                self.fail(pause::retry_after(answer), now);
+                self.fail(backoff::retry_after(answer), now);
                 Some(Told::Failed(Some(code)))
             }
             _ => self.refuse(code, now),
@@ -296,11 +296,11 @@ impl Registration {
             })
         });
         let granted = own.as_ref().and_then(|own| param(&own.params, "expires")).and_then(|text| text.parse().ok());
-        let granted = granted.or_else(|| pause::seconds(answer, "Expires")).unwrap_or(self.expires);
+        let granted = granted.or_else(|| backoff::seconds(answer, "Expires")).unwrap_or(self.expires);
         let granted = granted.clamp(10, 86_400);
         let whole = Duration::from_secs(u64::from(granted));
         // early enough for 64·T1 of repetitions, and not all extensions at once
-        let early = (whole / 2).min(Duration::from_secs(60)) + pause::share(whole / 10, self.salt);
+        let early = (whole / 2).min(Duration::from_secs(60)) + backoff::share(whole / 10, self.salt);
         self.phase = Phase::Registered { refresh_at: now.mono + (whole - early.min(whole)) };
         self.ping_at = (flow.transport != Transport::Udp).then(|| now.mono + KEEP_ALIVE);
         if flow.transport == Transport::Udp && self.is_seen_elsewhere(answer, flow) && !self.moved {
@@ -331,14 +331,14 @@ impl Registration {
         }
         self.registered = false;
         self.failures = self.failures.saturating_add(1);
-        let pause = pause.unwrap_or_default().max(pause::doubling(self.failures, self.salt));
+        let pause = pause.unwrap_or_default().max(backoff::doubling(self.failures, self.salt));
         self.phase = Phase::Waiting { at: now.mono + pause };
         self.ping_at = None;
     }
 
     fn refuse(&mut self, code: u16, now: Now) -> Option<Told> {
         self.refused = true;
-        self.fail(Some(pause::REFUSED), now);
+        self.fail(Some(backoff::REFUSED), now);
         Some(Told::Refused(code))
     }
 }

@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
+use super::backoff;
 use super::dialog::Dialog;
 use super::dialog_info::{Applied, Book, Calls, Document};
 use super::flow::{Flow, Transport};
 use super::header::{bracketed, param, print_cseq, split_params};
 use super::message::{Message, Start};
-use super::pause;
 use super::request::Request;
 use super::settings::{OwnTransport, WatchSettings, host_and_port};
 use crate::pbx::{Observed, PbxId};
@@ -304,13 +304,13 @@ impl Watch {
         };
         match answer {
             Some((code @ 200..=299, message)) => {
-                let granted = pause::seconds(message, "Expires").unwrap_or(own.expires);
+                let granted = backoff::seconds(message, "Expires").unwrap_or(own.expires);
                 if let Some(known) = own.forks.get_mut(place).filter(|_| code < 300) {
                     known.lives_for(granted.min(own.expires), now);
                 }
             }
             Some((423, message)) => {
-                own.expires = pause::seconds(message, "Min-Expires").unwrap_or(0).max(own.expires);
+                own.expires = backoff::seconds(message, "Min-Expires").unwrap_or(0).max(own.expires);
                 if let Some(known) = own.forks.get_mut(place) {
                     known.refresh_at = Some(now.mono + Duration::from_secs(1));
                 }
@@ -323,7 +323,7 @@ impl Watch {
             // it lives on until it ends
             None | Some(_) => {
                 if let Some(known) = own.forks.get_mut(place) {
-                    known.refresh_at = Some(now.mono + pause::doubling(2, now.mono.0));
+                    known.refresh_at = Some(now.mono + backoff::doubling(2, now.mono.0));
                 }
             }
         }
@@ -407,22 +407,22 @@ impl Subscription {
             }
             Some((200..=299, _)) => None,
             Some((423, message)) => {
-                match pause::seconds(message, "Min-Expires").filter(|least| *least > self.expires) {
+                match backoff::seconds(message, "Min-Expires").filter(|least| *least > self.expires) {
                     Some(least) => {
                         self.expires = least;
                         self.begin_anew(Duration::ZERO, now);
                     }
-                    None => self.fail(Some(pause::REFUSED), now),
+                    None => self.fail(Some(backoff::REFUSED), now),
                 }
                 None
             }
             Some((code @ (300..=399 | 408 | 480 | 481 | 500..=699), message)) => {
-                self.fail(pause::retry_after(message), now);
+                self.fail(backoff::retry_after(message), now);
                 Some(Told::Failed(Some(code)))
             }
             // 489 among them: it knows no dialog events
             Some((code, _)) => {
-                self.fail(Some(pause::REFUSED), now);
+                self.fail(Some(backoff::REFUSED), now);
                 Some(Told::Refused(code, false))
             }
             None => {
@@ -506,7 +506,7 @@ impl Subscription {
             }
             "probation" | "giveup" => {
                 self.failures = self.failures.saturating_add(1);
-                self.begin_anew(after.unwrap_or_else(|| pause::doubling(self.failures, now.mono.0)), now);
+                self.begin_anew(after.unwrap_or_else(|| backoff::doubling(self.failures, now.mono.0)), now);
                 None
             }
             _ => {
@@ -549,7 +549,7 @@ impl Subscription {
 
     fn fail(&mut self, pause: Option<Duration>, now: Now) {
         self.failures = self.failures.saturating_add(1);
-        let pause = pause.unwrap_or_default().max(pause::doubling(self.failures, now.mono.0));
+        let pause = pause.unwrap_or_default().max(backoff::doubling(self.failures, now.mono.0));
         self.begin_anew(pause, now);
     }
 }
