@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kakehashi::pbx::sip::header::NameAddr;
 use kakehashi::pbx::sip::message::{Message, Start};
+use kakehashi::pbx::sip::sdp::Format;
 use kakehashi::pbx::sip::wire::{Limits, read_datagram};
 use kakehashi::pbx::sip::{Flow, Output, PeerSettings, Policy, Settings, Transport, Uas};
 use kakehashi::pbx::{EndCause, PbxId, Signal, Speaker, StreamId};
@@ -12,6 +13,15 @@ use kakehashi::time::{Mono, Now, Wall};
 /// One audio line of the caller.
 pub(crate) const SDP: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
                               m=audio 4000 RTP/AVP 0 8 101\r\na=rtpmap:101 telephone-event/8000\r\n";
+
+/// What the machine asked of the media stage, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Did {
+    Open(Vec<u8>),
+    Payloads(Vec<u8>),
+    Path,
+    Close,
+}
 
 pub(crate) struct Lab {
     pub(crate) uas: Uas,
@@ -25,6 +35,7 @@ pub(crate) struct Lab {
     pub(crate) signals: Vec<Signal>,
     pub(crate) opened: Vec<StreamId>,
     pub(crate) closed: Vec<StreamId>,
+    pub(crate) did: Vec<Did>,
     cseq: u32,
     /// CSeq of the caller's last INVITE.
     invited: u32,
@@ -32,12 +43,15 @@ pub(crate) struct Lab {
 
 /// A server that answers after this long.
 pub(crate) fn lab(settings: Settings, answer_after_ms: u64) -> Lab {
+    lab_of(settings, PeerSettings::default(), Policy { record: true, transcribe: true, answer_after_ms })
+}
+
+/// A server with these settings of the exchange and this policy of every line.
+pub(crate) fn lab_of(settings: Settings, own: PeerSettings, policy: Policy) -> Lab {
     let net = |text: &str| text.parse().unwrap();
-    let peers = [(
-        PbxId("pbx1".into()),
-        PeerSettings { peers: vec![net("192.0.2.0/24"), net("2001:db8::/32")], ..PeerSettings::default() },
-    )];
-    let policy = Box::new(move |_: &str| Policy { record: true, transcribe: true, answer_after_ms });
+    let peers =
+        [(PbxId("pbx1".into()), PeerSettings { peers: vec![net("192.0.2.0/24"), net("2001:db8::/32")], ..own })];
+    let policy = Box::new(move |_: &str| policy);
     let local = "192.0.2.80:15080".parse().unwrap();
     Lab {
         uas: Uas::new(settings, &peers, policy, [7; 32]),
@@ -49,6 +63,7 @@ pub(crate) fn lab(settings: Settings, answer_after_ms: u64) -> Lab {
         signals: Vec::new(),
         opened: Vec::new(),
         closed: Vec::new(),
+        did: Vec::new(),
         cseq: 1,
         invited: 1,
     }
@@ -106,6 +121,10 @@ pub(crate) fn name(message: &Message) -> String {
     }
 }
 
+fn numbers(formats: &[Format]) -> Vec<u8> {
+    formats.iter().map(|format| format.number).collect()
+}
+
 impl Lab {
     pub(crate) fn drain(&mut self) {
         while let Some(output) = self.uas.poll_output() {
@@ -115,14 +134,20 @@ impl Lab {
                     self.to.push(flow);
                 }
                 Output::Signal(observed) => self.signals.push(observed.signal),
-                Output::Open { stream, .. } => {
+                Output::Open { stream, formats, .. } => {
+                    self.did.push(Did::Open(numbers(&formats)));
                     self.opened.push(stream);
                     if let Some(ports) = self.ports {
                         self.open(stream, ports);
                     }
                 }
-                Output::Payloads(..) | Output::Path(..) | Output::Route { .. } | Output::Note(..) => {}
-                Output::Close(stream) => self.closed.push(stream),
+                Output::Payloads(_, formats) => self.did.push(Did::Payloads(numbers(&formats))),
+                Output::Path(..) => self.did.push(Did::Path),
+                Output::Close(stream) => {
+                    self.did.push(Did::Close);
+                    self.closed.push(stream);
+                }
+                Output::Route { .. } | Output::Note(..) => {}
             }
         }
     }
@@ -248,6 +273,8 @@ impl Lab {
             Signal::StreamFailed { .. } => "stream failed",
             Signal::LegHeld(_) => "held",
             Signal::LegResumed(_) => "resumed",
+            Signal::KeepNothing(_) => "not kept",
+            Signal::KeepAgain(_) => "kept",
             Signal::StreamRemoved(_) => "removed",
             Signal::Digit { .. } => "digit",
             Signal::LegEnded(_, EndCause::Normal) => "leg ended",

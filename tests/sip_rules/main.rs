@@ -1,6 +1,7 @@
-//! The rules of the user agent server beyond a plain call, each in virtual time; `docs/sip.md` lists them.
+//! The rules of the user agent server, each in virtual time; `docs/sip.md` lists them.
 
 mod bodies;
+mod call;
 mod lab;
 mod order;
 mod refused;

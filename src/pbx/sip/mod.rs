@@ -43,9 +43,6 @@ mod renegotiate;
 mod replaces;
 mod timer;
 
-#[cfg(test)]
-mod tests;
-
 pub use account::{Note, RouteId};
 pub use flow::{Flow, Transport};
 pub use settings::{PeerSettings, Preferred, RegisterSettings, Settings, TlsClient, WatchSettings};

@@ -1,199 +1,35 @@
 //! The rules of RFC 3261 §8–§18, 3264, 3581, 6026 that a called user agent keeps, each in virtual time.
 
-use std::time::Duration;
+use kakehashi::pbx::sip::message::Start;
+use kakehashi::pbx::sip::{PeerSettings, Policy, Settings, Transport, Uas, transaction};
+use kakehashi::pbx::{LegKey, PbxId, Signal, Withheld};
 
-use super::message::{Message, Start};
-use super::wire::{Limits, read_datagram};
-use super::*;
-use crate::pbx::{EndCause, LegKey, PbxId, Signal, Speaker, StreamId, Withheld};
-use crate::time::{Mono, Now, Wall};
+use crate::lab::{Did, Lab, SDP, answering_after, body, lab, lab_of, request};
 
-const SDP: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0 8 101\r\n\
-                   a=rtpmap:101 telephone-event/8000\r\n";
-
-/// What the machine did, other than sending and telling.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Did {
-    Open(Vec<u8>),
-    Payloads(Vec<u8>),
-    Path,
-    Close,
-}
-
-struct Lab {
-    uas: Uas,
-    now: Now,
-    flow: Flow,
-    /// Whether the media stage has ports.
-    ports: bool,
-    sent: Vec<Message>,
-    to: Vec<Flow>,
-    signals: Vec<Signal>,
-    did: Vec<Did>,
-    opened: Vec<StreamId>,
-}
-
-fn lab(transport: Transport, settings: Settings, answer_after_ms: u64) -> Lab {
-    let policy = Policy { record: true, transcribe: true, answer_after_ms };
-    lab_of(transport, settings, PeerSettings::default(), policy)
-}
-
-fn lab_of(transport: Transport, settings: Settings, own: PeerSettings, policy: Policy) -> Lab {
-    let peers = [(PbxId("pbx1".into()), PeerSettings { peers: vec!["192.0.2.0/24".parse().unwrap()], ..own })];
-    let policy = Box::new(move |_: &str| policy);
-    let local = "192.0.2.80:15080".parse().unwrap();
-    Lab {
-        uas: Uas::new(settings, &peers, policy, [7; 32]),
-        now: Now { mono: Mono(1_000_000_000), wall: Wall(1_795_424_000_000_000) },
-        flow: Flow { transport, local, peer: "192.0.2.1:5062".parse().unwrap(), channel: 3 },
-        ports: true,
-        sent: Vec::new(),
-        to: Vec::new(),
-        signals: Vec::new(),
-        did: Vec::new(),
-        opened: Vec::new(),
-    }
-}
-
-fn udp() -> Lab {
-    lab(Transport::Udp, Settings::default(), 3_000)
+fn ringing() -> Lab {
+    answering_after(3_000)
 }
 
 fn quick() -> Lab {
-    lab(Transport::Udp, Settings::default(), 0)
-}
-
-/// A request of the caller in his dialog; `to_tag` is ours.
-fn request(method: &str, branch: &str, cseq: u32, to_tag: &str, more: &str, body: &str) -> String {
-    let to = if to_tag.is_empty() { String::new() } else { format!(";tag={to_tag}") };
-    let cseq_method = method;
-    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
-    format!(
-        "{method} sip:7001@192.0.2.80:15080 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5062;branch=z9hG4bK{branch};rport\r\n\
-         Max-Forwards: 70\r\nFrom: <sip:0663621234@192.0.2.1>;tag=caller\r\nTo: <sip:7001@192.0.2.80>{to}\r\n\
-         Call-ID: call-1\r\nCSeq: {cseq} {cseq_method}\r\nContact: <sip:0663621234@192.0.2.1:5062>\r\n{kind}{more}\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
+    answering_after(0)
 }
 
 fn invite() -> String {
-    request("INVITE", "i1", 1, "", "", SDP)
+    crate::lab::invite("", SDP)
 }
 
-impl Lab {
-    fn drain(&mut self) {
-        while let Some(output) = self.uas.poll_output() {
-            match output {
-                Output::Send(flow, bytes) => {
-                    self.sent.push(read_datagram(&bytes, &Limits::of(65_535)).unwrap().unwrap());
-                    self.to.push(flow);
-                }
-                Output::Signal(observed) => self.signals.push(observed.signal),
-                Output::Open { stream, formats, .. } => {
-                    self.did.push(Did::Open(formats.iter().map(|format| format.number).collect()));
-                    self.opened.push(stream);
-                    let port = if self.ports { Ok(20_000 + 2 * self.opened.len() as u16) } else { Err("none".into()) };
-                    self.uas.handle_opened(stream, port, self.now);
-                }
-                Output::Payloads(_, formats) => {
-                    self.did.push(Did::Payloads(formats.iter().map(|format| format.number).collect()));
-                }
-                Output::Path(..) => self.did.push(Did::Path),
-                Output::Close(_) => self.did.push(Did::Close),
-                Output::Route { .. } | Output::Note(..) => {}
-            }
-        }
-    }
-
-    /// Sends and gives the status codes (or methods) that came back.
-    fn send(&mut self, text: &str) -> Vec<String> {
-        let from = self.sent.len();
-        self.uas.handle_datagram(self.flow, text.as_bytes(), self.now);
-        self.drain();
-        self.since(from)
-    }
-
-    fn since(&self, from: usize) -> Vec<String> {
-        let name = |message: &Message| match &message.start {
-            Start::Request { method, .. } => method.clone(),
-            Start::Response { code, .. } => code.to_string(),
-        };
-        self.sent[from..].iter().map(name).collect()
-    }
-
-    /// Lets time pass, timer by timer; gives what was sent and when (milliseconds from now).
-    fn pass(&mut self, millis: u64) -> Vec<(u64, String)> {
-        let start = self.now.mono;
-        let end = start + Duration::from_millis(millis);
-        let mut seen = Vec::new();
-        loop {
-            let due = self.uas.poll_timeout().filter(|at| *at <= end);
-            let at = due.unwrap_or(end).max(self.now.mono);
-            self.now = self.now.plus(at.since(self.now.mono));
-            let from = self.sent.len();
-            self.uas.handle_timeout(self.now);
-            self.drain();
-            seen.extend(self.since(from).into_iter().map(|what| (at.since(start).as_millis() as u64, what)));
-            if due.is_none() {
-                return seen;
-            }
-        }
-    }
-
-    fn last(&self) -> &Message {
-        self.sent.last().unwrap()
-    }
-
-    fn tag(&self) -> String {
-        let found = self.sent.iter().rev().find_map(|message| {
-            header::NameAddr::parse(&message.text("To")?)?.tag().map(str::to_string).filter(|tag| tag != "caller")
-        });
-        found.expect("nothing with a tag was sent")
-    }
-
-    /// An answered and acknowledged call; gives our tag.
-    fn answered(&mut self) -> String {
-        assert_eq!(self.send(&invite()), ["100", "180", "200"]);
-        let tag = self.tag();
-        assert!(self.send(&request("ACK", "a1", 1, &tag, "", "")).is_empty());
-        tag
-    }
-
-    fn names(&self) -> Vec<&'static str> {
-        let name = |signal: &Signal| match signal {
-            Signal::CallAppeared { .. } => "appeared",
-            Signal::LegAppeared { .. } => "leg",
-            Signal::LegRinging(_) => "ringing",
-            Signal::LegAnswered(_) => "answered",
-            Signal::StreamAdded { speaker: Speaker::Caller, .. } => "caller heard",
-            Signal::StreamAdded { speaker: Speaker::Agent, .. } => "agent heard",
-            Signal::LegHeld(_) => "held",
-            Signal::LegResumed(_) => "resumed",
-            Signal::KeepNothing(_) => "not kept",
-            Signal::KeepAgain(_) => "kept",
-            Signal::StreamRemoved(_) => "removed",
-            Signal::LegEnded(_, EndCause::Normal) => "leg ended",
-            Signal::LegEnded(_, EndCause::Cancelled) => "leg cancelled",
-            Signal::LegEnded(_, EndCause::Failed) => "leg failed",
-            Signal::LegEnded(_, EndCause::LostSight) => "leg lost",
-            Signal::CallEnded(_) => "ended",
-            _ => "other",
-        };
-        self.signals.iter().map(name).collect()
-    }
-}
-
-fn body(message: &Message) -> &str {
-    std::str::from_utf8(&message.body).unwrap()
+/// An answered and acknowledged call; gives our tag.
+fn answered(lab: &mut Lab) -> String {
+    lab.call("", SDP);
+    lab.tag()
 }
 
 #[test]
 fn a_call_rings_is_answered_and_ends() {
-    let mut lab = udp();
+    let mut lab = ringing();
     assert_eq!(lab.send(&invite()), ["100", "180"]);
     assert_eq!(lab.last().text("Contact").unwrap(), "<sip:kakehashi@192.0.2.80:15080>");
-    assert_eq!(lab.names(), ["appeared", "leg", "ringing"]);
+    assert_eq!(lab.told(), ["appeared", "leg", "ringing"]);
     assert_eq!(lab.pass(2_999), []);
     assert_eq!(lab.pass(1), [(1, "200".into())]);
     let tag = lab.tag();
@@ -203,7 +39,7 @@ fn a_call_rings_is_answered_and_ends() {
     assert_eq!(lab.pass(200_000), []);
     assert_eq!(lab.send(&request("BYE", "b1", 2, &tag, "", "")), ["200"]);
     let expected = ["appeared", "leg", "ringing", "answered", "caller heard", "removed", "leg ended", "ended"];
-    assert_eq!(lab.names(), expected);
+    assert_eq!(lab.told(), expected);
     let Signal::CallAppeared { caller, called, keys, .. } = &lab.signals[0] else { panic!() };
     assert_eq!((caller.number.as_deref(), called.as_str()), (Some("0663621234"), "7001"));
     assert_eq!(keys[0].value, "call-1");
@@ -217,7 +53,8 @@ fn a_call_rings_is_answered_and_ends() {
 #[test]
 fn a_2xx_is_repeated_until_its_ack_over_udp_and_tcp() {
     for transport in [Transport::Udp, Transport::Tcp] {
-        let mut lab = lab(transport, Settings::default(), 0);
+        let mut lab = quick();
+        lab.flow.transport = transport;
         lab.send(&invite());
         let (tag, first) = (lab.tag(), lab.last().clone());
         let times: Vec<u64> = lab.pass(9_000).into_iter().map(|(at, _)| at).collect();
@@ -242,18 +79,18 @@ fn without_an_ack_the_call_fails_after_64_t1_with_a_bye() {
     assert_eq!(bye.start, Start::Request { method: "BYE".into(), uri: "sip:0663621234@192.0.2.1:5062".into() });
     assert_eq!(bye.text("CSeq").unwrap(), "1 BYE");
     assert_eq!(bye.text("To").unwrap(), "<sip:0663621234@192.0.2.1>;tag=caller");
-    assert_eq!(&lab.names()[4..], ["caller heard", "removed", "leg failed", "ended"]);
+    assert_eq!(&lab.told()[4..], ["caller heard", "removed", "leg failed", "ended"]);
     assert_eq!((lab.uas.calls(), lab.uas.requests_under_way()), (0, 0));
 }
 
 #[test]
 fn cancel_ends_a_ringing_call_with_487() {
-    let mut lab = udp();
+    let mut lab = ringing();
     lab.send(&invite());
     let tag = lab.tag();
     assert_eq!(lab.send(&request("CANCEL", "i1", 1, "", "", "")), ["200", "487"]);
     assert_eq!(lab.tag(), tag, "CANCEL's answer and 487 have the same tag as 180");
-    assert_eq!(lab.names(), ["appeared", "leg", "ringing", "leg cancelled", "ended"]);
+    assert_eq!(lab.told(), ["appeared", "leg", "ringing", "leg cancelled", "ended"]);
     assert_eq!(lab.did, [Did::Open(vec![0, 101]), Did::Close]);
     // 487 is repeated until its ACK, which stays in the transaction
     assert_eq!(lab.pass(1_600), [(500, "487".into()), (1_500, "487".into())]);
@@ -266,23 +103,23 @@ fn cancel_ends_a_ringing_call_with_487() {
 #[test]
 fn cancel_after_the_answer_changes_nothing() {
     let mut lab = quick();
-    lab.answered();
+    answered(&mut lab);
     assert_eq!(lab.send(&request("CANCEL", "i1", 1, "", "", "")), ["200"]);
     assert_eq!(lab.uas.calls(), 1);
 }
 
 #[test]
 fn bye_while_it_rings_and_before_the_ack() {
-    let mut lab = udp();
+    let mut lab = ringing();
     lab.send(&invite());
     let tag = lab.tag();
     assert_eq!(lab.send(&request("BYE", "b1", 2, &tag, "", "")), ["200", "487"]);
-    assert_eq!(lab.names().last(), Some(&"ended"));
+    assert_eq!(lab.told().last(), Some(&"ended"));
     let mut lab = quick();
     lab.send(&invite());
     let tag = lab.tag();
     assert_eq!(lab.send(&request("BYE", "b1", 2, &tag, "", "")), ["200"]);
-    assert_eq!(&lab.names()[5..], ["removed", "leg ended", "ended"]);
+    assert_eq!(&lab.told()[5..], ["removed", "leg ended", "ended"]);
     assert_eq!(lab.pass(60_000), []);
 }
 
@@ -351,14 +188,14 @@ fn options_are_answered_in_and_out_of_a_call_also_without_hops_left() {
     }
     assert_eq!(lab.send(&qualify), ["200"], "the same answer again, from the transaction");
     assert_eq!(lab.uas.counters().requests, 1);
-    let tag = lab.answered();
+    let tag = answered(&mut lab);
     assert_eq!(lab.send(&request("OPTIONS", "o2", 2, &tag, "", "")), ["200"]);
 }
 
 #[test]
 fn sequence_numbers_may_jump_but_not_fall() {
     let mut lab = quick();
-    let tag = lab.answered();
+    let tag = answered(&mut lab);
     assert_eq!(lab.send(&request("OPTIONS", "o1", 50, &tag, "", "")), ["200"]);
     assert_eq!(lab.send(&request("OPTIONS", "o2", 49, &tag, "", "")), ["500"]);
     assert_eq!(lab.send(&request("BYE", "b1", 51, &tag, "", "")), ["200"]);
@@ -366,7 +203,7 @@ fn sequence_numbers_may_jump_but_not_fall() {
 
 #[test]
 fn the_same_request_by_another_way_is_a_loop() {
-    let mut lab = udp();
+    let mut lab = ringing();
     lab.send(&invite());
     assert_eq!(lab.send(&invite().replace("z9hG4bKi1", "z9hG4bKi2")), ["482"]);
     let demanding = invite().replace("z9hG4bKi1", "z9hG4bKi3").replace("Max-Forwards", "Require: x\r\nMax-Forwards");
@@ -376,8 +213,8 @@ fn the_same_request_by_another_way_is_a_loop() {
 
 #[test]
 fn a_full_bridge_says_when_to_come_again() {
-    let mut lab = lab(Transport::Udp, Settings { max_calls: 1, retry_after_s: 7, ..Settings::default() }, 0);
-    lab.answered();
+    let mut lab = lab(Settings { max_calls: 1, retry_after_s: 7, ..Settings::default() }, 0);
+    answered(&mut lab);
     let second = invite().replace("call-1", "call-2").replace("i1", "i2");
     assert_eq!(lab.send(&second), ["503"]);
     assert_eq!(lab.last().text("Retry-After").unwrap(), "7");
@@ -389,7 +226,7 @@ fn a_full_bridge_says_when_to_come_again() {
 #[test]
 fn without_a_port_the_call_is_turned_away_and_never_appears() {
     let mut lab = quick();
-    lab.ports = false;
+    lab.ports = Some(false);
     assert_eq!(lab.send(&invite()), ["100", "503"]);
     assert!(lab.signals.is_empty() && lab.uas.calls() == 0);
     assert!(lab.last().count("Retry-After") == 1);
@@ -417,7 +254,7 @@ fn the_narrowest_network_decides_whose_call_it_is() {
 
 #[test]
 fn answers_go_where_via_and_rport_say() {
-    let mut lab = udp();
+    let mut lab = ringing();
     lab.flow.peer = "192.0.2.9:4444".parse().unwrap();
     lab.send(&invite());
     let via = lab.last().text("Via").unwrap().into_owned();
@@ -431,7 +268,7 @@ fn answers_go_where_via_and_rport_say() {
 #[test]
 fn hold_and_resume_by_re_invite() {
     let mut lab = quick();
-    let tag = lab.answered();
+    let tag = answered(&mut lab);
     let again = |n: u32, tag: &str, sdp: &str| request("INVITE", &format!("r{n}"), n, tag, "", sdp);
     let ack = |n: u32, tag: &str| request("ACK", &format!("ra{n}"), n, tag, "", "");
     let hold = SDP.replace("m=audio", "a=sendonly\r\nm=audio");
@@ -447,7 +284,7 @@ fn hold_and_resume_by_re_invite() {
     lab.send(&ack(5, &tag));
     lab.send(&again(6, &tag, &SDP.replace("m=audio 4000", "m=audio 4100")));
     lab.send(&ack(6, &tag));
-    assert_eq!(&lab.names()[4..], ["caller heard", "held", "resumed", "held", "resumed"]);
+    assert_eq!(&lab.told()[4..], ["caller heard", "held", "resumed", "held", "resumed"]);
     assert_eq!(&lab.did[1..], [Did::Path]);
     // another codec of the same clock
     lab.send(&again(7, &tag, &SDP.replace("0 8 101", "8").replace("m=audio 4000", "m=audio 4100")));
@@ -463,7 +300,7 @@ fn hold_and_resume_by_re_invite() {
 #[test]
 fn a_re_invite_moves_the_target_and_its_2xx_wants_an_ack_too() {
     let mut lab = quick();
-    let tag = lab.answered();
+    let tag = answered(&mut lab);
     let moved = request("INVITE", "r2", 2, &tag, "", SDP)
         .replace("Contact: <sip:0663621234@192.0.2.1:5062>", "m: <sip:x@192.0.2.33:7000>");
     lab.send(&moved);
@@ -472,12 +309,12 @@ fn a_re_invite_moves_the_target_and_its_2xx_wants_an_ack_too() {
     let bye =
         lab.sent.iter().rposition(|m| matches!(&m.start, Start::Request { method, .. } if method == "BYE")).unwrap();
     assert_eq!(lab.to[bye].peer.to_string(), "192.0.2.33:7000");
-    assert_eq!(lab.names().last(), Some(&"ended"));
+    assert_eq!(lab.told().last(), Some(&"ended"));
 }
 
 #[test]
 fn a_re_invite_during_ringing_is_told_to_wait() {
-    let mut lab = udp();
+    let mut lab = ringing();
     lab.send(&invite());
     let tag = lab.tag();
     assert_eq!(lab.send(&request("INVITE", "r2", 2, &tag, "", SDP)), ["500"]);
@@ -494,7 +331,7 @@ fn two_audio_lines_are_caller_and_agent() {
     );
     assert_eq!(lab.send(&request("INVITE", "i1", 1, "", "", &two)), ["100", "180", "200"]);
     assert_eq!(lab.did, [Did::Open(vec![0, 101]), Did::Open(vec![8])]);
-    assert_eq!(&lab.names()[3..], ["answered", "caller heard", "agent heard"], "sendonly is no hold here");
+    assert_eq!(&lab.told()[3..], ["answered", "caller heard", "agent heard"], "sendonly is no hold here");
     let lines: Vec<&str> = body(lab.last()).lines().filter(|line| line.starts_with("m=")).collect();
     assert_eq!(lines, ["m=audio 20002 RTP/AVP 0 101", "m=video 0 RTP/AVP 31", "m=audio 20004 RTP/AVP 8"]);
     assert_eq!(body(lab.last()).matches("a=recvonly").count(), 2);
@@ -503,7 +340,7 @@ fn two_audio_lines_are_caller_and_agent() {
     // the agent's line ends, the other goes on
     lab.send(&request("INVITE", "r2", 2, &tag, "", &two.replace("m=audio 4006", "m=audio 0")));
     lab.send(&request("ACK", "a2", 2, &tag, "", ""));
-    assert_eq!((lab.names().last(), lab.did.last()), (Some(&"removed"), Some(&Did::Close)));
+    assert_eq!((lab.told().last(), lab.did.last()), (Some(&"removed"), Some(&Did::Close)));
     lab.send(&request("BYE", "b", 3, &tag, "", ""));
     assert_eq!(lab.did.iter().filter(|did| **did == Did::Close).count(), 2);
 }
@@ -525,7 +362,7 @@ fn an_offerless_call_gets_our_offer_and_answers_in_the_ack() {
     lab.send(&request("INVITE", "i1", 1, "", "", ""));
     let tag = lab.tag();
     assert_eq!(lab.send(&request("ACK", "a1", 1, &tag, "", "")), ["BYE"], "an ACK without the answer");
-    assert_eq!(&lab.names()[5..], ["removed", "leg failed", "ended"]);
+    assert_eq!(&lab.told()[5..], ["removed", "leg failed", "ended"]);
 }
 
 #[test]
@@ -555,7 +392,7 @@ fn requests_of_ours_follow_the_route() {
 
 #[test]
 fn stopping_hangs_up_turns_away_and_takes_nothing_new() {
-    let mut lab = udp();
+    let mut lab = ringing();
     lab.send(&invite());
     lab.pass(3_000);
     let tag = lab.tag();
@@ -583,22 +420,22 @@ fn a_call_that_the_peer_lost_is_found_out() {
         lab.send(&format!("SIP/2.0 {code}\r\nVia: {via}\r\nCSeq: 1 OPTIONS\r\nl: 0\r\n\r\n"))
     };
     let mut lab = quick();
-    lab.answered();
+    answered(&mut lab);
     assert_eq!(lab.pass(300_000), [(300_000, "OPTIONS".into())]);
     answer(&mut lab, "200 OK");
     assert_eq!(lab.pass(300_000), [(300_000, "OPTIONS".into())]);
     assert!(answer(&mut lab, "481 Gone").is_empty());
-    assert_eq!(&lab.names()[5..], ["removed", "leg lost", "ended"]);
+    assert_eq!(&lab.told()[5..], ["removed", "leg lost", "ended"]);
     let mut lab = quick();
-    lab.answered();
+    answered(&mut lab);
     let sent = lab.pass(340_000);
     assert_eq!(sent.iter().filter(|(at, what)| what == "BYE" && *at == 332_000).count(), 1);
-    assert_eq!(lab.names().last(), Some(&"ended"));
+    assert_eq!(lab.told().last(), Some(&"ended"));
 }
 
 #[test]
 fn a_long_ring_is_told_again_every_minute() {
-    let mut lab = lab(Transport::Udp, Settings::default(), 150_000);
+    let mut lab = lab(Settings::default(), 150_000);
     lab.send(&invite());
     assert_eq!(lab.pass(150_000), [(60_000, "180".into()), (120_000, "180".into()), (150_000, "200".into())]);
 }
@@ -617,7 +454,7 @@ fn a_withheld_number_is_in_no_signal() {
 #[test]
 fn a_call_id_in_use_names_the_second_call_otherwise() {
     let mut lab = quick();
-    lab.answered();
+    answered(&mut lab);
     lab.send(&invite().replace("tag=caller", "tag=other").replace("i1", "i2"));
     assert_eq!(lab.uas.calls(), 2);
     let legs: Vec<&LegKey> = lab
@@ -630,7 +467,7 @@ fn a_call_id_in_use_names_the_second_call_otherwise() {
 
 #[test]
 fn a_peer_that_asks_too_much_is_told_so_then_ignored_and_keeps_its_calls() {
-    let mut lab = lab(Transport::Udp, Settings { max_requests_per_s: 10, request_burst: 20, ..Settings::default() }, 0);
+    let mut lab = lab(Settings { max_requests_per_s: 10, request_burst: 20, ..Settings::default() }, 0);
     assert!(lab.send(&request("INVITE", "i1", 1, "", "", SDP)).contains(&"200".to_string()));
     let tag = lab.tag();
     lab.send(&request("ACK", "a1", 1, &tag, "", ""));
@@ -656,7 +493,7 @@ fn a_peer_that_asks_too_much_is_told_so_then_ignored_and_keeps_its_calls() {
 
 #[test]
 fn a_flood_of_requests_is_bounded() {
-    let mut lab = lab(Transport::Udp, Settings { max_requests_per_s: 0, ..Settings::default() }, 0);
+    let mut lab = lab(Settings { max_requests_per_s: 0, ..Settings::default() }, 0);
     for n in 0..9_000 {
         let text = request("OPTIONS", &format!("f{n}"), 1, "", "", "").replace("call-1", &format!("f-{n}"));
         let expected = if n < transaction::Servers::MAX { "200" } else { "503" };
@@ -672,8 +509,8 @@ fn a_flood_of_requests_is_bounded() {
 #[test]
 fn a_line_of_which_nothing_may_be_kept_opens_no_port_and_is_a_call_all_the_same() {
     let nothing = Policy { record: false, transcribe: false, answer_after_ms: 0 };
-    let mut lab = lab_of(Transport::Udp, Settings::default(), PeerSettings::default(), nothing);
-    let tag = lab.answered();
+    let mut lab = lab_of(Settings::default(), PeerSettings::default(), nothing);
+    let tag = answered(&mut lab);
     let answer = body(lab.last()).to_string();
     assert!(answer.contains("m=audio 9 RTP/AVP 0") && answer.contains("a=inactive\r\n"), "{answer}");
     let again = SDP.replace("m=audio 4000", "m=audio 4100");
@@ -681,7 +518,7 @@ fn a_line_of_which_nothing_may_be_kept_opens_no_port_and_is_a_call_all_the_same(
     lab.send(&request("ACK", "ra2", 2, &tag, "", ""));
     assert!(body(lab.last()).contains("a=inactive"), "a new offer changes nothing about that");
     lab.send(&request("BYE", "b3", 3, &tag, "", ""));
-    assert_eq!(lab.names(), ["appeared", "leg", "ringing", "answered", "leg ended", "ended"]);
+    assert_eq!(lab.told(), ["appeared", "leg", "ringing", "answered", "leg ended", "ended"]);
     assert_eq!((lab.did, lab.uas.calls()), (vec![], 0));
 }
 
@@ -690,8 +527,8 @@ fn a_hold_pauses_what_is_kept_only_where_the_site_says_so() {
     for hold_pauses in [false, true] {
         let kept = Policy { record: true, transcribe: true, answer_after_ms: 0 };
         let own = PeerSettings { hold_pauses, ..PeerSettings::default() };
-        let mut lab = lab_of(Transport::Udp, Settings::default(), own, kept);
-        let tag = lab.answered();
+        let mut lab = lab_of(Settings::default(), own, kept);
+        let tag = answered(&mut lab);
         for (n, direction) in [(2, "inactive"), (3, "sendrecv"), (4, "sendonly")] {
             let sdp = SDP.replace("m=audio", &format!("a={direction}\r\nm=audio"));
             lab.send(&request("INVITE", &format!("r{n}"), n, &tag, "", &sdp));
@@ -701,6 +538,6 @@ fn a_hold_pauses_what_is_kept_only_where_the_site_says_so() {
             true => &["held", "not kept", "resumed", "kept", "held", "not kept"],
             false => &["held", "resumed", "held"],
         };
-        assert_eq!(&lab.names()[5..], wanted);
+        assert_eq!(&lab.told()[5..], wanted);
     }
 }
