@@ -26,7 +26,7 @@ pub type Result = std::result::Result<(), Box<dyn std::error::Error + Send + Syn
 
 /// 架け橋: the bridge from a telephone exchange to a CRM.
 ///
-/// Exit codes: 0 done, 1 it failed (the last line on standard error says what, where and what to do), 2 wrong usage.
+/// Exit codes: 0 done, 1 it failed (the last line on standard error says what, where and what to do), 2 wrong usage; `probe`: its verdict.
 #[derive(Debug, Parser)]
 #[command(name = "kakehashi", version, about, max_term_width = 120)]
 struct Cli {
