@@ -19,11 +19,7 @@ use flood::{Flood, resident_kib};
 use kakehashi::media::{Heard, StreamEventKind, StreamSummary};
 use kakehashi::pbx::sip::{PeerSettings, Settings};
 use kakehashi::pbx::{Signal, StreamId};
-
-fn certificate(name: &str) -> PathBuf {
-    let folder = std::env::var_os("LAB_DIR").map_or_else(|| lab::repository().join(".lab"), PathBuf::from);
-    folder.join("certificates").join(name)
-}
+use lab::certificate;
 
 /// The bridge where the laboratory expects it: 15080 by UDP and TCP, 15081 by TLS for peers with one of `names`.
 async fn started(names: &[&str], first_port: u16) -> Bridge {

@@ -18,8 +18,10 @@ use kakehashi::session::{Opening, Output as Told, Session, Site};
 use kakehashi::time::{Mono, Now, Wall};
 use serde_json::{Value, json};
 
-const SCENARIOS: [&str; 19] = [
+const SCENARIOS: [&str; 21] = [
+    "held_by_agent",
     "queue_person_two_devices",
+    "queue_two_people_two_devices",
     "queue_local_two_devices",
     "queue_one_after_the_other",
     "queue_timeout_next",
@@ -40,7 +42,7 @@ const SCENARIOS: [&str; 19] = [
     "forwarded",
 ];
 
-const DIRECTORY: &str = "extension,agent,name,department,tier\n2001,yamada,山田,窓口,2\n2101,yamada,山田,窓口,2\n2002,kato,加藤,窓口,2\n\
+const DIRECTORY: &str = "extension,agent,name,department,tier\n2001,yamada,山田,窓口,2\n2101,yamada,山田,窓口,2\n2002,kato,加藤,窓口,2\n2102,kato,加藤,窓口,2\n\
     3001,sato,佐藤,区役所,3\n";
 
 fn trace(name: &str) -> Vec<String> {

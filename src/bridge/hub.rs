@@ -469,7 +469,20 @@ fn trace(event: &StreamEvent) {
         StreamEventKind::First { rate, .. } => tracing::trace!(%stream, rate, "the first packet"),
         StreamEventKind::Gap { from, to } => tracing::trace!(%stream, ?from, ?to, "a gap"),
         StreamEventKind::Timeout => tracing::trace!(%stream, "no packets"),
-        StreamEventKind::Closed(summary) => tracing::trace!(%stream, ?summary, "closed"),
+        StreamEventKind::Closed(summary) => tracing::debug!(
+            %stream,
+            rate = summary.rate,
+            packets = summary.packets,
+            lost = summary.lost,
+            late = summary.late,
+            malformed = summary.malformed,
+            foreign = summary.foreign,
+            encrypted = summary.encrypted,
+            unauthenticated = summary.unauthenticated,
+            replayed = summary.replayed,
+            handshakes_failed = summary.handshakes_failed,
+            "a stream ended"
+        ),
         StreamEventKind::Digit { .. } => {}
     }
 }

@@ -173,13 +173,18 @@ pub(crate) fn run_ok(folder: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Left and right of the WAV file that `kakehashi export` writes.
+/// Left and right of the WAV file that `kakehashi export` writes of a call at 8 kHz.
 pub(crate) fn exported(folder: &Path, contact: &str) -> [Vec<i16>; 2] {
+    exported_at(8_000, folder, contact)
+}
+
+/// The same of a call that was heard at `rate` samples a second.
+pub(crate) fn exported_at(rate: u32, folder: &Path, contact: &str) -> [Vec<i16>; 2] {
     let out = folder.join(format!("{contact}.wav"));
     run_ok(folder, &["export", contact, "--out", out.to_str().unwrap()]);
     let mut wav = hound::WavReader::open(out).unwrap();
     let spec = wav.spec();
-    assert_eq!((spec.channels, spec.sample_rate, spec.bits_per_sample), (2, 8_000, 16));
+    assert_eq!((spec.channels, spec.sample_rate, spec.bits_per_sample), (2, rate, 16));
     let samples: Vec<i16> = wav.samples::<i16>().map(Result::unwrap).collect();
     [0, 1].map(|channel| samples.iter().skip(channel).step_by(2).copied().collect())
 }

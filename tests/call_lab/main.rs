@@ -11,8 +11,10 @@ mod receiver;
 mod sound;
 
 mod bridge;
+mod hold;
 mod judge;
 mod killed;
+mod matrix;
 mod panel;
 mod pause;
 mod soak;

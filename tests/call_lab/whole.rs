@@ -16,7 +16,7 @@ use crate::receiver::Receiver;
 use crate::text::{error_rate, said_by};
 
 /// How long a whole call with its document may take; only a failing test waits that long.
-const CALL: Duration = Duration::from_secs(180);
+pub(crate) const CALL: Duration = Duration::from_secs(180);
 
 /// From of the lab's calls.
 pub(crate) fn who() -> String {

@@ -6,7 +6,7 @@ As a module:
         agent = lab.agent("2001", wav="samples/calls/call1.wav", channel=1, ring_s=2)
         caller = lab.caller("6001", wav="samples/calls/call1.wav", channel=0, talk_s=50)
         caller.wait(); agent.wait()
-As a program (see --help): lab.py up | down | status | caller | agent | call
+As a program (see --help): lab.py up | down | status | caller | callers | agent | call
 """
 
 import argparse
@@ -39,7 +39,9 @@ ARI_URL = "http://127.0.0.1:18088/ari"
 ARI_USER, ARI_PASSWORD = "kakehashi", "lab-password"
 ASTERISK_SIP = ("127.0.0.1", 15060)
 BRIDGE_SIP = ("127.0.0.1", 15080)
-AGENT_PORTS = {"2001": 15201, "2002": 15202, "2003": 15203, "2101": 15211, "3001": 15301, "3002": 15302, "outside": 15401}
+AGENT_PORTS = {"2001": 15201, "2002": 15202, "2003": 15203, "2101": 15211, "2102": 15212, "3001": 15301, "3002": 15302, "outside": 15401}
+# SIP ports of several callers at once
+CALLERS_FROM = 15110
 ETC, STATE = "/etc/kakehashi-lab", "/var/lib/kakehashi-lab"
 # exchanges that lack something, beside the whole one: every port is higher by this much
 SHIFT = 10_000
@@ -377,6 +379,9 @@ def main():
             sub.add_argument("--hangs-up", action="store_true")
             sub.add_argument("--refuses", type=int)
             sub.add_argument("--only-rings", action="store_true")
+    several = commands.add_parser("callers", help="several calls at once, each with its own sound")
+    several.add_argument("calls", nargs="+", metavar="NUMBER=WAV")
+    several.add_argument("--talk-s", type=float)
     call = commands.add_parser("call", help="one whole call: caller, extension, agent 2001")
     call.add_argument("extension", nargs="?", default="6001")
     call.add_argument("--wav", default=SAMPLE)
@@ -416,6 +421,11 @@ def run(arguments):
         caller(arguments.number, arguments.wav, arguments.channel, arguments.who, arguments.display, arguments.talk_s, not arguments.waits,
                arguments.gives_up_s, lead_ms=arguments.lead_ms, codec=arguments.codec,
                target=BRIDGE_SIP if arguments.bridge else ASTERISK_SIP).wait(900)
+    elif arguments.command == "callers":
+        calls = [call.split("=", 1) for call in arguments.calls]
+        phones = [caller(number, wav, talk_s=arguments.talk_s, port=CALLERS_FROM + at) for at, (number, wav) in enumerate(calls)]
+        for phone in phones:
+            phone.wait(900)
     elif arguments.command == "agent":
         agent(arguments.number, arguments.wav, arguments.channel, arguments.ring_s, arguments.talk_s, arguments.hangs_up, arguments.refuses,
               arguments.only_rings, arguments.lead_ms, arguments.codec).wait(900)

@@ -170,8 +170,9 @@ class Call:
         """Gives up while it rings."""
         self.send("CANCEL", self.cseq, branch=self.branch, remote=self.first_remote)
 
-    def hold(self, on=True):
-        """re-INVITE, sendonly or sendrecv."""
+    def hold(self, on=True, quiet=True):
+        """re-INVITE, sendonly or sendrecv. A telephone on hold sends nothing (`quiet`), or its own music: here, it plays on."""
+        self.quiet = on and quiet
         self.version += 1
         self.reinvited = False
         self.request("INVITE", self.offer("sendonly" if on else "sendrecv"))
@@ -294,6 +295,7 @@ class Call:
     pressed = None
     refer_status = 0
     reinvited = False
+    quiet = False
 
     def play(self):
         """Plays the telephone's sound from its beginning, then silence, until the call is over."""
@@ -304,11 +306,11 @@ class Call:
         self.playing = False
 
     def _play(self):
-        sequence, began, digit_left = 0, time.monotonic(), 0
+        sequence, began, digit_left, said = 0, time.monotonic(), 0, 0
         ssrc = (next(_count) * 7919 + os.getpid()).to_bytes(4, "big")
         digit = 0
         while self.playing and not self.ended:
-            frame = self.phone.sound[sequence * 160:(sequence + 1) * 160].ljust(160, b"\xff")
+            frame = self.phone.sound[said * 160:(said + 1) * 160].ljust(160, b"\xff")
             kind, stamp = 0, sequence * 160
             if self.pressed is not None:
                 digit, digit_left, self.pressed, pressed_at = self.pressed, 8, None, stamp
@@ -318,7 +320,8 @@ class Call:
                 kind, stamp = 101, pressed_at
                 frame = bytes([digit, 0x80 * (digit_left < 3) | 10]) + duration.to_bytes(2, "big")
             head = bytes([0x80, kind]) + (sequence & 0xFFFF).to_bytes(2, "big") + stamp.to_bytes(4, "big") + ssrc
-            if self.to:
+            said += not self.quiet
+            if self.to and not self.quiet:
                 try:
                     self.rtp.sendto(head + frame, self.to)
                 except OSError:

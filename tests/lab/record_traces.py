@@ -95,7 +95,7 @@ def main():
         if sys.argv[1:] and call.__name__ not in sys.argv[1:]:
             continue
         with open(OUT / f"{call.__name__}.jsonl", "wb") as trace:
-            recorder = subprocess.Popen([sys.executable, lab.HERE / "record_ari.py"], stdout=trace)
+            recorder = subprocess.Popen([sys.executable, lab.HERE / "record_ari.py"], stdout=trace, start_new_session=True)
             time.sleep(0.7)
             try:
                 call()

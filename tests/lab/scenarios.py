@@ -18,7 +18,7 @@ from phone import Phone, PhoneError
 CALL2 = lab.REPO / "samples" / "calls" / "call2.wav"
 # what each telephone plays
 CALLER = (lab.SAMPLE, 0)
-SOUNDS = {"2001": (lab.SAMPLE, 1), "2101": (lab.SAMPLE, 1), "2002": (CALL2, 0), "3001": (CALL2, 1), "3002": (CALL2, 0), "outside": (CALL2, 1)}
+SOUNDS = {"2001": (lab.SAMPLE, 1), "2101": (lab.SAMPLE, 1), "2002": (CALL2, 0), "2102": (CALL2, 0), "3001": (CALL2, 1), "3002": (CALL2, 0), "outside": (CALL2, 1)}
 
 
 @contextlib.contextmanager
@@ -68,6 +68,21 @@ def queue_person_two_devices(talk):
         time.sleep(talk)
         out.hang_up()
         second.over()
+
+
+def queue_two_people_two_devices(talk):
+    """Two people, four telephones: the second telephone of the second person answers."""
+    with telephones("2001", "2101", "2002", "2102") as (caller, *phones):
+        out = caller.call("6008")
+        *others, answering = [rings(phone) for phone in phones]
+        time.sleep(0.5)
+        answering.answer()
+        out.answered()
+        for other in others:
+            other.over()
+        time.sleep(talk)
+        out.hang_up()
+        answering.over()
 
 
 def queue_local_two_devices(talk):
@@ -334,7 +349,35 @@ def forwarded(talk):
         at_third.over()
 
 
-SCENARIOS = [queue_person_two_devices, queue_local_two_devices, queue_one_after_the_other, queue_timeout_next, queue_dnd, blind_refer,
+# ---- hold
+
+
+def held_by_agent(talk):
+    """The agent puts the caller on hold, comes back, and the caller hangs up."""
+    with telephones("2001") as (caller, first):
+        out, call = connected(caller, first)
+        time.sleep(talk)
+        call.hold()
+        time.sleep(talk)
+        call.hold(False)
+        time.sleep(talk)
+        out.hang_up()
+        call.over()
+
+
+def held_by_caller(talk):
+    """A telephone calls the bridge's own line, puts it on hold while it goes on making sound, and comes back."""
+    with telephones() as (caller,):
+        out = caller.call("7004").answered()
+        time.sleep(talk)
+        out.hold(quiet=False)
+        time.sleep(talk)
+        out.hold(False)
+        time.sleep(talk)
+        out.hang_up()
+
+
+SCENARIOS = [held_by_agent, held_by_caller, queue_person_two_devices, queue_two_people_two_devices, queue_local_two_devices, queue_one_after_the_other, queue_timeout_next, queue_dnd, blind_refer,
              blind_digits, blind_unanswered, blind_outside, attended_refer, attended_ringing, consultation_cancelled, attended_digits,
              pickup_directed, pickup_group, parked_and_fetched, parked_and_abandoned, conference, forwarded]
 
