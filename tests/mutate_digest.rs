@@ -8,7 +8,7 @@ mod mutate;
 use std::time::Duration;
 
 use cases::cases;
-use kakehashi::pbx::sip::auth::{Attempt, Client, Server, Verdict};
+use kakehashi::pbx::sip::auth::{Attempt, Client, Hash, Server, Verdict};
 use kakehashi::pbx::sip::message::{Message, Start};
 use kakehashi::pbx::sip::request::Request;
 use kakehashi::pbx::sip::wire::{Limits, read_datagram, write};
@@ -47,7 +47,8 @@ fn bare() -> Message {
 #[test]
 fn mutated_proofs_never_pass_twice_and_never_with_a_wrong_password() {
     let all = cases(SERVER_CASES);
-    let mut server = Server::new("kakehashi", "honcho", "secret", [3; 32], Duration::from_secs(300));
+    let mut server =
+        Server::new("kakehashi", "honcho", "secret", &[Hash::Sha256, Hash::Md5], [3; 32], Duration::from_secs(300));
     let mut dice = Dice(20_261_127);
     let mut now = now();
     let mut seen = [0_u64; 6];

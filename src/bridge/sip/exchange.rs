@@ -20,6 +20,9 @@ pub(super) fn complete(pbx: &PbxId, own: &mut PeerSettings) -> Result<(), Error>
     } else {
         place.plain("username", &own.username)?;
         place.plain("realm", &own.realm)?;
+        if own.digests.is_empty() {
+            return place.wrong("digests", "[]", "`sha-256`, `md5` or both");
+        }
         own.password = place.password(&own.password, &own.password_file)?;
         if own.password.is_empty() {
             return place.wrong(

@@ -61,7 +61,7 @@ impl Accounts {
         for (pbx, own) in peers {
             if !own.username.is_empty() {
                 let (secret, valid) = (derived("nonce", pbx), NONCE_VALID);
-                let server = auth::Server::new(&own.realm, &own.username, &own.password, secret, valid);
+                let server = auth::Server::new(&own.realm, &own.username, &own.password, &own.digests, secret, valid);
                 accounts.servers.insert(pbx.clone(), server);
             }
             if let Some(register) = &own.register {

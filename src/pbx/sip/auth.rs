@@ -4,6 +4,7 @@
 //! them cannot be printed.
 
 use md5::Md5;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256, Sha512_256};
 
 use super::header::split;
@@ -18,14 +19,17 @@ pub use server::{Server, Verdict};
 /// Parameters of one header that are read; a header with more is not used.
 const PARAMS_MAX: usize = 32;
 
-/// A digest function, weakest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A digest function, weakest first; in the configuration `md5`, `sha-256`, `sha-512-256`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Hash {
     /// For peers that know nothing else.
+    #[serde(rename = "md5")]
     Md5,
     /// RFC 8760.
+    #[serde(rename = "sha-256")]
     Sha256,
     /// RFC 8760.
+    #[serde(rename = "sha-512-256")]
     Sha512_256,
 }
 

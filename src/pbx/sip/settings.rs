@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::auth::Hash;
 use super::diverted::CalledFrom;
 use super::keying::Encryption;
 
@@ -184,6 +185,9 @@ pub struct PeerSettings {
     pub password_file: String,
     /// Realm of our challenges; part of what the exchange's digest is made of.
     pub realm: String,
+    /// Digest functions of our challenges, best first: `sha-256`, `md5`, `sha-512-256`. Only `md5` where the exchange stumbles over a challenge
+    /// that it does not know (RFC 8760 §2.4 says that it must skip it).
+    pub digests: Vec<Hash>,
     /// `[pbx.sip.register]`: the bridge registers as an extension.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub register: Option<RegisterSettings>,
@@ -298,6 +302,7 @@ impl Default for PeerSettings {
             password: String::new(),
             password_file: String::new(),
             realm: "kakehashi".into(),
+            digests: vec![Hash::Sha256, Hash::Md5],
             register: None,
             watch: None,
         }

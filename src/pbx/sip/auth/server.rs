@@ -15,8 +15,6 @@ use crate::time::{Mono, Now};
 
 /// Nonces whose counts are remembered; when there are more, the oldest counts as too old.
 const NONCES_MAX: usize = 4_096;
-/// Digest functions that are offered, best first (RFC 8760 §2.3).
-const OFFERED: [Hash; 2] = [Hash::Sha256, Hash::Md5];
 
 /// What is to be done with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +64,8 @@ type Birth = (u64, u64);
 pub struct Server {
     realm: String,
     username: String,
-    keys: [(Hash, String); 2],
+    /// In the order of the challenges.
+    keys: Vec<(Hash, String)>,
     secret: [u8; 32],
     valid: Duration,
     made: u64,
@@ -76,12 +75,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// `secret` makes nonces unguessable; they may be used for `valid`.
-    pub fn new(realm: &str, username: &str, password: &str, secret: [u8; 32], valid: Duration) -> Server {
+    /// `offered` are the digest functions, best first (RFC 8760 §2.3); `secret` makes nonces unguessable; they may be used for `valid`.
+    pub fn new(
+        realm: &str,
+        username: &str,
+        password: &str,
+        offered: &[Hash],
+        secret: [u8; 32],
+        valid: Duration,
+    ) -> Server {
         Server {
             realm: realm.into(),
             username: username.into(),
-            keys: OFFERED.map(|hash| (hash, key(hash, username, realm, password))),
+            keys: offered.iter().map(|hash| (*hash, key(*hash, username, realm, password))).collect(),
             secret,
             valid,
             made: 0,
@@ -133,8 +139,8 @@ impl Server {
         let birth = (millis(now.mono), self.made);
         let nonce = format!("{:016x}{:016x}{}", birth.0, birth.1, self.seal(birth));
         let stale = if stale { ", stale=true" } else { "" };
-        for hash in OFFERED {
-            let (realm, algorithm) = (&self.realm, Algorithm { hash, session: false }.name());
+        for (hash, _) in &self.keys {
+            let (realm, algorithm) = (&self.realm, Algorithm { hash: *hash, session: false }.name());
             let value =
                 format!("Digest realm=\"{realm}\", nonce=\"{nonce}\", algorithm={algorithm}, qop=\"auth\"{stale}");
             answer.push("WWW-Authenticate", value);
@@ -242,7 +248,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn server() -> Server {
-        Server::new("kakehashi", "honcho", "secret", [3; 32], MINUTE)
+        Server::new("kakehashi", "honcho", "secret", &[Hash::Sha256, Hash::Md5], [3; 32], MINUTE)
     }
 
     fn now() -> Now {
@@ -278,6 +284,22 @@ mod tests {
         let mut message = bare();
         client.authorize(&mut message, "c1".into());
         (client, message)
+    }
+
+    #[test]
+    fn only_what_the_exchange_can_is_offered_and_taken() {
+        let (mut both, mut only_md5) =
+            (server(), Server::new("kakehashi", "honcho", "secret", &[Hash::Md5], [3; 32], MINUTE));
+        let named = |answer: &Message| -> Vec<bool> {
+            let all = answer.raw("WWW-Authenticate").map(|challenge| String::from_utf8_lossy(challenge).into_owned());
+            all.map(|challenge| challenge.contains("algorithm=MD5")).collect()
+        };
+        assert_eq!(named(&refusal(&mut both, false, now())), [false, true]);
+        assert_eq!(named(&refusal(&mut only_md5, false, now())), [true]);
+        let (_, by_sha) = proven(&mut both, "honcho", "secret", now());
+        assert_eq!(only_md5.check(&read(&by_sha), now()), Verdict::Unproven);
+        let (_, by_md5) = proven(&mut only_md5, "honcho", "secret", now());
+        assert_eq!(only_md5.check(&read(&by_md5), now()), Verdict::Proven);
     }
 
     #[test]
@@ -329,7 +351,7 @@ mod tests {
         let mut server = server();
         let (_, message) = proven(&mut server, "honcho", "secret", now());
         assert_eq!(server.check(&read(&message), now().plus(MINUTE * 2)), Verdict::Stale);
-        let mut other = Server::new("kakehashi", "honcho", "secret", [4; 32], MINUTE);
+        let mut other = Server::new("kakehashi", "honcho", "secret", &[Hash::Sha256, Hash::Md5], [4; 32], MINUTE);
         assert_eq!(other.check(&read(&message), now()), Verdict::Stale);
         let text = refusal(&mut server, true, now());
         assert_eq!(text.raw("WWW-Authenticate").filter(|raw| raw.ends_with(b"stale=true")).count(), 2);
