@@ -1,5 +1,7 @@
 //! Real peers over connections, and beside a flood: Asterisk by TCP and by TLS, baresip by TLS; certificates made by the laboratory.
 
+#[path = "common/baresip.rs"]
+mod baresip;
 #[path = "common/sip.rs"]
 mod bridge;
 #[path = "common/flood.rs"]
@@ -11,9 +13,9 @@ mod sound;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use baresip::{Baresip, Way};
 use bridge::{Bridge, Wanted};
 use flood::{Flood, resident_kib};
 use kakehashi::media::{Heard, StreamEventKind, StreamSummary};
@@ -133,68 +135,13 @@ fn tone(folder: &Path) -> PathBuf {
     path
 }
 
-/// baresip with a configuration of its own; it ends with the test.
-struct Baresip {
-    process: Child,
-    _folder: tempfile::TempDir,
-}
-
-impl Baresip {
-    /// Calls the bridge by TLS and plays a tone until it is ended.
-    fn calls(number: &str) -> Baresip {
-        let folder = tempfile::tempdir().unwrap();
-        let (own, authority) = (certificate("baresip.both.pem"), certificate("authority.pem"));
-        let modules = ["/usr/lib/baresip/modules", "/usr/lib/x86_64-linux-gnu/baresip/modules"];
-        let modules = modules.into_iter().find(|path| PathBuf::from(path).exists()).expect("baresip's modules");
-        let config = format!(
-            "module_path {modules}\nmodule g711.so\nmodule aufile.so\nmodule_tmp account.so\nmodule_app menu.so\n\
-             audio_source aufile,{}\naudio_player aufile,{}\naudio_alert aufile,{}\nsip_listen 127.0.0.1:15090\n\
-             sip_certificate {}\nsip_cafile {}\nsip_verify_server yes\nrtp_ports 28500-28599\nnet_interface 127.0.0.1\n",
-            tone(folder.path()).display(),
-            folder.path().join("heard.wav").display(),
-            folder.path().join("alert.wav").display(),
-            own.display(),
-            authority.display()
-        );
-        std::fs::write(folder.path().join("config"), config).unwrap();
-        let account = "<sip:0663621234@127.0.0.1:15081;transport=tls>;regint=0;audio_codecs=pcmu\n";
-        std::fs::write(folder.path().join("accounts"), account).unwrap();
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let process = Command::new("baresip")
-            .arg("-f")
-            .arg(folder.path())
-            .args(["-v", "-e", &format!("/dial sip:{number}@127.0.0.1:15081;transport=tls"), "-t", "30"])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .expect("baresip is installed (tests/lab/setup.sh)");
-        Baresip { process, _folder: folder }
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self._folder.path().join("log")).unwrap_or_default()
-    }
-
-    /// It hangs up and ends.
-    fn hangs_up(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(self.process.id().cast_signed());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-    }
-}
-
-impl Drop for Baresip {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the lab: make lab"]
 async fn baresip_calls_by_tls() {
     let mut bridge = started(&["baresip.lab"], 28_120).await;
-    let mut baresip = Baresip::calls("7001");
+    let folder = tempfile::tempdir().unwrap();
+    let way = Way { carrier: "tls", codec: "pcmu", keys: "", proof: None };
+    let mut baresip = Baresip::calls(&way, "7001", 15_081, &tone(folder.path()), 28_500);
     let added = tokio::time::timeout(
         Duration::from_secs(15),
         bridge.until(|signal| matches!(signal, Signal::StreamAdded { .. })),

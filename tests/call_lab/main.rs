@@ -1,6 +1,8 @@
 //! One two-party call end to end, as an integrator runs it: real telephones, a real Asterisk, `kakehashi serve`, a receiver that verifies
 //! signatures by the reference library, Chromium. `make lab` starts what is needed; one call at a time.
 
+#[path = "../common/baresip.rs"]
+mod baresip;
 #[path = "../common/lab.rs"]
 mod lab;
 #[path = "../common/privacy.rs"]

@@ -22,6 +22,12 @@ pub(crate) fn sent_as_ulaw(samples: &[i16]) -> Vec<i16> {
     samples.iter().map(|sample| through_ulaw(*sample)).chain([0; 10 * 8_000]).collect()
 }
 
+/// Sound with silence behind it.
+#[allow(dead_code)] // not every test plays its own sound
+pub(crate) fn with_silence(samples: &[i16]) -> Vec<i16> {
+    samples.iter().copied().chain([0; 10 * 8_000]).collect()
+}
+
 /// How like `played` that is what was `heard`, both at 8 kHz and from the answer on: from 0 to 1, the best normalised cross-correlation of the
 /// loudest 500 ms of `played` in the time that was heard, with what was heard up to 500 ms before and after.
 #[allow(dead_code)] // not every test has a codec that changes the wave
