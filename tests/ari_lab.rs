@@ -17,7 +17,7 @@ use kakehashi::call::line::Lines;
 use kakehashi::media::settings::Settings as MediaSettings;
 use kakehashi::media::{Heard, StreamEventKind, StreamSummary};
 use kakehashi::pbx::asterisk::Settings;
-use kakehashi::pbx::{EndCause, PbxId, Signal, Speaker, StreamId};
+use kakehashi::pbx::{DivertReason, Diverted, EndCause, Identity, PbxId, Signal, Speaker, StreamId};
 use lab::{finished, lab, repository};
 use sound::{compare, played};
 
@@ -103,6 +103,30 @@ impl Observer {
         };
         self.signals.iter().filter_map(added).collect()
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab: make lab"]
+async fn a_diverted_call_names_the_line_that_was_dialled_first() {
+    let mut observer = Observer::start("diverted", 26_960, URL).await;
+    let agent = lab(&["agent", "2001", "--only-rings"]);
+    let header = "Diversion: <sip:0662011111@127.0.0.1>;reason=no-answer;privacy=off";
+    let who = "0663621234@127.0.0.1";
+    let caller = lab(&["caller", "2001", "--who", who, "--header", header, "--gives-up-s", "2"]);
+    observer.until(|signal| matches!(signal, Signal::CallEnded(_))).await;
+    (finished(caller), finished(agent));
+    let told: Vec<&Identity> = observer
+        .signals
+        .iter()
+        .filter_map(|signal| match signal {
+            Signal::CallAppeared { caller, .. } | Signal::CallerIdentified(caller) => Some(caller),
+            _ => None,
+        })
+        .collect();
+    let identity = told.last().expect("the call appears");
+    assert_eq!(identity.number.as_deref(), Some("0663621234"));
+    let diverted = Diverted { number: Some("0662011111".into()), reason: Some(DivertReason::NoAnswer) };
+    assert_eq!(identity.diverted, Some(diverted), "{told:?}");
 }
 
 /// On a starved machine Asterisk's own snoop leaves out a frame of 20 ms now and then, hence three calls at most.

@@ -373,6 +373,7 @@ def main():
             sub.add_argument("--display", default="")
             sub.add_argument("--waits", action="store_true", help="the other side hangs up")
             sub.add_argument("--gives-up-s", type=float)
+            sub.add_argument("--header", action="append", default=[], help="a further line of the INVITE, for example 'Privacy: id'")
             sub.add_argument("--bridge", action="store_true", help="call the bridge itself, without Asterisk")
         else:
             sub.add_argument("--ring-s", type=float, default=2.0)
@@ -419,7 +420,7 @@ def run(arguments):
         print(json.dumps(ari("GET", "/asterisk/info"), indent=1, ensure_ascii=False))
     elif arguments.command == "caller":
         caller(arguments.number, arguments.wav, arguments.channel, arguments.who, arguments.display, arguments.talk_s, not arguments.waits,
-               arguments.gives_up_s, lead_ms=arguments.lead_ms, codec=arguments.codec,
+               arguments.gives_up_s, lead_ms=arguments.lead_ms, codec=arguments.codec, headers=arguments.header,
                target=BRIDGE_SIP if arguments.bridge else ASTERISK_SIP).wait(900)
     elif arguments.command == "callers":
         calls = [call.split("=", 1) for call in arguments.calls]

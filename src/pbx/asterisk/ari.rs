@@ -89,6 +89,8 @@ pub enum Output {
 pub(super) enum Purpose {
     /// `CALLERID(num-pres)` of the caller of this call.
     Presentation(String),
+    /// From where this call was diverted.
+    Diversion(String),
     /// `CHANNEL(linkedid)` of this channel, listed after a connection.
     Linkedid(String),
     Channels,
@@ -200,6 +202,7 @@ impl Ari {
     pub fn handle_answer(&mut self, id: RequestId, answer: &Answer, now: Now) {
         match self.requests.remove(&id) {
             Some(Purpose::Presentation(key)) => self.presentation_answered(&key, answer, now),
+            Some(Purpose::Diversion(key)) => self.diversion_answered(&key, answer, now),
             Some(Purpose::Linkedid(channel)) => self.linkedid_answered(&channel, answer, now),
             Some(Purpose::Channels) => self.channels_listed(answer, now),
             Some(Purpose::Bridges) => self.bridges_listed(answer, now),

@@ -1,7 +1,7 @@
 //! Who calls, as Asterisk tells it: number, name, presentation, and the Japanese reasons for a missing number.
 
 use crate::pbx::identity::{bounded_display, bounded_number, withheld as reason};
-use crate::pbx::{EndCause, Identity, Withheld};
+use crate::pbx::{DivertReason, Diverted, EndCause, Identity, Withheld};
 
 use super::event::Channel;
 
@@ -41,7 +41,7 @@ impl Presentation {
 }
 
 /// The caller's identity; a number that may not be shown goes no further than here.
-pub(super) fn identity(channel: &Channel, presentation: Presentation) -> Identity {
+pub(super) fn identity(channel: &Channel, presentation: Presentation, diverted: Option<&Diverted>) -> Identity {
     let said = reason(&channel.display);
     let anonymous = channel.number.is_empty() || reason(&channel.number).is_some();
     let withheld = match presentation {
@@ -53,7 +53,35 @@ pub(super) fn identity(channel: &Channel, presentation: Presentation) -> Identit
     let shown = presentation == Presentation::Allowed && !anonymous;
     let number = bounded_number(&channel.number).filter(|_| shown);
     let display = bounded_display(&channel.display, number.as_deref()).filter(|_| shown);
-    Identity { number, display, withheld, ..Identity::default() }
+    Identity { number, display, withheld, diverted: diverted.cloned(), ..Identity::default() }
+}
+
+/// Asks for a channel's redirection in one request: reason, presentation of the first and of the last number, these numbers. The numbers are
+/// the peer's own words and come last.
+pub(super) const REDIRECTING: &str = "EVAL(${REDIRECTING(reason)};${REDIRECTING(orig-num-pres)};${REDIRECTING(from-num-pres)};\
+    ${REDIRECTING(orig-num)};${REDIRECTING(from-num)})";
+
+/// The answer to [`REDIRECTING`]; `None` for a call that was not diverted. A number that may not be shown goes no further than here.
+pub(super) fn diverted(answer: &str) -> Option<Diverted> {
+    let mut parts = answer.splitn(5, ';');
+    let mut part = || parts.next();
+    let (reason, first_shown, last_shown, first, last) = (part()?, part()?, part()?, part()?, part()?);
+    let (shown, number) = if first.is_empty() { (last_shown, last) } else { (first_shown, first) };
+    let reason = match reason {
+        "" | "unknown" => None,
+        "unconditional" => Some(DivertReason::Unconditional),
+        "cfb" => Some(DivertReason::Busy),
+        "cfnr" => Some(DivertReason::NoAnswer),
+        "out_of_order" => Some(DivertReason::Unavailable),
+        "deflection" => Some(DivertReason::Deflection),
+        _ => Some(DivertReason::Other),
+    };
+    let number = bounded_number(number);
+    if number.is_none() && reason.is_none() {
+        return None;
+    }
+    let number = number.filter(|_| Presentation::of_name(shown) == Presentation::Allowed);
+    Some(Diverted { number, reason })
 }
 
 /// The device or extension that a dialled channel stands for: the number dialled through a line (`06…@trunk`), else the endpoint.
@@ -96,23 +124,41 @@ mod tests {
 
     #[test]
     fn a_restricted_number_is_not_passed_on() {
-        let of = identity(&channel("0663621234", "Anonymous"), Presentation::Restricted);
+        let of = identity(&channel("0663621234", "Anonymous"), Presentation::Restricted, None);
         assert_eq!(of, Identity { withheld: Some(Withheld::Refused), ..Identity::default() });
-        assert_eq!(identity(&channel("0663621234", "橋本"), Presentation::Unknown), Identity::default());
+        assert_eq!(identity(&channel("0663621234", "橋本"), Presentation::Unknown, None), Identity::default());
     }
 
     #[test]
     fn the_four_reasons_are_told_apart() {
-        let reason = |display| identity(&channel("anonymous", display), Presentation::Allowed).withheld;
+        let reason = |display| identity(&channel("anonymous", display), Presentation::Allowed, None).withheld;
         assert_eq!(reason("Anonymous"), Some(Withheld::Refused));
         assert_eq!(reason("Coin line/payphone"), Some(Withheld::Payphone));
         assert_eq!(reason("Interaction with other service"), Some(Withheld::ServiceConflict));
         assert_eq!(reason("Unavailable"), Some(Withheld::Unavailable));
-        let shown = identity(&channel("0663621234", "橋本"), Presentation::Allowed);
+        let shown = identity(&channel("0663621234", "橋本"), Presentation::Allowed, None);
         assert_eq!(
             (shown.number.as_deref(), shown.display.as_deref(), shown.withheld),
             (Some("0663621234"), Some("橋本"), None)
         );
+    }
+
+    #[test]
+    fn a_diversion_is_the_first_line_that_was_dialled_unless_it_is_private() {
+        let allowed = "allowed_not_screened";
+        let told =
+            |reason: &str, first: &str, last: &str| diverted(&format!("{reason};{allowed};{allowed};{first};{last}"));
+        let number = |number: &str, reason| Some(Diverted { number: Some(number.into()), reason });
+        assert_eq!(told("unknown", "", ""), None);
+        assert_eq!(told("cfb", "", "0663621234"), number("0663621234", Some(DivertReason::Busy)));
+        assert_eq!(told("cfnr", "0662011111", "0663621234"), number("0662011111", Some(DivertReason::NoAnswer)));
+        assert_eq!(told("unknown", "", "0663621234"), number("0663621234", None));
+        assert_eq!(told("time_of_day", "", ""), Some(Diverted { number: None, reason: Some(DivertReason::Other) }));
+        let private = diverted("unconditional;allowed;prohib_not_screened;;0663621234");
+        assert_eq!(private, Some(Diverted { number: None, reason: Some(DivertReason::Unconditional) }));
+        for broken in ["", "1795424000.1", ";;", "cfb;;;"] {
+            assert_eq!(diverted(broken), None, "{broken}");
+        }
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::pbx::{EndCause, ExternalKey, Fidelity, Identity, KeyKind, LegKey, Signal, Speaker};
+use crate::pbx::{Diverted, EndCause, ExternalKey, Fidelity, Identity, KeyKind, LegKey, Signal, Speaker};
 use crate::time::{Mono, Now};
 
 use super::ari::{Ari, Purpose, after, is_dialled};
 use super::event::{Channel, Dial, State, parse_variable};
-use super::identity::{Presentation, address, cause, endpoint, identity};
+use super::identity::{Presentation, REDIRECTING, address, cause, diverted, endpoint, identity};
 use super::passing::Parking;
 use super::request::{Answer, Method, segment};
 use super::world::Role;
@@ -28,6 +28,7 @@ pub(super) struct Call {
     pub(super) queue: Option<String>,
     pub(super) legs: Vec<Leg>,
     presentation: Presentation,
+    diverted: Option<Diverted>,
     /// The call concerns somebody: it is told as soon as the presentation is known.
     wanted: bool,
     /// When it appears without a number.
@@ -192,6 +193,14 @@ impl Ari {
         self.set_presentation(key, Presentation::of_name(&named.unwrap_or_default()), now);
     }
 
+    /// The answer about the lines that were dialled before this one.
+    pub(super) fn diversion_answered(&mut self, key: &str, answer: &Answer, now: Now) {
+        let named = answer.body().and_then(|body| parse_variable(body).ok());
+        let Some(call) = self.calls.get_mut(key) else { return };
+        call.diverted = diverted(&named.unwrap_or_default());
+        self.identified(key, now);
+    }
+
     /// The call that a channel belongs to.
     pub(super) fn key_of(&self, id: &str) -> Option<String> {
         match self.world.role(id)? {
@@ -321,6 +330,9 @@ impl Ari {
         }
         self.calls.insert(key.clone(), call);
         let path = format!("/channels/{}/variable", segment(&channel.id));
+        // asked first: what is known when the presentation is, needs no second telling
+        let redirecting = vec![("variable", REDIRECTING.into())];
+        self.request(Purpose::Diversion(key.clone()), Method::Get, path.clone(), redirecting, None);
         self.request(
             Purpose::Presentation(key.clone()),
             Method::Get,
@@ -426,7 +438,7 @@ impl Ari {
 
     pub(super) fn appear(&mut self, key: &str, now: Now) {
         let Some(call) = self.calls.get_mut(key).filter(|call| call.wanted && call.told.is_none()) else { return };
-        let caller = identity(&call.caller, call.presentation);
+        let caller = identity(&call.caller, call.presentation, call.diverted.as_ref());
         call.told = Some(caller.clone());
         let (called, keys) = (call.called.clone(), call.keys.iter().cloned().collect());
         let held_back = std::mem::take(&mut call.held_back);
@@ -450,7 +462,7 @@ impl Ari {
     /// Tells the caller's identity when it differs from what was told.
     fn identified(&mut self, key: &str, now: Now) {
         let Some(call) = self.calls.get_mut(key) else { return };
-        let caller = identity(&call.caller, call.presentation);
+        let caller = identity(&call.caller, call.presentation, call.diverted.as_ref());
         if call.told.as_ref().is_some_and(|told| *told != caller) {
             call.told = Some(caller.clone());
             self.signal(key, Signal::CallerIdentified(caller), now);

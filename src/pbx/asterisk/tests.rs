@@ -8,7 +8,7 @@ use super::ari::{Ari, Output, Wanted};
 use super::event::Event;
 use super::request::{Answer, Method, Request};
 use super::settings::Settings;
-use crate::pbx::{EndCause, PbxId, Signal, Speaker, StreamId, Withheld};
+use crate::pbx::{DivertReason, Diverted, EndCause, PbxId, Signal, Speaker, StreamId, Withheld};
 use crate::time::{Mono, Now, Wall};
 
 macro_rules! trace {
@@ -390,6 +390,26 @@ fn without_an_answer_about_presentation_the_call_appears_late_and_without_number
         "they keep the time at which they were seen: {:?}",
         desk.signals
     );
+}
+
+#[test]
+fn a_diverted_call_appears_with_the_line_that_was_dialled_first() {
+    let mut desk = desk();
+    desk.refuse = |r| {
+        let value = "cfnr;allowed_not_screened;allowed_not_screened;;0662011111";
+        value_of_redirecting(r).then(|| ok(json!({ "value": value })))
+    };
+    desk.play(trace!("queue_caller_gives_up"));
+    let appeared = desk.signals.iter().filter_map(|(_, signal)| match signal {
+        Signal::CallAppeared { caller, .. } | Signal::CallerIdentified(caller) => caller.diverted.clone(),
+        _ => None,
+    });
+    let first = Diverted { number: Some("0662011111".into()), reason: Some(DivertReason::NoAnswer) };
+    assert_eq!(appeared.collect::<Vec<_>>(), [first], "told once");
+}
+
+fn value_of_redirecting(request: &Request) -> bool {
+    value(request, "variable").contains("REDIRECTING")
 }
 
 #[test]
