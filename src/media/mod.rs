@@ -5,9 +5,10 @@
 //! source, packets that are not authentic or came before where the stream is encrypted, of a payload type that was not negotiated, or
 //! that do not parse; each refusal is counted.
 //!
-//! A packet passes [`source`] (who sent it), [`protection`] ([`secure`], [`dtls`]), [`rtp`], [`probation`] (which SSRC) and [`jitter`]
+//! A packet passes [`source`] and [`candidate`] (who sent it), [`protection`] ([`secure`], [`dtls`]), [`rtp`], [`probation`] (which SSRC) and [`jitter`]
 //! (where it belongs) with its [`codec`].
 
+pub mod candidate;
 pub mod codec;
 pub mod dtls;
 pub mod dtmf;

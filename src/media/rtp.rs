@@ -29,8 +29,7 @@ const LONGEST: usize = 2_048;
 /// Parses a packet whose payload type is one of `accepted` (bit n set: type n). `None` when it is not such a packet.
 pub fn parse(bytes: &[u8], accepted: u128) -> Option<Parsed> {
     let (first, second) = (*bytes.first()?, *bytes.get(1)?);
-    let is_rtp = first >> 6 == 2 && (HEADER..=LONGEST).contains(&bytes.len());
-    if !is_rtp || accepted & (1 << (second & 0x7f)) == 0 {
+    if !claims(bytes, accepted) {
         return None;
     }
     let plain = first & 0x3f == 0;
@@ -47,6 +46,12 @@ pub fn parse(bytes: &[u8], accepted: u128) -> Option<Parsed> {
         ssrc: packet.header.ssrc,
         payload: packet.payload,
     })
+}
+
+/// Whether the fixed header is that of such a packet; what follows may still be malformed.
+pub fn claims(bytes: &[u8], accepted: u128) -> bool {
+    let (Some(first), Some(second)) = (bytes.first(), bytes.get(1)) else { return false };
+    first >> 6 == 2 && (HEADER..=LONGEST).contains(&bytes.len()) && accepted & (1 << (second & 0x7f)) != 0
 }
 
 /// The common packet: no padding, no extension, no contributing sources. Length was checked.

@@ -2,15 +2,13 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::candidate::Candidates;
 use crate::time::{Mono, Now};
 
-/// A sender at the signalled address but on another port is believed when the signalled port stays silent for this long.
-const HOLD: Duration = Duration::from_millis(500);
-/// Packets of one sender that wait.
+/// Packets of one sender that wait before it is told who sends.
 const HELD_MOST: usize = 64;
 /// Senders whose packets wait; those of more are refused.
 const SENDERS_MOST: usize = 4;
@@ -34,7 +32,8 @@ pub enum Source {
     First,
     /// Signalling will tell; packets wait until then.
     Untold,
-    /// This address. Another port of it is taken when the one that was told is silent (a peer behind a NAT, or with a port to send from).
+    /// This address. Of its other ports the first whose packets are in sequence is taken, when the one that was told is silent (a peer behind
+    /// a NAT, or with a port to send from).
     Near(SocketAddr),
     /// This address and port.
     Exactly(SocketAddr),
@@ -45,8 +44,10 @@ pub enum Source {
 pub enum Verdict {
     /// It is looked at.
     Take,
-    /// It waits until its sender is known to be right.
+    /// It waits until signalling tells whose packets are right: give it to [`Gate::keep`].
     Wait,
+    /// If it is RTP of a negotiated type, it waits until its sender proved itself: give it to [`Gate::offer`].
+    Prove,
     /// Of a stranger.
     Refuse,
 }
@@ -68,6 +69,7 @@ pub struct Gate {
     rule: Source,
     latched: Option<SocketAddr>,
     waiting: VecDeque<Waiting>,
+    candidates: Candidates,
 }
 
 impl Gate {
@@ -81,9 +83,9 @@ impl Gate {
         self.rule
     }
 
-    /// Packets that wait.
+    /// Packets that wait, or waited in vain.
     pub fn waiting(&self) -> u64 {
-        self.waiting.len() as u64
+        self.waiting.len() as u64 + self.candidates.packets()
     }
 
     /// Judges the sender of a packet. Where packets prove themselves (`authenticated`), the port says nothing.
@@ -93,23 +95,23 @@ impl Gate {
         match self.rule {
             Source::First => take(self.latched.is_none_or(|latched| latched == from)),
             Source::Exactly(told) => take(told == from),
-            Source::Untold => self.room_for(from, SENDERS_MOST),
+            Source::Untold => self.room_for(from),
             Source::Near(told) if told == from => Verdict::Take,
             Source::Near(told) if told.ip() != from.ip() => Verdict::Refuse,
             Source::Near(_) if authenticated => Verdict::Take,
             Source::Near(_) => match self.latched {
                 Some(latched) => take(latched == from),
-                None => self.room_for(from, 1),
+                None => Verdict::Prove,
             },
         }
     }
 
-    fn room_for(&self, from: SocketAddr, senders: usize) -> Verdict {
+    fn room_for(&self, from: SocketAddr) -> Verdict {
         let own = self.waiting.iter().filter(|waiting| waiting.from == from).count();
         let mut others: Vec<SocketAddr> = self.waiting.iter().map(|waiting| waiting.from).collect();
         others.sort_unstable();
         others.dedup();
-        let known = own > 0 || others.len() < senders;
+        let known = own > 0 || others.len() < SENDERS_MOST;
         if known && own < HELD_MOST { Verdict::Wait } else { Verdict::Refuse }
     }
 
@@ -118,13 +120,24 @@ impl Gate {
         self.waiting.push_back(Waiting { at, from: canonical(from), datagram: datagram.to_vec() });
     }
 
-    /// A packet of this sender was good. Gives the number of packets that waited in vain.
-    pub fn latch(&mut self, from: SocketAddr) -> u64 {
-        if self.latched == Some(from) {
-            return 0;
+    /// Keeps a packet that [`Gate::judge`] wants proven, with its numbers.
+    pub fn offer(&mut self, at: Now, from: SocketAddr, datagram: &[u8], ssrc: u32, sequence: u16) {
+        let packet = Waiting { at, from: canonical(from), datagram: datagram.to_vec() };
+        self.candidates.keep(packet, ssrc, sequence);
+    }
+
+    /// A sender that was to prove itself sent what is malformed.
+    pub fn unseat(&mut self, from: SocketAddr) {
+        self.candidates.unseat(canonical(from));
+    }
+
+    /// A packet of this sender was good: who waited for it to be silent waited in vain.
+    pub fn latch(&mut self, from: SocketAddr) {
+        let from = canonical(from);
+        if self.latched != Some(from) {
+            self.latched = Some(from);
+            self.candidates.clear();
         }
-        self.latched = Some(canonical(from));
-        std::mem::take(&mut self.waiting).len() as u64
     }
 
     /// Signalling told who sends; whoever was taken before and does not fit is a stranger from now on. Gives what waited.
@@ -142,31 +155,30 @@ impl Gate {
             Source::Near(told) | Source::Exactly(told) => told == *latched,
             Source::First | Source::Untold => false,
         });
+        self.candidates.clear();
         std::mem::take(&mut self.waiting).into()
     }
 
     /// When [`Gate::handle_timeout`] wants to be called.
     pub fn due(&self) -> Option<Mono> {
-        let first = self.waiting.front().filter(|_| matches!(self.rule, Source::Near(_)))?;
-        Some(first.at.mono + HOLD)
+        self.candidates.due()
     }
 
-    /// Believes the sender that waited for long enough, and gives its packets.
+    /// Believes the sender that proved itself and waited for long enough, and gives its packets.
     pub fn handle_timeout(&mut self, now: Mono) -> Vec<Waiting> {
-        if self.due().is_none_or(|due| due > now) {
-            return Vec::new();
-        }
-        self.believe()
+        let given = self.candidates.believe(now);
+        self.believe(given)
     }
 
     /// The stream ends: the sender that waited for the told one to speak is believed, for nobody else will come.
     pub fn finish(&mut self) -> Vec<Waiting> {
-        if matches!(self.rule, Source::Near(_)) { self.believe() } else { Vec::new() }
+        let given = self.candidates.finish();
+        self.believe(given)
     }
 
-    fn believe(&mut self) -> Vec<Waiting> {
-        self.latched = self.waiting.front().map(|waiting| waiting.from).or(self.latched);
-        std::mem::take(&mut self.waiting).into()
+    fn believe(&mut self, given: Vec<Waiting>) -> Vec<Waiting> {
+        self.latched = given.first().map(|waiting| waiting.from).or(self.latched);
+        given
     }
 }
 
@@ -178,6 +190,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn at(ms: u64) -> Now {
         Now::default().plus(Duration::from_millis(ms))
@@ -206,34 +219,53 @@ mod tests {
     }
 
     #[test]
-    fn another_port_of_the_address_waits_for_the_told_one() {
-        let mut gate = gate(Source::Near(address(1, 4_000)));
+    fn other_ports_of_the_address_wait_for_the_told_one_and_prove_themselves() {
+        let near = Source::Near(address(1, 4_000));
+        let mut gate = gate(near);
         for n in 0..10 {
-            assert_eq!(gate.judge(address(1, 5_000), false), Verdict::Wait);
-            gate.keep(at(20 * n), address(1, 5_000), &[n as u8]);
+            assert_eq!(gate.judge(address(1, 5_000), false), Verdict::Prove);
+            gate.offer(at(20 * n), address(1, 5_000), &[], 7, n as u16);
+            assert_eq!(gate.judge(address(1, 6_000), false), Verdict::Prove, "several may");
         }
-        assert_eq!(gate.judge(address(1, 6_000), false), Verdict::Refuse, "one candidate at a time");
-        assert_eq!(gate.latch(address(1, 4_000)), 10, "the told port spoke: they waited in vain");
+        gate.latch(address(1, 4_000));
+        assert_eq!(gate.waiting(), 10, "the told port spoke: they waited in vain");
         assert!(gate.handle_timeout(at(600).mono).is_empty());
 
-        let mut gate = self::gate(Source::Near(address(1, 4_000)));
-        gate.keep(at(0), address(1, 5_000), &[1]);
-        assert!(gate.handle_timeout(at(499).mono).is_empty());
-        assert_eq!(gate.handle_timeout(at(500).mono).len(), 1);
+        let mut gate = self::gate(near);
+        for n in 0..26 {
+            gate.offer(at(20 * n), address(1, 5_000), &[], 7, n as u16);
+        }
+        assert_eq!(gate.due(), Some(at(520).mono));
+        assert!(gate.handle_timeout(at(519).mono).is_empty());
+        assert_eq!(gate.handle_timeout(at(520).mono).len(), 26);
         assert_eq!(gate.judge(address(1, 5_000), false), Verdict::Take);
         assert_eq!(gate.judge(address(1, 4_000), false), Verdict::Take, "the told port may still come");
+        assert_eq!(gate.judge(address(1, 6_000), false), Verdict::Refuse);
+    }
+
+    #[test]
+    fn what_is_malformed_takes_the_seat_away_and_another_address_all_of_them() {
+        let mut gate = gate(Source::Near(address(1, 4_000)));
+        (0..3).for_each(|n| gate.offer(at(0), address(1, 5_000), &[], 7, n));
+        gate.unseat(address(1, 5_001));
+        assert!(gate.due().is_some());
+        gate.unseat(address(1, 5_000));
+        assert_eq!((gate.due(), gate.waiting()), (None, 3));
+        (0..3).for_each(|n| gate.offer(at(0), address(1, 5_000), &[], 7, n));
+        assert!(gate.expect(Source::Near(address(1, 4_002))).is_empty());
+        assert_eq!((gate.due(), gate.waiting()), (None, 6));
     }
 
     #[test]
     fn a_stream_that_ends_takes_whoever_waited_for_the_told_one_alone() {
         let near = Source::Near(address(1, 4_000));
         let mut gate = gate(near);
-        gate.keep(at(0), address(1, 5_000), &[1]);
-        assert_eq!(gate.finish().len(), 1);
+        (0..2).for_each(|n| gate.offer(at(0), address(1, 5_000), &[], 7, n));
+        assert_eq!(gate.finish().len(), 2);
         assert_eq!(gate.judge(address(1, 5_000), false), Verdict::Take, "its packets are let in");
 
         let mut gate = self::gate(near);
-        gate.keep(at(0), address(1, 5_000), &[1]);
+        (0..2).for_each(|n| gate.offer(at(0), address(1, 5_000), &[], 7, n));
         gate.latch(address(1, 4_000));
         assert!(gate.finish().is_empty());
         assert_eq!(gate.latched(), Some(address(1, 4_000)));

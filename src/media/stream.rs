@@ -171,7 +171,19 @@ impl Stream {
         match self.gate.judge(from, self.protection.is_secure()) {
             Verdict::Take => self.handle_own(now, from, datagram),
             Verdict::Wait => self.gate.keep(now, from, datagram),
+            Verdict::Prove => self.prove(now, from, datagram),
             Verdict::Refuse => self.counts.foreign += 1,
+        }
+    }
+
+    /// A datagram from another port than was told. RTCP and what else keeps a NAT open (RFC 6263) says nothing for or against its sender.
+    fn prove(&mut self, now: Now, from: SocketAddr, datagram: &[u8]) {
+        if let Some((packet, _)) = self.read(datagram) {
+            return self.gate.offer(now, from, datagram, packet.ssrc, packet.sequence);
+        }
+        self.counts.foreign += 1;
+        if rtp::claims(datagram, self.accepted) {
+            self.gate.unseat(from);
         }
     }
 
@@ -216,25 +228,25 @@ impl Stream {
         };
         self.counts.encrypted += u64::from(opened.is_some());
         let datagram = opened.as_deref().unwrap_or(datagram);
-        let parsed = rtp::parse(datagram, self.accepted);
-        let known = parsed.and_then(|packet| {
-            let codec = self.payloads.iter().find(|payload| payload.number == packet.payload_type)?.codec;
-            Some((packet, codec))
-        });
-        let decodable = |(packet, codec): &(Parsed, Codec)| {
-            !codec.is_audio() || codec::length(*codec, &packet.payload, codec.pcm_rate()).is_some()
-        };
-        let Some((packet, codec)) = known.filter(decodable) else {
+        let Some((packet, codec)) = self.read(datagram) else {
             self.counts.malformed += 1;
             return;
         };
-        self.counts.foreign += self.gate.latch(from);
+        self.gate.latch(from);
         if self.probation.admits(now.mono, packet.ssrc) {
             self.play(now, codec, packet);
         } else {
             self.probation.keep(probation::Waiting { at: now, codec, packet });
             self.switch_source(now);
         }
+    }
+
+    /// A packet of the stream's kind: RTP of a negotiated type, and sound that can be decoded.
+    fn read(&self, datagram: &[u8]) -> Option<(Parsed, Codec)> {
+        let packet = rtp::parse(datagram, self.accepted)?;
+        let codec = self.payloads.iter().find(|payload| payload.number == packet.payload_type)?.codec;
+        let decodable = !codec.is_audio() || codec::length(codec, &packet.payload, codec.pcm_rate()).is_some();
+        decodable.then_some((packet, codec))
     }
 
     fn count_refusal(&mut self, refusal: Refusal) {
