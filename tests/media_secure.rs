@@ -203,6 +203,28 @@ fn with_srtp_nothing_forged_plain_or_repeated_is_heard_also_from_the_right_addre
     }
 }
 
+/// A call without an offer: ours is in the 200, and its keys come with the ACK, after the first sound.
+#[test]
+fn srtp_that_comes_before_the_ack_brings_its_keys_is_heard_from_the_first_packet() {
+    let suite = Suite::AesGcm256;
+    let (peer, attacker) = (socket("127.0.0.1"), socket("127.0.0.2"));
+    let mut line = Line::open(26_100, Source::Untold, Keying::Offered, None);
+    let mut sender = Sender::new(&key(suite, 1)).unwrap();
+    for n in 0..100u16 {
+        if n == 40 {
+            line.settle();
+            let keying = Keying::Sdes { theirs: vec![key(suite, 1)], ours: key(suite, 2) };
+            let path = Path { source: Some(address(&peer)), rtcp: None, rtcp_mux: false, keying };
+            line.media.set_path(STREAM, path);
+        }
+        line.speak(&peer, n, |bytes| sender.protect(&bytes).unwrap());
+        line.attack(&attacker, n, 5);
+    }
+    let (spoken, pcm, summary) = line.close();
+    assert!(pcm == spoken, "{} samples of {}: {summary:?}", pcm.len(), spoken.len());
+    assert_eq!((summary.packets, summary.encrypted, summary.foreign), (100, 100, 500), "{summary:?}");
+}
+
 /// A peer that shakes hands with the media thread over a real socket; gives its keys.
 fn shake(line: &mut Line, peer: &UdpSocket, handshake: &mut Handshake, base: Instant) -> Option<Keys> {
     peer.set_read_timeout(Some(Duration::from_millis(5))).unwrap();

@@ -466,7 +466,7 @@ impl Worker {
             }
             Command::Path(stream, source, path) => {
                 if let Some(open) = self.streams.get_mut(&stream) {
-                    set_path(&mut open.stream, now, source, &path, &self.dtls);
+                    open.stream.set_path(now, source, &path, Some(&self.dtls));
                     transmit(open);
                 }
             }
@@ -502,7 +502,7 @@ impl Worker {
         self.tokens.insert(token, (request.stream, true));
         self.tokens.insert(token + 1, (request.stream, false));
         let mut stream = Stream::new(now, request.stream, request.payloads, &self.settings);
-        set_path(&mut stream, now, request.source, &request.path, &self.dtls);
+        stream.set_path(now, request.source, &request.path, Some(&self.dtls));
         let open = Open {
             stream,
             rtp,
@@ -548,12 +548,6 @@ impl Worker {
             }
         }
     }
-}
-
-fn set_path(stream: &mut Stream, now: Now, source: Source, path: &Path, dtls: &Dtls) {
-    stream.set_source(source);
-    stream.set_rtcp(path.rtcp, path.rtcp_mux);
-    stream.set_keying(now, &path.keying, Some(dtls));
 }
 
 /// Takes what lies at the RTCP port; bounded, for what lies there next time comes then.

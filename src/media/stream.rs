@@ -16,7 +16,7 @@ use super::settings::Settings;
 use super::source::{self, Gate, Source, Verdict};
 use super::{Codec, Frame, Payload, StreamEventKind, StreamSummary, rtp};
 use crate::pbx::StreamId;
-use crate::pbx::sip::keying::Keying;
+use crate::pbx::sip::keying::{Keying, Path};
 use crate::time::{MediaTime, Mono, Now};
 
 /// Events kept until they are taken; more gaps than that in one step are told as one.
@@ -77,7 +77,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A stream that waits for its first packet, from whoever sends it; see [`Stream::set_source`] and [`Stream::set_keying`].
+    /// A stream that waits for its first packet, from whoever sends it; see [`Stream::set_source`] and [`Stream::set_path`].
     pub fn new(now: Now, id: StreamId, payloads: Vec<Payload>, settings: &Settings) -> Self {
         let audio = first_audio(&payloads);
         let window = Duration::from_millis(u64::from(settings.reorder_window_ms));
@@ -133,31 +133,36 @@ impl Stream {
 
     /// Signalling tells who sends; whoever was taken before and does not fit is foreign from now on.
     pub fn set_source(&mut self, source: Source) {
+        let waiting = self.expect(source);
+        self.take_waiting(waiting);
+    }
+
+    /// Signalling tells the way of the packets: who sends, how they are protected, where RTCP goes. What came before all of it was known is
+    /// taken now, in its order: who sends is of no use without the keys (a call without an offer brings them with its ACK).
+    pub fn set_path(&mut self, now: Now, source: Source, path: &Path, dtls: Option<&Dtls>) {
+        let source = if path.keying == Keying::Offered { Source::Untold } else { source };
+        let waiting = self.expect(source);
+        (self.rtcp_to, self.rtcp_mux) = (path.rtcp, path.rtcp_mux);
+        let peer = match self.gate.rule() {
+            Source::Near(peer) | Source::Exactly(peer) => Some(peer),
+            Source::First | Source::Untold => None,
+        };
+        self.protection.set(now.mono, &path.keying, dtls, peer);
+        self.take_waiting(waiting);
+    }
+
+    fn expect(&mut self, source: Source) -> Vec<source::Waiting> {
         let before = self.gate.rule();
         let waiting = self.gate.expect(source);
         if before != self.gate.rule() {
             self.probation.reset();
         }
-        self.take_waiting(waiting);
+        waiting
     }
 
     /// Only this address and port may send.
     pub fn expect_source(&mut self, source: SocketAddr) {
         self.set_source(Source::Exactly(source));
-    }
-
-    /// Where RTCP goes; `mux`: it shares the RTP port.
-    pub fn set_rtcp(&mut self, to: Option<SocketAddr>, mux: bool) {
-        (self.rtcp_to, self.rtcp_mux) = (to, mux);
-    }
-
-    /// How packets are protected from now on.
-    pub fn set_keying(&mut self, now: Now, keying: &Keying, dtls: Option<&Dtls>) {
-        let peer = match self.gate.rule() {
-            Source::Near(peer) | Source::Exactly(peer) => Some(peer),
-            Source::First | Source::Untold => None,
-        };
-        self.protection.set(now.mono, keying, dtls, peer);
     }
 
     /// Other payload types after a re-negotiation. The PCM rate of a stream that began stays, whatever the codec.
@@ -451,7 +456,10 @@ fn first_audio(payloads: &[Payload]) -> Codec {
 
 #[cfg(test)]
 mod tests {
+    use super::super::codec::decode_ulaw;
+    use super::super::secure::Sender;
     use super::*;
+    use crate::pbx::sip::sdes::{Key, Suite};
     use uuid::Uuid;
 
     const PAYLOADS: [Payload; 3] = [
@@ -571,6 +579,60 @@ mod tests {
         let summary = stream.finish();
         assert_eq!((summary.samples, summary.packets, summary.foreign, summary.lost), (50 * 160, 50, 0, 0));
         assert_eq!(stream.take_events(), [StreamEventKind::First { origin: at(100), rate: 8_000 }]);
+    }
+
+    /// 20 ms of each: the first `early` packets come before the keys, at 20 ms each.
+    fn told_late(before: Source, after: Source, early: u16) -> (Stream, StreamSummary) {
+        let suite = Suite::AesCm128Sha1Tag80;
+        let key = |seed: u8| {
+            let material: Vec<u8> = (0..30).map(|n| n ^ seed).collect();
+            Key::new(suite, &material).unwrap()
+        };
+        let mut sender = Sender::new(&key(1)).unwrap();
+        let mut stream = stream();
+        stream.set_path(at(0), before, &Path { keying: Keying::Offered, ..Path::default() }, None);
+        for n in 0..200u16 {
+            let now = at(20 * u64::from(n));
+            if n == early {
+                let keying = Keying::Sdes { theirs: vec![key(1)], ours: key(2) };
+                stream.set_path(now, after, &Path { keying, ..Path::default() }, None);
+            }
+            let bytes = sender.protect(&packet(0, n, 160 * u32::from(n), &[n as u8; 160])).unwrap();
+            stream.handle_packet(now, from(4_000), &bytes);
+            // in the clear, and from elsewhere
+            stream.handle_packet(now, from(6_666), &packet(0, n, 160 * u32::from(n), &[0x00; 160]));
+            stream.handle_timeout(now);
+        }
+        let summary = stream.finish();
+        (stream, summary)
+    }
+
+    #[test]
+    fn packets_that_come_before_their_keys_are_heard_in_order_when_the_keys_are_told() {
+        let near = Source::Near(from(4_000));
+        for (before, after) in [(Source::Untold, near), (Source::First, Source::First), (near, near)] {
+            let (mut stream, summary) = told_late(before, after, 50);
+            assert_eq!((summary.packets, summary.encrypted, summary.lost), (200, 200, 0), "{before:?} {summary:?}");
+            let refused = summary.foreign + summary.unauthenticated + summary.replayed;
+            assert_eq!(refused, 200, "{before:?} {summary:?}");
+            let mut heard = Vec::new();
+            while let Some(frame) = stream.take(1) {
+                heard.extend(frame.samples);
+            }
+            let said: Vec<i16> = (0..200u8).flat_map(|n| [decode_ulaw(n); 160]).collect();
+            assert!(heard == said, "{before:?}");
+            assert_eq!(stream.origin(), Some(at(0)), "at their true time");
+        }
+    }
+
+    #[test]
+    fn packets_that_wait_for_their_keys_are_bounded_and_never_heard_without() {
+        let near = Source::Near(from(4_000));
+        let (_, summary) = told_late(Source::Untold, near, 150);
+        assert_eq!((summary.packets, summary.lost), (64 + 50, 150 - 64), "{summary:?}");
+        let (mut stream, summary) = told_late(Source::Untold, near, 200);
+        assert!(stream.take(1).is_none(), "{summary:?}");
+        assert_eq!((summary.packets, summary.foreign), (0, 400), "{summary:?}");
     }
 
     #[test]
