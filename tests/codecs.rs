@@ -1,6 +1,7 @@
 //! Wideband codecs through a whole stream: every sample at its place, losses as gaps of their own length, sound close to what was said.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use audio_codec::Encoder;
@@ -121,6 +122,34 @@ fn g722_counts_eight_thousand_and_gives_sixteen_thousand() {
         // measured: 14.1 to 14.6 dB, 22 or 23 samples late (the two filters of 24 taps)
         assert!(quality > 13.0, "{ptime} ms: {quality:.1} dB");
         assert!((20..=24).contains(&late), "{ptime} ms: {late} samples");
+    }
+}
+
+/// Speech at three levels, tones of both sub-bands, a sweep, noise up to full scale: coded and decoded by FFmpeg, and by libg722 to 8 kHz
+/// (`tests/data/g722/make.sh`).
+#[test]
+fn g722_of_other_makers_is_decoded_to_the_same_samples() {
+    let read = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/g722").join(name);
+        std::fs::read(path).unwrap()
+    };
+    let coded = read("sound.g722");
+    for (name, rate, samples) in [("sound.s16le", 16_000, 34_560), ("narrow.s16le", 8_000, 17_280)] {
+        let want: Vec<i16> = read(name).chunks_exact(2).map(|two| i16::from_le_bytes([two[0], two[1]])).collect();
+        assert_eq!(want.len(), samples);
+        let mut line = Line::new(Codec::G722);
+        if rate == 8_000 {
+            // G.711 first: the stream stays at 8 kHz
+            line.packet(0, 0, 0, &[0xff; 160], false);
+        }
+        for (n, payload) in (1u32..).zip(coded.chunks(160)) {
+            line.packet(20 * u64::from(n), 96, 160 * n, payload, false);
+        }
+        let (pcm, _, summary) = line.finish();
+        let pcm = &pcm[pcm.len() - want.len()..];
+        assert_eq!((summary.rate, summary.lost), (rate, 0));
+        let differ = pcm.iter().zip(&want).filter(|(one, other)| one != other).count();
+        assert_eq!(differ, 0, "samples that differ from {name}");
     }
 }
 

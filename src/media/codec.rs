@@ -2,10 +2,8 @@
 
 use std::fmt;
 
-use audio_codec::g722::{Bitrate, G722Decoder};
-
-use super::Codec;
 use super::resample::Upsampler;
+use super::{Codec, g722};
 
 /// µ-law byte → 16-bit PCM (G.711 table 2a, scaled to 16 bits).
 pub const fn decode_ulaw(byte: u8) -> i16 {
@@ -86,7 +84,7 @@ pub fn decode_g711(codec: Codec, payload: &[u8], out: &mut Vec<i16>) {
 /// Decodes the payloads of one stream, in the order of their sequence numbers, to PCM of one rate whatever the codec.
 pub struct Decoder {
     rate: u32,
-    g722: Option<G722Decoder>,
+    g722: Option<g722::Decoder>,
     /// G.711 in a stream of 16 kHz.
     upsampler: Option<Upsampler>,
     #[cfg(feature = "opus")]
@@ -120,7 +118,11 @@ impl Decoder {
     pub fn decode(&mut self, codec: Codec, payload: &[u8], out: &mut Vec<i16>) -> Option<usize> {
         match codec {
             Codec::Pcmu | Codec::Pcma => {}
-            Codec::G722 => return self.decode_g722(payload, out),
+            Codec::G722 => {
+                let (narrow, before) = (self.rate == 8_000, out.len());
+                self.g722.get_or_insert_with(|| g722::Decoder::new(narrow)).decode(payload, out);
+                return Some(out.len() - before);
+            }
             Codec::Opus => return self.decode_opus(payload, false, out),
             Codec::TelephoneEvent | Codec::ComfortNoise => return None,
         }
@@ -139,16 +141,6 @@ impl Decoder {
     /// end of the hole (Opus in-band FEC), to be put right before it. What would only be guessed is not given.
     pub fn conceal(&mut self, codec: Codec, hole: usize, next: &[u8]) -> Vec<i16> {
         if codec == Codec::Opus { self.conceal_opus(hole, next) } else { Vec::new() }
-    }
-
-    fn decode_g722(&mut self, payload: &[u8], out: &mut Vec<i16>) -> Option<usize> {
-        let narrow = self.rate == 8_000;
-        let decoder = self.g722.get_or_insert_with(|| G722Decoder::with_options(Bitrate::Mode1_64000, false, narrow));
-        let at = out.len();
-        out.resize(at + payload.len() * if narrow { 1 } else { 2 }, 0);
-        let decoded = out.get_mut(at..).and_then(|space| decoder.decode_frame_into(payload, space).ok());
-        out.truncate(at + decoded.unwrap_or(0));
-        decoded
     }
 
     #[cfg(feature = "opus")]

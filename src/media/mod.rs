@@ -12,6 +12,7 @@ pub mod candidate;
 pub mod codec;
 pub mod dtls;
 pub mod dtmf;
+pub mod g722;
 pub mod jitter;
 pub mod ledger;
 pub mod probation;
