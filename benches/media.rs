@@ -1,4 +1,5 @@
-//! CPU of the media path: per packet in one thread, and of 100 two-stream calls held over real UDP. Prints `name value unit` lines.
+//! CPU of the media path, plain and with SRTP: per packet in one thread, and of 100 two-stream calls held over real UDP. Prints
+//! `name value unit` lines.
 //!
 //! `cargo bench --bench media` · `KAKEHASHI_BENCH_CALLS` (100) and `KAKEHASHI_BENCH_SECONDS` (20) and
 //! `KAKEHASHI_BENCH_POLL_MS` change the second part.
@@ -10,16 +11,18 @@ use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use kakehashi::bridge::media::spawn;
+use kakehashi::media::secure::Sender;
 use kakehashi::media::segment::Writer;
 use kakehashi::media::settings::Settings;
 use kakehashi::media::stream::Stream;
 use kakehashi::media::{Codec, Heard, OpenStream, Payload, Source, StreamEventKind, StreamSummary};
 use kakehashi::pbx::StreamId;
-use kakehashi::pbx::sip::keying::Path;
+use kakehashi::pbx::sip::keying::{Keying, Path};
+use kakehashi::pbx::sip::sdes::{Key, Suite};
 use kakehashi::time::{Now, Wall};
 use uuid::Uuid;
 
-/// Set for the process that plays the exchange: ports, separated by commas.
+/// Set for the process that plays the exchange: seconds, whether its packets are secured, ports.
 const SENDER: &str = "KAKEHASHI_BENCH_SENDER";
 
 fn main() {
@@ -32,7 +35,46 @@ fn main() {
     }
     machine();
     in_one_thread();
-    calls_held();
+    let plain = calls_held(Protection::Plain);
+    let secured = calls_held(Protection::Sdes);
+    println!("media_secured_process_cpu_ratio {:.2} (secured / plain)", secured / plain.max(f64::MIN_POSITIVE));
+}
+
+/// How the exchange protects its packets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protection {
+    Plain,
+    /// SRTP by keys in the description (RFC 4568), AES_CM_128_HMAC_SHA1_80.
+    Sdes,
+}
+
+impl Protection {
+    /// Before the names of its figures.
+    fn prefix(self) -> &'static str {
+        if self == Protection::Plain { "media" } else { "media_secured" }
+    }
+
+    fn path(self) -> Path {
+        let keying = match self {
+            Protection::Plain => Keying::Plain,
+            Protection::Sdes => Keying::Sdes { theirs: vec![key(1)], ours: key(2) },
+        };
+        Path { keying, ..Path::default() }
+    }
+
+    /// The packets of one stream, as they are sent.
+    fn packets(self) -> impl FnMut(u16) -> Vec<u8> {
+        let mut sender = (self == Protection::Sdes).then(|| Sender::new(&key(1)).unwrap());
+        move |seq| {
+            let plain = packet(seq, &[0x55; 160]);
+            sender.as_mut().map_or_else(|| plain.to_vec(), |sender| sender.protect(&plain).unwrap())
+        }
+    }
+}
+
+fn key(seed: u8) -> Key {
+    let material: Vec<u8> = (0..30).map(|n| n ^ seed).collect();
+    Key::new(Suite::AesCm128Sha1Tag80, &material).unwrap()
 }
 
 fn number(name: &str, default: u64) -> u64 {
@@ -102,48 +144,58 @@ fn packet(seq: u16, payload: &[u8; 160]) -> [u8; 172] {
     bytes
 }
 
-/// Packet to PCM and segment without sockets: what our own code costs.
+/// Packet to PCM and segment without sockets: what our own code costs. The best of five runs of each, in turn.
 fn in_one_thread() {
+    let (mut plain, mut secured) = (f64::MAX, f64::MAX);
+    for run in 0..5 {
+        plain = plain.min(one_stream(run, Protection::Plain));
+        secured = secured.min(one_stream(run, Protection::Sdes));
+    }
+    println!("media_packet_to_segment_without_sockets {plain:.0} ns/packet");
+    println!("media_secured_packet_to_segment_without_sockets {secured:.0} ns/packet");
+    println!("media_secured_ratio_without_sockets {:.2} (secured / plain)", secured / plain);
+}
+
+/// Nanoseconds of CPU per packet.
+fn one_stream(run: u128, protection: Protection) -> f64 {
     let folder = tempfile::tempdir().unwrap();
     let from: SocketAddr = ([127, 0, 0, 1], 4_000).into();
     let payloads = vec![Payload { number: 0, codec: Codec::Pcmu }];
     let tid = std::process::id().to_string();
-    let mut best = f64::MAX;
-    for run in 0..5u128 {
-        let stream_id = StreamId(Uuid::from_u128(run));
-        let mut stream = Stream::new(Now::default(), stream_id, payloads.clone(), &Settings::default());
-        let mut writer = Writer::new(folder.path(), stream_id, Wall(0), 8_000, 10_000);
-        let count = 50_000u16;
-        let before = thread_cpu(&tid);
-        for seq in 0..count {
-            let now = Now::default().plus(Duration::from_millis(20 * u64::from(seq)));
-            stream.handle_packet(now, from, &packet(seq, &[0x55; 160]));
-            while let Some(frame) = stream.take(800) {
-                writer.write(&frame).unwrap();
-            }
+    let stream_id = StreamId(Uuid::from_u128(run));
+    let mut stream = Stream::new(Now::default(), stream_id, payloads, &Settings::default());
+    stream.set_path(Now::default(), Source::First, &protection.path(), None);
+    let mut writer = Writer::new(folder.path(), stream_id, Wall(0), 8_000, 10_000);
+    let packets: Vec<Vec<u8>> = (0..50_000).map(protection.packets()).collect();
+    let before = thread_cpu(&tid);
+    for (seq, datagram) in packets.iter().enumerate() {
+        let now = Now::default().plus(Duration::from_millis(20 * seq as u64));
+        stream.handle_packet(now, from, datagram);
+        while let Some(frame) = stream.take(800) {
+            writer.write(&frame).unwrap();
         }
-        let each = (thread_cpu(&tid) - before) as f64 / f64::from(count);
-        best = best.min(each);
-        assert_eq!(stream.finish().packets, u64::from(count));
     }
-    println!("media_packet_to_segment_without_sockets {best:.0} ns/packet");
+    let each = (thread_cpu(&tid) - before) as f64 / packets.len() as f64;
+    assert_eq!(stream.finish().packets, packets.len() as u64);
+    each
 }
 
-/// Calls of two streams over real UDP; the exchange is another process.
-fn calls_held() {
+/// Calls of two streams over real UDP; the exchange is another process. Gives the process's CPU per packet in µs.
+fn calls_held(protection: Protection) -> f64 {
+    let prefix = protection.prefix();
     let (calls, seconds) = (number("KAKEHASHI_BENCH_CALLS", 100), number("KAKEHASHI_BENCH_SECONDS", 20));
     let folder = tempfile::tempdir().unwrap();
     let (sender, heard) = sync_channel(8_192);
     let default = Settings::default();
     let poll_interval_ms = number("KAKEHASHI_BENCH_POLL_MS", u64::from(default.poll_interval_ms)) as u32;
     let settings = Settings { first_port: 24_000, last_port: 29_999, poll_interval_ms, ..default };
-    println!("media_poll_interval {poll_interval_ms} ms");
+    println!("{prefix}_poll_interval {poll_interval_ms} ms");
     let media = spawn(&settings, folder.path(), sender).unwrap();
     let (rss_before, drops_before) = (rss_kib(), rcvbuf_errors());
     let ids: Vec<StreamId> = (0..calls * 2).map(|n| StreamId(Uuid::from_u128(u128::from(n) + 1))).collect();
     let payloads = vec![Payload { number: 0, codec: Codec::Pcmu }];
     let open = |stream: &StreamId| {
-        let (source, path) = (Source::First, Path::default());
+        let (source, path) = (Source::First, protection.path());
         let payloads = payloads.clone();
         let request = OpenStream { stream: *stream, payloads, record: true, transcribe: true, source, path };
         media.open(request).unwrap().to_string()
@@ -174,7 +226,7 @@ fn calls_held() {
     let (media_before, process_before, busy_before) = (cpu(), process_cpu(), machine_busy());
     let began = Instant::now();
     let exchange = Command::new(std::env::current_exe().unwrap())
-        .env(SENDER, format!("{seconds};{}", ports.join(",")))
+        .env(SENDER, format!("{seconds};{};{}", protection == Protection::Sdes, ports.join(",")))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -190,24 +242,31 @@ fn calls_held() {
     let total = listener.join().unwrap();
     let sent: u64 = String::from_utf8_lossy(&told.stdout).trim().parse().unwrap_or(0);
     let each = |ns: u64| ns as f64 / total.packets.max(1) as f64 / 1_000.0;
-    println!("media_calls_held {calls} calls");
-    println!("media_seconds {took:.1} s");
-    println!("media_packets_sent {sent} packets");
-    println!("media_packets_taken {} packets", total.packets);
-    println!("media_packets_lost {} packets", sent.saturating_sub(total.packets));
-    println!("media_thread_cpu_per_packet {:.2} us", each(media_ns));
-    println!("media_process_cpu_per_packet {:.2} us", each(process_ns));
-    println!("media_thread_share_of_a_core {:.2} %", media_ns as f64 / took / 1e7);
-    println!("media_process_share_of_a_core {:.2} %", process_ns as f64 / took / 1e7);
-    println!("media_machine_busy {:.2} cores (sender and everything else included)", busy / took);
-    println!("media_rss_per_call {:.1} KiB", rss_held.saturating_sub(rss_before) as f64 / calls.max(1) as f64);
-    println!("media_frames_dropped {} frames", media.stats().frames_dropped.load(std::sync::atomic::Ordering::Relaxed));
+    println!("{prefix}_calls_held {calls} calls");
+    println!("{prefix}_seconds {took:.1} s");
+    println!("{prefix}_packets_sent {sent} packets");
+    println!("{prefix}_packets_taken {} packets", total.packets);
+    println!("{prefix}_packets_lost {} packets", sent.saturating_sub(total.packets));
+    println!("{prefix}_thread_cpu_per_packet {:.2} us", each(media_ns));
+    println!("{prefix}_process_cpu_per_packet {:.2} us", each(process_ns));
+    println!("{prefix}_thread_share_of_a_core {:.2} %", media_ns as f64 / took / 1e7);
+    println!("{prefix}_process_share_of_a_core {:.2} %", process_ns as f64 / took / 1e7);
+    println!("{prefix}_machine_busy {:.2} cores (sender and everything else included)", busy / took);
+    println!("{prefix}_rss_per_call {:.1} KiB", rss_held.saturating_sub(rss_before) as f64 / calls.max(1) as f64);
+    println!(
+        "{prefix}_frames_dropped {} frames",
+        media.stats().frames_dropped.load(std::sync::atomic::Ordering::Relaxed)
+    );
     println!("udp_rcvbuf_errors {} packets (whole machine)", rcvbuf_errors() - drops_before);
+    each(process_ns)
 }
 
 /// The exchange: 50 packets a second to each port, spread over each 20 ms.
 fn send(what: &str) {
-    let (seconds, ports) = what.split_once(';').unwrap();
+    let (seconds, rest) = what.split_once(';').unwrap();
+    let (is_secured, ports) = rest.split_once(';').unwrap();
+    // one key and one source for all streams: a packet is protected once and goes to each
+    let mut packets = if is_secured == "true" { Protection::Sdes } else { Protection::Plain }.packets();
     let open = |port: &str| {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(("127.0.0.1", port.parse().unwrap())).unwrap();
@@ -218,11 +277,12 @@ fn send(what: &str) {
     let began = Instant::now();
     let mut sent = 0u64;
     for round in 0..rounds {
+        let datagram = packets(round as u16);
         for (slot, group) in sockets.chunks(sockets.len().div_ceil(10)).enumerate() {
             let due = Duration::from_millis(round * 20 + slot as u64 * 2);
             std::thread::sleep(due.saturating_sub(began.elapsed()));
             for socket in group {
-                sent += u64::from(socket.send(&packet(round as u16, &[0x55; 160])).is_ok());
+                sent += u64::from(socket.send(&datagram).is_ok());
             }
         }
     }
