@@ -535,6 +535,8 @@ impl Worker {
         }
         let summary = open.stream.finish();
         hand_on(&mut self.out, &self.audio, &self.settings, &mut open, now, true);
+        // Who hears of the end may open the ports again.
+        drop(open);
         let kind = StreamEventKind::Closed(summary);
         self.out.send(Heard::Event(StreamEvent { stream, at: now, kind }));
     }
