@@ -7,6 +7,7 @@ mod order;
 mod refused;
 mod reliable;
 mod routes;
+mod secure;
 mod table;
 mod timers;
 mod update;

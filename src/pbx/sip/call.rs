@@ -236,9 +236,10 @@ impl Uas {
     }
 
     /// ACK of a 2xx; with the answer to our offer, if we made one.
-    pub(super) fn acknowledge(&mut self, ack: &Request, now: Now) {
+    pub(super) fn acknowledge(&mut self, ack: &Request, flow: Flow, now: Now) {
         let tag = ack.to.tag().unwrap_or_default().to_string();
-        let Some(call) = self.calls.get_mut(&tag).filter(|call| call.dialog.matches(ack)) else {
+        let is_ours = |call: &&mut Call| call.dialog.matches(ack) && call.dialog.protects(flow);
+        let Some(call) = self.calls.get_mut(&tag).filter(is_ours) else {
             self.counters.stray += 1;
             return;
         };

@@ -24,7 +24,7 @@ pub struct Dialog {
     target: String,
     /// Record-Route of the INVITE, in its order.
     routes: Vec<String>,
-    /// Asked for by `sips:`, so that our Contact is one too (RFC 3261 §12.1.1).
+    /// Begun by TLS with a `sips:` URI: our Contact is one too (RFC 3261 §12.1.1), and nothing of the dialog comes by anything else.
     pub secure: bool,
     local_cseq: u32,
     /// The highest CSeq of the peer so far.
@@ -47,7 +47,7 @@ impl Dialog {
             remote: raw("From"),
             target,
             routes: invite.message.list("Record-Route"),
-            secure: invite.uri.scheme == "sips",
+            secure: flow.transport.is_secure() && names_sips(invite),
             local_cseq: 0,
             remote_cseq: invite.cseq.number,
             flow,
@@ -59,6 +59,11 @@ impl Dialog {
         request.to.tag() == Some(&self.local_tag)
             && request.call_id == self.call_id
             && request.from.tag().unwrap_or_default() == self.remote_tag
+    }
+
+    /// Whether a request that came on `flow` comes as the dialog promises (RFC 3261 §26.2.2: TLS on every hop).
+    pub fn protects(&self, flow: Flow) -> bool {
+        !self.secure || flow.transport.is_secure()
     }
 
     /// Takes the CSeq of a request; false when it is lower than one before (or the same).
@@ -158,6 +163,17 @@ impl Dialog {
             None => self.flow,
         }
     }
+}
+
+/// Whether an INVITE wants a `sips:` Contact (RFC 3261 §12.1.1): its Request-URI is one, or its first Record-Route, or without one its Contact.
+fn names_sips(invite: &Request) -> bool {
+    let is_sips = |uri: Option<Uri>| uri.is_some_and(|uri| uri.scheme == "sips");
+    let route = invite.message.list("Record-Route").into_iter().next();
+    invite.uri.scheme == "sips"
+        || match route {
+            Some(route) => is_sips(NameAddr::parse(&route).map(|route| route.uri)),
+            None => is_sips(contact(&invite.message).and_then(|contact| Uri::parse(&contact))),
+        }
 }
 
 /// The first Contact, as written.

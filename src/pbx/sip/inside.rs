@@ -8,11 +8,28 @@ use crate::time::{Mono, Now};
 use super::call::Call;
 use super::check;
 use super::flow::Flow;
+use super::message::Message;
 use super::request::Request;
 use super::transaction::Key;
 use super::uas::{Purpose, Uas};
 
 impl Uas {
+    /// The answer to a request of a `sips:` call that comes by anything but TLS (RFC 3261 §26.2.2, RFC 5630 §3.1). It changes nothing in the
+    /// call, not even its CSeq: who writes datagrams with the exchange's address must not end it.
+    ///
+    /// It is 403, which ends the transaction only. 416, 480 and 481 would end the whole call at an exchange that sent one request the wrong
+    /// way (RFC 5057 §5.1).
+    pub(super) fn unprotected(&self, request: &Request, flow: Flow, tag: &str) -> Option<Message> {
+        let call = match request.method.as_str() {
+            "CANCEL" => self.calls.values().find(|call| call.invite_key == Key::of_invite(request)),
+            _ => request.to.tag().and_then(|own| self.calls.get(own)).filter(|call| call.dialog.matches(request)),
+        };
+        call.filter(|call| !call.dialog.protects(flow))?;
+        let mut answer = request.answer(403, tag);
+        answer.push("Warning", "381 kakehashi \"SIPS Required\"");
+        Some(answer)
+    }
+
     /// A request that names one of our tags.
     pub(super) fn within_dialog(&mut self, key: &Key, request: Request, flow: Flow, now: Now) {
         let tag = request.to.tag().unwrap_or_default().to_string();

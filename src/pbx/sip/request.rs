@@ -136,6 +136,7 @@ pub fn reason_of(code: u16) -> &'static str {
         200 => "OK",
         400 => "Bad Request",
         401 => "Unauthorized",
+        403 => "Forbidden",
         405 => "Method Not Allowed",
         406 => "Not Acceptable",
         415 => "Unsupported Media Type",

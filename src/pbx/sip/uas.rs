@@ -349,7 +349,7 @@ impl Uas {
         };
         if request.method == "ACK" {
             if !self.servers.acknowledged(&Key::of_invite(&request), now) {
-                self.acknowledge(&request, now);
+                self.acknowledge(&request, flow, now);
             }
             return;
         }
@@ -374,7 +374,9 @@ impl Uas {
             self.out.push_back(Output::Send(back, wire::write(&answer)));
             return;
         }
-        if let Some(answer) = check::refusal(&request, merged, flow.transport.is_secure(), &tag) {
+        let unprotected = self.unprotected(&request, flow, &tag);
+        let refusal = || check::refusal(&request, merged, flow.transport.is_secure(), &tag);
+        if let Some(answer) = unprotected.or_else(refusal) {
             return self.respond(&key, &answer, now);
         }
         match request.method.as_str() {
@@ -402,7 +404,7 @@ impl Uas {
     /// (RFC 3261 §8.2.7) that is no larger than its request, and then nothing.
     fn is_welcome(&mut self, request: &Request, key: &Key, back: Flow, now: Now) -> bool {
         let call = request.to.tag().and_then(|tag| self.calls.get(tag));
-        let inside = call.is_some_and(|call| call.dialog.matches(request));
+        let inside = call.is_some_and(|call| call.dialog.matches(request) && call.dialog.protects(back));
         let cancels = request.method == "CANCEL" && self.servers.is_open(&Key::of_invite(request));
         // what a watched extension does is told when it is told
         let told = request.method == "NOTIFY" && self.accounts.is_subscribed(request);
