@@ -1,5 +1,7 @@
 //! The rules of RFC 3261 §8–§18, 3264, 3581, 6026 that a called user agent keeps, each in virtual time.
 
+use std::net::SocketAddr;
+
 use kakehashi::pbx::sip::message::Start;
 use kakehashi::pbx::sip::{PeerSettings, Policy, Settings, Transport, Uas, transaction};
 use kakehashi::pbx::{LegKey, PbxId, Signal, Withheld};
@@ -494,16 +496,47 @@ fn a_peer_that_asks_too_much_is_told_so_then_ignored_and_keeps_its_calls() {
 #[test]
 fn a_flood_of_requests_is_bounded() {
     let mut lab = lab(Settings { max_requests_per_s: 0, ..Settings::default() }, 0);
-    for n in 0..9_000 {
-        let text = request("OPTIONS", &format!("f{n}"), 1, "", "", "").replace("call-1", &format!("f-{n}"));
-        let expected = if n < transaction::Servers::MAX { "200" } else { "503" };
-        assert_eq!(lab.send(&text), [expected]);
+    let mut asks = |machine: u8, n: usize| {
+        lab.flow.peer = SocketAddr::from(([192, 0, 2, machine], 5062));
+        let text = request("OPTIONS", &format!("f{machine}-{n}"), 1, "", "", "");
+        let answers = lab.send(&text.replace("call-1", &format!("f-{machine}-{n}")));
         lab.sent.clear();
         lab.to.clear();
+        answers
+    };
+    for n in 0..9_000 {
+        let expected = if n < transaction::Servers::MACHINE_MAX { "200" } else { "503" };
+        assert_eq!(asks(1, n), [expected]);
     }
+    for n in 0..9_000 {
+        let expected = if n < transaction::Servers::MACHINE_MAX { "200" } else { "503" };
+        assert_eq!(asks(2, n), [expected]);
+    }
+    assert_eq!(asks(3, 0), ["503"], "two machines have all that there is");
     assert_eq!(lab.uas.transactions(), transaction::Servers::MAX);
     lab.pass(40_000);
     assert_eq!(lab.uas.transactions(), 0);
+}
+
+#[test]
+fn what_a_machine_asks_inside_its_call_leaves_room_for_the_calls_of_others() {
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let mut lab = answering_after(0);
+        lab.flow.transport = transport;
+        let tag = answered(&mut lab);
+        let mut refused = 0;
+        for n in 10..20_000 {
+            // INVITE without its ACK: over a connection too it is remembered for 32 s
+            let answers = lab.send(&request("INVITE", &format!("r{n}"), n, &tag, "Require: x\r\n", ""));
+            refused += usize::from(answers == ["503"]);
+            lab.sent.clear();
+            lab.to.clear();
+        }
+        assert!(refused > 10_000, "{refused}");
+        lab.flow.peer = "192.0.2.99:5062".parse().unwrap();
+        let other = invite().replace("call-1", "call-2").replace("bKi1", "bKother");
+        assert_eq!(lab.send(&other), ["100", "180", "200"]);
+    }
 }
 
 #[test]

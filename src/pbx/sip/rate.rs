@@ -48,6 +48,11 @@ impl Rates {
 
     /// One request from an address.
     pub fn ask(&mut self, address: IpAddr, now: Now) -> Verdict {
+        self.ask_for(address, 1, now)
+    }
+
+    /// As many requests at once; more than the burst are never taken.
+    pub fn ask_for(&mut self, address: IpAddr, requests: u32, now: Now) -> Verdict {
         if self.per_s == 0.0 {
             return Verdict::Taken;
         }
@@ -58,8 +63,9 @@ impl Rates {
         bucket.at = bucket.at.max(now.mono);
         bucket.requests = (bucket.requests + passed * per_s).min(burst);
         bucket.refusals = (bucket.refusals + passed * per_s * TOLD).min(told);
-        if bucket.requests >= 1.0 {
-            bucket.requests -= 1.0;
+        let wanted = f64::from(requests);
+        if bucket.requests >= wanted {
+            bucket.requests -= wanted;
             Verdict::Taken
         } else if bucket.refusals >= 1.0 {
             bucket.refusals -= 1.0;
@@ -69,12 +75,9 @@ impl Rates {
         }
     }
 
-    /// IPv6 by the network of a machine, which has as many addresses as it likes.
+    /// The machine, or what all share that have no bucket.
     fn key(&mut self, address: IpAddr, now: Now) -> IpAddr {
-        let key = match address.to_canonical() {
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
-            address => address,
-        };
+        let key = machine(address);
         if self.all.len() < ADDRESSES_MAX || self.all.contains_key(&key) {
             return key;
         }
@@ -84,6 +87,14 @@ impl Rates {
             self.all.retain(|_, bucket| now.mono.since(bucket.at) < full);
         }
         if self.all.len() < ADDRESSES_MAX { key } else { Ipv6Addr::UNSPECIFIED.into() }
+    }
+}
+
+/// What stands for the machine of an address: of IPv6 its network, in which a machine has as many addresses as it likes.
+pub(super) fn machine(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
+        address => address,
     }
 }
 
@@ -131,6 +142,16 @@ mod tests {
         assert_eq!(rates.ask("192.0.2.1".parse().unwrap(), at(0)), Verdict::Silent);
         assert_eq!(taken(&mut rates, "192.0.2.1", 10, at(20_000)), [10, 0, 0]);
         assert_eq!(rates.all.len(), 1);
+    }
+
+    #[test]
+    fn what_is_large_counts_as_several() {
+        let mut rates = Rates::new(10, 10);
+        let address = "192.0.2.1".parse().unwrap();
+        let took = (0..10).filter(|_| rates.ask_for(address, 4, at(0)) == Verdict::Taken).count();
+        assert_eq!(took, 2);
+        assert_eq!(rates.ask_for(address, 2, at(0)), Verdict::Taken, "what is left is not lost");
+        assert_eq!(rates.ask_for(address, 11, at(60_000)), Verdict::Refused);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Transactions (RFC 3261 §17 with RFC 6026): answers repeated, retransmissions absorbed, our own requests repeated. Virtual time.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -9,6 +10,7 @@ use crate::time::{Mono, Now};
 
 use super::auth::Attempt;
 use super::flow::{Flow, Transport};
+use super::rate::machine;
 use super::request::Request;
 
 /// RFC 3261 §17.1.1.1.
@@ -99,12 +101,21 @@ pub enum Repeat {
     Seen(Option<(Flow, Vec<u8>)>),
 }
 
-/// All server transactions; at most [`Servers::MAX`] with [`Servers::BYTES_MAX`] of answers.
+/// How many transactions there are, and bytes of answers in them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    transactions: usize,
+    bytes: usize,
+}
+
+/// All server transactions; at most [`Servers::MAX`] with [`Servers::BYTES_MAX`] of answers, of which one machine has at most half: what
+/// it does inside its calls leaves room for the calls of others.
 #[derive(Debug)]
 pub struct Servers {
     times: Times,
-    /// Bytes of all answers.
-    held: usize,
+    held: Held,
+    /// Of each machine that has some.
+    shares: HashMap<IpAddr, Held>,
     all: HashMap<Key, Server>,
     due: BTreeSet<(Mono, Key)>,
     /// Call-ID, From tag and CSeq → the transaction that brought them first (merged requests, RFC 3261 §8.2.2.2).
@@ -113,13 +124,18 @@ pub struct Servers {
 
 impl Servers {
     /// More are refused.
-    pub const MAX: usize = 8_192;
+    pub const MAX: usize = 16_384;
+    /// More of one machine are refused. It holds what `max_requests_per_s` of 200 makes in the 32 s of a transaction.
+    pub const MACHINE_MAX: usize = Self::MAX / 2;
     /// Beyond this none is opened.
     pub const BYTES_MAX: usize = 64 << 20;
+    /// Beyond this none of one machine is opened.
+    pub const MACHINE_BYTES_MAX: usize = Self::BYTES_MAX / 2;
 
     /// None yet.
     pub fn new(times: Times) -> Self {
-        Self { times, held: 0, all: HashMap::new(), due: BTreeSet::new(), origins: HashMap::new() }
+        let (shares, all, due, origins) = (HashMap::new(), HashMap::new(), BTreeSet::new(), HashMap::new());
+        Self { times, held: Held::default(), shares, all, due, origins }
     }
 
     /// How many there are.
@@ -150,16 +166,29 @@ impl Servers {
         request.to.tag().is_none() && self.origins.get(&origin(request)).is_some_and(|key| *key != Key::of(request))
     }
 
-    /// Opens a transaction; false when there are too many.
+    /// Opens a transaction; false when there are too many, of all or of this machine.
     pub fn open(&mut self, key: &Key, request: &Request, flow: Flow) -> bool {
-        if self.all.len() >= Self::MAX || self.held >= Self::BYTES_MAX {
+        let own = self.shares.get(&machine(flow.peer.ip())).copied().unwrap_or_default();
+        let full = self.held.transactions >= Self::MAX || self.held.bytes >= Self::BYTES_MAX;
+        if full || own.transactions >= Self::MACHINE_MAX || own.bytes >= Self::MACHINE_BYTES_MAX {
             return false;
         }
         let origin = origin(request);
         self.origins.entry(origin).or_insert(*key);
         let invite = request.method == "INVITE";
         self.all.insert(*key, Server { flow, invite, state: State::Open, answer: Vec::new(), origin });
+        self.count(flow, |held| held.transactions += 1);
         true
+    }
+
+    fn count(&mut self, flow: Flow, change: impl Fn(&mut Held)) {
+        change(&mut self.held);
+        let machine = machine(flow.peer.ip());
+        let own = self.shares.entry(machine).or_default();
+        change(own);
+        if own.transactions == 0 {
+            self.shares.remove(&machine);
+        }
     }
 
     /// Whether a final answer is still to be given.
@@ -171,8 +200,7 @@ impl Servers {
     pub fn answered(&mut self, key: &Key, code: u16, bytes: &[u8], now: Now) -> Option<Flow> {
         let times = self.times;
         let server = self.all.get_mut(key).filter(|server| server.state == State::Open)?;
-        self.held = self.held.saturating_sub(server.answer.len()) + bytes.len();
-        server.answer = bytes.to_vec();
+        let before = std::mem::replace(&mut server.answer, bytes.to_vec()).len();
         let flow = server.flow;
         let datagram = flow.transport == Transport::Udp;
         let limit = now.mono + times.limit();
@@ -185,6 +213,7 @@ impl Servers {
             }
             (_, false) => State::Over { until: if datagram { limit } else { now.mono }, accepted: false },
         };
+        self.count(flow, |held| held.bytes = held.bytes.saturating_sub(before) + bytes.len());
         self.schedule(key);
         Some(flow)
     }
@@ -234,7 +263,10 @@ impl Servers {
     /// Forgets an INVITE that will never be answered (its call is gone).
     pub fn remove(&mut self, key: &Key) {
         let Some(server) = self.all.remove(key) else { return };
-        self.held = self.held.saturating_sub(server.answer.len());
+        self.count(server.flow, |held| {
+            held.transactions = held.transactions.saturating_sub(1);
+            held.bytes = held.bytes.saturating_sub(server.answer.len());
+        });
         if self.origins.get(&server.origin) == Some(key) {
             self.origins.remove(&server.origin);
         }

@@ -2,8 +2,8 @@
 //!
 //! Drive it so: one `handle_*`, then [`Uas::poll_output`] until `None`, then wait for input or for [`Uas::poll_timeout`].
 //!
-//! Bounds: calls by `max_calls`, transactions by [`Servers::MAX`], requests of our own by two for each call; what is beyond them is
-//! answered 503 or dropped and counted. What comes from an address that no exchange has is counted and gets nothing.
+//! Bounds: calls by `max_calls`, transactions by [`Servers::MAX`] and for each machine by half of that, requests of our own by two for each
+//! call; what is beyond them is answered 503 or dropped and counted. What comes from an address that no exchange has is counted and gets nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
