@@ -94,16 +94,27 @@ pub enum Item {
 #[derive(Debug)]
 pub struct StreamReader {
     limits: Limits,
+    /// What came and was not read: the rest of a head, or of the body of `head`.
     buffer: Vec<u8>,
     /// Bytes in which no end of the headers was found.
     searched: usize,
+    /// Of a message whose body is not complete; read once, in however many pieces the body comes.
+    head: Option<Head>,
     broken: bool,
+}
+
+/// Start line and headers, and how many bytes of body follow.
+#[derive(Debug)]
+struct Head {
+    message: Message,
+    wrong: Option<Bad>,
+    length: usize,
 }
 
 impl StreamReader {
     /// A reader at the beginning of a stream.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, buffer: Vec::new(), searched: 0, broken: false }
+        Self { limits, buffer: Vec::new(), searched: 0, head: None, broken: false }
     }
 
     /// Takes bytes; call [`StreamReader::next_item`] until `None` before the next ones, so that the buffer stays within a message.
@@ -120,7 +131,7 @@ impl StreamReader {
 
     /// A message has begun and is not complete.
     pub fn is_partial(&self) -> bool {
-        !skip_line_ends(&self.buffer).is_empty()
+        self.head.is_some() || !skip_line_ends(&self.buffer).is_empty()
     }
 
     /// The next message, once it is complete.
@@ -128,6 +139,14 @@ impl StreamReader {
         if self.broken {
             return None;
         }
+        match self.head.is_some() {
+            true => self.next_body(),
+            false => self.next_head(),
+        }
+    }
+
+    /// A keep-alive, or what begins with the next head.
+    fn next_head(&mut self) -> Option<Item> {
         if self.buffer.starts_with(PING) {
             self.consume(PING.len());
             return Some(Item::Ping);
@@ -152,9 +171,16 @@ impl StreamReader {
             Ok(None) => return Some(self.give_up(Bad::request("Content-Length Missing"), Some(message))),
             Err(bad) => return Some(self.give_up(bad, Some(message))),
         };
-        self.searched = end.saturating_sub(3);
-        let body = self.buffer.get(end..end + length)?.to_vec();
-        self.consume(end + length);
+        self.consume(end);
+        self.head = Some(Head { message, wrong, length });
+        self.next_body()
+    }
+
+    /// The message of `head`, once its body is there.
+    fn next_body(&mut self) -> Option<Item> {
+        let body = self.buffer.get(..self.head.as_ref()?.length)?.to_vec();
+        let Head { message, wrong, length } = self.head.take()?;
+        self.consume(length);
         let message = Message { body, ..message };
         Some(match wrong {
             Some(wrong) => Item::Bad(Bad { message: Some(message), ..wrong }),
@@ -392,6 +418,19 @@ mod tests {
         assert!(!reader.is_broken() && !reader.is_partial());
         let Item::Message(first) = &items[0] else { panic!() };
         assert_eq!(first.body, b"body");
+    }
+
+    #[test]
+    fn a_head_is_read_once_however_slowly_its_body_comes() {
+        let mut reader = StreamReader::new(LIMITS);
+        reader.push(b"OPTIONS sip:a SIP/2.0\r\nl: 1000\r\n\r\nx");
+        for n in 1..1_000 {
+            assert_eq!(reader.next_item(), None);
+            assert!(reader.is_partial() && reader.buffer.len() == n, "only the body waits");
+            reader.push(b"x");
+        }
+        assert!(matches!(reader.next_item(), Some(Item::Message(message)) if message.body.len() == 1_000));
+        assert!(!reader.is_partial());
     }
 
     #[test]
