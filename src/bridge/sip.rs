@@ -1,8 +1,8 @@
 //! SIP at the edge: sockets, connections and streams of all exchanges that call the bridge; drives [`crate::pbx::sip::Uas`].
 //!
 //! One task owns the machine. A socket is read by its own task into one bounded queue (when it is full, datagrams wait in the kernel and
-//! are dropped there, connections are not read). Nothing is ever awaited for a peer: a datagram that cannot go is dropped, a connection
-//! whose queue is full is closed. While the hub does not keep up, signals wait here, new calls are answered 503, and at
+//! are dropped there, connections are not read). A connection is read no faster than it is answered. Nothing is ever awaited for a peer: a
+//! datagram that cannot go is dropped, a connection whose queue is full is closed. While the hub does not keep up, signals wait here, new calls are answered 503, and at
 //! [`TOLD_MAX`] nothing more is read. Of a message nothing reaches a log.
 
 use std::collections::{HashMap, VecDeque};
@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
@@ -33,6 +33,7 @@ mod exchange;
 mod socket;
 mod tcp;
 mod tls;
+mod writes;
 
 pub use self::tls::{Error as TlsError, Tls};
 
@@ -261,10 +262,10 @@ enum Event {
     Accepted(tokio::net::TcpStream, SocketAddr, Transport),
     /// A TLS handshake is over: it went well, or the connection ends.
     Shaken(u64, bool),
-    /// Something came on a connection; after the last item the connection is of no use.
-    Item { flow: Flow, item: Item, last: bool },
-    /// A connection is gone.
-    Ended(u64),
+    /// Something came on a connection; after the last item the connection is of no use. The next turn comes when it was looked at.
+    Item { flow: Flow, item: Item, last: bool, turn: OwnedSemaphorePermit },
+    /// A connection is gone; `stuck`: its peer did not read.
+    Ended { channel: u64, stuck: bool },
     /// A server's addresses were looked up.
     Found(RouteId, Transport, Vec<SocketAddr>),
     /// The media stage answered.
@@ -331,7 +332,7 @@ impl Driver {
             Event::Shaken(channel, good) => self.connections.shaken(channel, good),
             // what a peer asked before its connection was closed as stuck gets no answer, and above all no connection back to it
             Event::Item { flow, .. } if !self.connections.is_open(flow.channel) => {}
-            Event::Item { flow, item, last } => {
+            Event::Item { flow, item, last, turn } => {
                 match item {
                     Item::Message(message) => {
                         self.connections.heard(flow, &message);
@@ -340,13 +341,15 @@ impl Driver {
                     Item::Bad(bad) => self.uas.handle_bad(flow, bad),
                     Item::Ping => self.connections.send(flow, b"\r\n".to_vec(), false),
                 }
+                // the answers are queued before the connection is read on
+                self.carry_out();
+                drop(turn);
                 if last {
-                    self.carry_out();
                     self.connections.finish(flow.channel);
                 }
             }
-            Event::Ended(channel) => {
-                self.connections.finish(channel);
+            Event::Ended { channel, stuck } => {
+                self.connections.ended(channel, stuck);
                 self.uas.handle_lost(channel, now);
             }
             Event::Found(route, transport, found) => {

@@ -23,6 +23,10 @@ const DATAGRAM: usize = 65_536;
 const PAUSE: Duration = Duration::from_millis(20);
 /// Messages of any kind that one address may send for each request that it may make.
 const MESSAGES: u32 = 10;
+/// A larger message, or piece of one, counts as several.
+const MESSAGE_BYTES: usize = 2_048;
+/// As how many the largest datagram counts.
+const LARGEST: u32 = 32;
 /// A keep-alive of a caller, and the answer to it.
 const PING: &[u8] = b"\r\n\r\n";
 const PONG: &[u8] = b"\r\n";
@@ -50,7 +54,9 @@ impl Trust {
         }
         networks.sort_by_key(|(net, _, _)| std::cmp::Reverse(net.prefix_len()));
         let messages = |requests: u32| requests.saturating_mul(MESSAGES);
-        let messages = Rates::new(messages(settings.max_requests_per_s), messages(settings.request_burst));
+        // the largest piece must find room in a full bucket
+        let burst = messages(settings.request_burst).max(LARGEST);
+        let messages = Rates::new(messages(settings.max_requests_per_s), burst);
         Self { networks, refused: AtomicU64::new(0), messages: Mutex::new(messages), flooded: AtomicU64::new(0) }
     }
 
@@ -70,10 +76,12 @@ impl Trust {
         found.map(|(_, pbx, names)| (pbx, &**names))
     }
 
-    /// Whether one more message of an address may be looked at now, whatever it is: so that the queue has room for the others.
-    pub(super) fn paces(&self, address: IpAddr) -> bool {
+    /// Whether one more message of an address, or piece of one, may be looked at now, whatever it is: so that the queue and the processor
+    /// have room for the others.
+    pub(super) fn paces(&self, address: IpAddr, bytes: usize) -> bool {
+        let count = u32::try_from(bytes.div_ceil(MESSAGE_BYTES)).unwrap_or(u32::MAX).max(1);
         let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
-        messages.ask(address, crate::bridge::now()) == Verdict::Taken
+        messages.ask_for(address, count, crate::bridge::now()) == Verdict::Taken
     }
 
     /// Datagrams that were dropped because their sender sent too many.
@@ -166,7 +174,7 @@ async fn read_datagrams(number: u64, socket: Arc<UdpSocket>, trust: Arc<Trust>, 
             let _ = socket.try_send_to(PONG, from);
             continue;
         }
-        if !trust.paces(from.ip()) {
+        if !trust.paces(from.ip(), length) {
             trust.flooded.fetch_add(1, Ordering::Relaxed);
             continue;
         }

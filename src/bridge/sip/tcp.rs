@@ -1,5 +1,5 @@
 //! TCP and TLS connections: one reader and one writer task each, capped in number, in time for a handshake and for a message, and in
-//! what waits to be written. A connection that is asked for by TLS is never made by TCP.
+//! what waits to be written, and read at its peer's pace. A connection that is asked for by TLS is never made by TCP.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadHalf};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, warn};
@@ -17,15 +17,16 @@ use tracing::{debug, warn};
 use super::Event;
 use super::socket::Trust;
 use super::tls::{Tls, has_name};
+use super::writes::{self, Queue, Waiting, Writes};
 use crate::pbx::sip::header::{Via, param};
 use crate::pbx::sip::message::{Message, Start};
 use crate::pbx::sip::wire::{Limits, StreamReader};
 use crate::pbx::sip::{Flow, Settings, Transport};
 
-/// Messages that wait to be written; a peer with more is stuck and its connection is closed.
-const WRITES_MAX: usize = 64;
-/// Time for one write, and for connecting.
-const WRITE: Duration = Duration::from_secs(5);
+/// Messages of a connection that wait for the driver: who sends faster than he is answered waits himself.
+const UNDER_WAY: usize = 4;
+/// Time for connecting.
+const CONNECT: Duration = Duration::from_secs(5);
 /// Connection numbers begin above those of UDP sockets, so that a flow is never mistaken.
 const FIRST: u64 = 1 << 16;
 /// Silence after which the system asks whether the other machine is there, how often, and how many times.
@@ -61,7 +62,7 @@ struct Connection {
     /// The port that the peer stands for by this connection (`alias`, RFC 5923 §5).
     alias: Option<u16>,
     handshake: bool,
-    writes: mpsc::Sender<Vec<u8>>,
+    writes: Writes,
     task: AbortHandle,
 }
 
@@ -81,6 +82,7 @@ pub(super) struct Connections {
     most_per_peer: usize,
     most_handshakes: usize,
     most_handshakes_per_peer: usize,
+    most_waiting: usize,
     patience: Patience,
     outside: Outside,
     warned: Option<Instant>,
@@ -108,6 +110,7 @@ impl Connections {
             most_per_peer: size(settings.max_connections_per_peer),
             most_handshakes: size(settings.max_handshakes),
             most_handshakes_per_peer: size(settings.max_handshakes_per_peer),
+            most_waiting: writes::most(size(settings.max_calls)),
             patience,
             outside,
             warned: None,
@@ -133,7 +136,7 @@ impl Connections {
             return;
         }
         let flow = Flow { transport, local, peer, channel: self.next };
-        let (writes, queue) = mpsc::channel(WRITES_MAX);
+        let (writes, queue) = writes::queue(self.most_waiting);
         let (patience, outside) = (self.patience, self.outside.clone());
         let task = tokio::spawn(async move {
             prepare(&stream);
@@ -186,11 +189,17 @@ impl Connections {
             None if may_connect && self.has_room(flow.peer, flow.transport) => self.connect(flow),
             None => return,
         };
-        let full = self.all.get(&channel).is_some_and(|connection| connection.writes.try_send(bytes).is_err());
+        let full = self.all.get(&channel).is_some_and(|connection| !connection.writes.put(bytes));
         if full && let Some(connection) = self.all.remove(&channel) {
             self.stuck += 1;
             connection.task.abort();
         }
+    }
+
+    /// A connection is gone; `stuck`: because nothing could be written.
+    pub(super) fn ended(&mut self, channel: u64, stuck: bool) {
+        self.stuck += u64::from(stuck && self.is_open(channel));
+        self.finish(channel);
     }
 
     /// What is queued is still written, then the connection closes.
@@ -200,13 +209,13 @@ impl Connections {
 
     fn connect(&mut self, wanted: Flow) -> u64 {
         let channel = self.next;
-        let (writes, queue) = mpsc::channel(WRITES_MAX);
+        let (writes, queue) = writes::queue(self.most_waiting);
         let (patience, outside, peer) = (self.patience, self.outside.clone(), wanted.peer);
         let [tcp, tls] = outside.ports;
         let port = if wanted.transport == Transport::Tls { tls } else { tcp };
         let task = tokio::spawn(async move {
-            let Ok(Ok(stream)) = timeout(WRITE, TcpStream::connect(peer)).await else {
-                let _ = outside.events.send(Event::Ended(channel)).await;
+            let Ok(Ok(stream)) = timeout(CONNECT, TcpStream::connect(peer)).await else {
+                let _ = outside.events.send(Event::Ended { channel, stuck: false }).await;
                 return;
             };
             prepare(&stream);
@@ -239,7 +248,7 @@ impl Connections {
         room && all < self.most_handshakes && handshakes < self.most_handshakes_per_peer
     }
 
-    fn add(&mut self, transport: Transport, peer: SocketAddr, writes: mpsc::Sender<Vec<u8>>, task: AbortHandle) {
+    fn add(&mut self, transport: Transport, peer: SocketAddr, writes: Writes, task: AbortHandle) {
         let handshake = transport == Transport::Tls;
         self.all.insert(self.next, Connection { transport, peer, alias: None, handshake, writes, task });
         self.next += 1;
@@ -279,7 +288,7 @@ async fn shake<S>(flow: Flow, patience: Patience, handshake: impl Future<Output 
 }
 
 /// TLS on a connection that was accepted; then its messages.
-async fn welcome(stream: TcpStream, flow: Flow, patience: Patience, queue: mpsc::Receiver<Vec<u8>>, outside: Outside) {
+async fn welcome(stream: TcpStream, flow: Flow, patience: Patience, queue: Queue, outside: Outside) {
     let Outside { trust, certificates, events, .. } = &outside;
     let shaken = match certificates.acceptor() {
         None => None,
@@ -300,7 +309,7 @@ async fn welcome(stream: TcpStream, flow: Flow, patience: Patience, queue: mpsc:
 }
 
 /// TLS on a connection that we opened; then its messages.
-async fn call(stream: TcpStream, flow: Flow, patience: Patience, queue: mpsc::Receiver<Vec<u8>>, outside: Outside) {
+async fn call(stream: TcpStream, flow: Flow, patience: Patience, queue: Queue, outside: Outside) {
     let Outside { trust, certificates, events, .. } = &outside;
     let pbx = trust.of(flow.peer.ip()).map(|(pbx, _)| pbx);
     let shaken = match pbx.and_then(|pbx| Some((pbx, certificates.connector(pbx)?))) {
@@ -325,18 +334,19 @@ async fn converse<S: AsyncRead + AsyncWrite>(
     flow: Flow,
     patience: Patience,
     first: Duration,
-    queue: mpsc::Receiver<Vec<u8>>,
+    queue: Queue,
     outside: Outside,
 ) {
     let (reading, writing) = tokio::io::split(stream);
-    let ended = outside.events.clone();
-    let mut writer = Box::pin(write(writing, queue));
+    let (ended, waiting) = (outside.events.clone(), queue.waiting());
+    let channel = flow.channel;
+    let mut writer = Box::pin(queue.write(writing));
     tokio::select! {
-        () = &mut writer => {
-            let _ = ended.send(Event::Ended(flow.channel)).await;
+        stuck = &mut writer => {
+            let _ = ended.send(Event::Ended { channel, stuck }).await;
         }
-        () = read(reading, flow, patience, first, outside) => {
-            let _ = ended.send(Event::Ended(flow.channel)).await;
+        () = read(reading, flow, patience, first, &waiting, outside) => {
+            let _ = ended.send(Event::Ended { channel, stuck: false }).await;
             // What was answered is still written: the peer may have closed its sending side only.
             writer.await;
         }
@@ -349,9 +359,11 @@ async fn read<S: AsyncRead + AsyncWrite>(
     flow: Flow,
     patience: Patience,
     first: Duration,
+    waiting: &Waiting,
     outside: Outside,
 ) {
     let Outside { trust, events, .. } = outside;
+    let turns = Arc::new(Semaphore::new(UNDER_WAY));
     let mut reader = StreamReader::new(patience.limits);
     let mut space = vec![0; 16_384];
     let mut until = Instant::now() + first;
@@ -359,15 +371,18 @@ async fn read<S: AsyncRead + AsyncWrite>(
     loop {
         let Ok(Ok(length)) = timeout_at(until, half.read(&mut space)).await else { return };
         let Some(bytes) = space.get(..length).filter(|bytes| !bytes.is_empty()) else { return };
+        pace(&trust, flow, length).await;
         reader.push(bytes);
         let mut whole = false;
         while let Some(item) = reader.next_item() {
+            if whole {
+                pace(&trust, flow, 0).await;
+            }
             whole = true;
             let last = reader.is_broken();
-            while !trust.paces(flow.peer.ip()) {
-                tokio::time::sleep(PACE).await;
-            }
-            if events.send(Event::Item { flow, item, last }).await.is_err() || last {
+            waiting.is_low().await;
+            let Ok(turn) = turns.clone().acquire_owned().await else { return };
+            if events.send(Event::Item { flow, item, last, turn }).await.is_err() || last {
                 return;
             }
         }
@@ -383,15 +398,9 @@ async fn read<S: AsyncRead + AsyncWrite>(
     }
 }
 
-async fn write<S: AsyncRead + AsyncWrite>(mut half: WriteHalf<S>, mut queue: mpsc::Receiver<Vec<u8>>) {
-    while let Some(bytes) = queue.recv().await {
-        let sent = timeout(WRITE, async {
-            half.write_all(&bytes).await?;
-            half.flush().await
-        });
-        if !matches!(sent.await, Ok(Ok(()))) {
-            return;
-        }
+/// Waits until the peer may send so much: until then it waits in the connection.
+async fn pace(trust: &Trust, flow: Flow, bytes: usize) {
+    while !trust.paces(flow.peer.ip(), bytes) {
+        tokio::time::sleep(PACE).await;
     }
-    let _ = timeout(WRITE, half.shutdown()).await;
 }
