@@ -10,6 +10,8 @@ use crate::call::line::Line;
 use crate::crm::settings::Endpoint;
 use crate::pbx::{PbxId, asterisk, sip};
 
+mod sound;
+
 /// The whole file. Every key has a default; `config/kakehashi.toml` lists them all.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -201,7 +203,12 @@ impl Config {
         others || self.line.iter().any(|line| line.transcribe)
     }
 
-    /// Checks what one section alone cannot: names and references.
+    /// What may work and probably was not meant; each names the place and what is expected.
+    pub fn doubts(&self) -> Vec<String> {
+        sound::doubts(self)
+    }
+
+    /// Checks what one section alone cannot: names, references, and addresses that must fit together.
     fn check(&self) -> Result<(), (String, String)> {
         name("[node] id", &self.node.id)?;
         self.identity.check().map_err(|problem| ("[identity] relay_prefixes".to_string(), problem))?;
@@ -229,7 +236,7 @@ impl Config {
                 return Err((place("sip.watch"), problem.into()));
             }
         }
-        Ok(())
+        sound::check(self)
     }
 }
 

@@ -128,6 +128,24 @@ fn a_port_that_another_program_has() {
     assert_names(&error, &["[sip] `listen_tcp`", &address.to_string(), "another"]);
 }
 
+#[test]
+fn sound_that_is_received_where_no_call_sends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let exchange = "[[pbx]]\nid = \"exchange\"\nsite = \"osaka\"\n[pbx.sip]\npeers = [\"::1/128\", \"127.0.0.1/32\"]";
+    let with = |listen: &str, bind: &str| {
+        let sip =
+            format!("[sip]\nenabled = true\nlisten_udp = [{listen}]\nlisten_tcp = []\n[media]\nbind = \"{bind}\"");
+        config(folder.path(), &format!("{exchange}\n{sip}\n[panel]\nenabled = false"))
+    };
+    for command in ["check", "serve"] {
+        let error = refusal(&[command, "--config", &with("\"[::1]:0\"", "127.0.0.1")]);
+        assert_names(
+            &error,
+            &["[media] bind = \"127.0.0.1\"", "listen_udp [::1]:0", "expected \"::1\"", "[sip] advertised"],
+        );
+    }
+}
+
 fn sip(folder: &Path, address: SocketAddr, key: &str, other: &str) -> String {
     let exchange = "[[pbx]]\nid = \"exchange\"\nsite = \"osaka\"\n[pbx.sip]\npeers = [\"127.0.0.1/32\"]";
     let sip = format!("[sip]\nenabled = true\n{key} = [\"{address}\"]\n{other} = []");

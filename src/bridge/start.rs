@@ -94,6 +94,9 @@ pub struct Bridge {
 /// The first part that cannot start; nothing is left running then but threads that end by themselves.
 pub async fn start(config: Config) -> Result<Bridge, Error> {
     let config = Arc::new(config);
+    for doubt in config.doubts() {
+        tracing::warn!("{doubt}");
+    }
     let data_dir = config.node.data_dir.clone();
     let lock = lock(&data_dir)?;
     let files = Files::load(&config)?;

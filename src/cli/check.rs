@@ -36,6 +36,9 @@ pub fn run(args: &CheckArgs) -> super::Result {
         super::model::check(&config.speech.model)?;
     }
     println!("{}: good", args.config.display());
+    for doubt in config.doubts() {
+        println!("  doubtful: {doubt}");
+    }
     print(&config, dictionary.entries().len());
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::source::Policy;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Address that RTP is received on.
+    /// Address that RTP is received on; calls by SIP are told the address that they came to, so it must be that one, or a wildcard.
     pub bind: IpAddr,
     /// First port of the range; each stream takes an even port and the odd one above it (RTCP).
     pub first_port: u16,
