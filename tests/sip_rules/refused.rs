@@ -119,8 +119,10 @@ fn require_of_what_we_support_is_no_420() {
 }
 
 #[test]
-fn what_is_too_large_is_513() {
+fn a_body_that_is_too_large_is_413_and_a_head_513() {
     let mut lab = answering_after(0);
+    assert_eq!(lab.send(&invite("", &"x".repeat(66_000))), ["413"]);
+    assert_eq!(lab.last().text("Call-ID").unwrap(), "call-1");
     let long = format!("X-Long: {}\r\n", "x".repeat(66_000));
     assert_eq!(lab.send(&invite(&long, SDP)), ["513"]);
 }

@@ -49,7 +49,7 @@ pub struct Settings {
     pub max_requests_per_s: u32,
     /// Requests that one address may make at once before `max_requests_per_s` counts.
     pub request_burst: u32,
-    /// Largest message that is read, in bytes; a larger one is answered 513.
+    /// Largest message that is read, in bytes; one with a larger body is answered 413, with a larger head 513.
     pub message_max_bytes: u32,
     /// A connection without a message for this long is closed, in seconds.
     pub idle_s: u32,

@@ -26,7 +26,7 @@ impl Limits {
 /// A message that cannot be used, with the answer it deserves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bad {
-    /// 400, 505 or 513.
+    /// 400, 413, 505 or 513.
     pub status: u16,
     /// Reason phrase: what is wrong, without any value of the message.
     pub reason: &'static str,
@@ -44,7 +44,10 @@ impl Bad {
 /// A keep-alive of a stream (RFC 5626 §4.4.1).
 const PING: &[u8] = b"\r\n\r\n";
 
+/// More than can be read of a message.
 const TOO_LARGE: Bad = Bad { status: 513, reason: "Message Too Large", message: None };
+/// The head can be read, and the body is more than is taken.
+const BODY_TOO_LARGE: Bad = Bad { status: 413, reason: "Request Entity Too Large", message: None };
 
 /// Reads one datagram; `None` when it holds nothing but line ends (keep-alive). Bytes after the body are ignored (RFC 3261 §18.3).
 ///
@@ -62,7 +65,8 @@ pub fn read_datagram(bytes: &[u8], limits: &Limits) -> Result<Option<Message>, B
     let (mut message, wrong) = read_head(head, limits)?;
     let length = content_length(&message);
     let wrong = wrong.or(length.as_ref().err().cloned());
-    let wrong = wrong.or((bytes.len() > limits.message).then_some(TOO_LARGE));
+    let too_large = if head.len() > limits.message { TOO_LARGE } else { BODY_TOO_LARGE };
+    let wrong = wrong.or((bytes.len() > limits.message).then_some(too_large));
     if let Some(wrong) = wrong {
         return Err(Bad { message: Some(message), ..wrong });
     }
@@ -100,6 +104,8 @@ pub struct StreamReader {
     searched: usize,
     /// Of a message whose body is not complete; read once, in however many pieces the body comes.
     head: Option<Head>,
+    /// Bytes of a body that was refused and is still on its way.
+    skip: usize,
     broken: bool,
 }
 
@@ -114,7 +120,7 @@ struct Head {
 impl StreamReader {
     /// A reader at the beginning of a stream.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, buffer: Vec::new(), searched: 0, head: None, broken: false }
+        Self { limits, buffer: Vec::new(), searched: 0, head: None, skip: 0, broken: false }
     }
 
     /// Takes bytes; call [`StreamReader::next_item`] until `None` before the next ones, so that the buffer stays within a message.
@@ -131,12 +137,15 @@ impl StreamReader {
 
     /// A message has begun and is not complete.
     pub fn is_partial(&self) -> bool {
-        self.head.is_some() || !skip_line_ends(&self.buffer).is_empty()
+        self.head.is_some() || self.skip > 0 || !skip_line_ends(&self.buffer).is_empty()
     }
 
     /// The next message, once it is complete.
     pub fn next_item(&mut self) -> Option<Item> {
-        if self.broken {
+        let skipped = self.skip.min(self.buffer.len());
+        self.skip -= skipped;
+        self.consume(skipped);
+        if self.broken || self.skip > 0 {
             return None;
         }
         match self.head.is_some() {
@@ -166,8 +175,14 @@ impl StreamReader {
             Err(bad) => return Some(self.give_up(bad, None)),
         };
         let length = match content_length(&message) {
+            Ok(_) if end > self.limits.message => return Some(self.give_up(TOO_LARGE, Some(message))),
             Ok(Some(length)) if end.saturating_add(length) <= self.limits.message => length,
-            Ok(Some(_)) => return Some(self.give_up(TOO_LARGE, Some(message))),
+            Ok(Some(length)) => {
+                // the place of the next message is known, so the connection may stay (RFC 3261 §21.4.11)
+                self.consume(end);
+                self.skip = length;
+                return Some(Item::Bad(Bad { message: Some(message), ..wrong.unwrap_or(BODY_TOO_LARGE) }));
+            }
             Ok(None) => return Some(self.give_up(Bad::request("Content-Length Missing"), Some(message))),
             Err(bad) => return Some(self.give_up(bad, Some(message))),
         };
@@ -200,8 +215,10 @@ impl StreamReader {
     }
 
     fn consume(&mut self, bytes: usize) {
-        self.buffer.drain(..bytes);
-        self.searched = 0;
+        if bytes > 0 {
+            self.buffer.drain(..bytes);
+            self.searched = 0;
+        }
     }
 
     fn give_up(&mut self, bad: Bad, message: Option<Message>) -> Item {
@@ -396,8 +413,10 @@ mod tests {
         }
         let many = format!("OPTIONS sip:a SIP/2.0\r\nVia: x\r\n{}\r\n", "a: b\r\n".repeat(30));
         assert_eq!(status(&many).status, 513);
-        let long = format!("OPTIONS sip:a SIP/2.0\r\nVia: x\r\n\r\n{}", "x".repeat(5_000));
-        assert_eq!(status(&long).status, 513);
+        let body = "x".repeat(5_000);
+        assert_eq!(status(&format!("OPTIONS sip:a SIP/2.0\r\nVia: x\r\n\r\n{body}")).status, 413);
+        let head = "a: b\r\n".repeat(1_000);
+        assert_eq!(status(&format!("OPTIONS sip:a SIP/2.0\r\nVia: x\r\n{head}\r\n")).status, 513);
         assert_eq!(status("GET / HTTP/1.1\r\nHost: x\r\n\r\n").message, None);
         assert_eq!(status("SIP/2.0 4294967301 no\r\n\r\n").message, None);
     }
@@ -459,8 +478,22 @@ mod tests {
         let (items, reader) = stream(&format!("OPTIONS sip:a SIP/2.0\r\nVia: x\r\nX: {}", "y".repeat(9_000)));
         assert!(matches!(&items[..], [Item::Bad(Bad { status: 513, .. })]));
         assert!(reader.is_broken());
-        let (items, _) = stream("OPTIONS sip:a SIP/2.0\r\nVia: x\r\nl: 99999\r\n\r\n");
-        assert!(matches!(&items[..], [Item::Bad(Bad { status: 513, message: Some(_), .. })]));
+    }
+
+    #[test]
+    fn a_body_that_is_too_large_is_refused_at_once_and_skipped() {
+        let mut reader = StreamReader::new(LIMITS);
+        reader.push(b"OPTIONS sip:a SIP/2.0\r\nVia: x\r\nl: 50000\r\n\r\n");
+        let Some(Item::Bad(Bad { status: 413, message: Some(message), .. })) = reader.next_item() else { panic!() };
+        assert_eq!((message.count("Via"), message.body.len()), (1, 0));
+        for _ in 0..500 {
+            assert!(reader.is_partial() && !reader.is_broken());
+            reader.push(&[b'\n'; 100]);
+            assert_eq!((reader.next_item(), reader.buffer.len()), (None, 0), "nothing of it is kept");
+        }
+        assert!(!reader.is_partial());
+        reader.push(b"OPTIONS sip:b SIP/2.0\r\nl: 0\r\n\r\n");
+        assert!(matches!(reader.next_item(), Some(Item::Message(_))));
     }
 
     #[test]
