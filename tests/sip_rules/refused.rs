@@ -45,10 +45,11 @@ fn replaces_is_refused_as_its_rfc_asks() {
     let matching = format!("Replaces: call-1;to-tag={tag};from-tag=caller");
     assert_eq!(with(&mut lab, "Replaces: other;to-tag=a;from-tag=b\r\n"), ["481"], "no such dialog");
     assert_eq!(with(&mut lab, &format!("Replaces: call-1;to-tag={tag};from-tag=x\r\n")), ["481"]);
-    assert_eq!(with(&mut lab, &format!("{matching}\r\n")), ["501"]);
+    assert_eq!(with(&mut lab, &format!("{matching}\r\n")), ["403"], "nobody may take the place of a call");
     assert_eq!(with(&mut lab, &format!("{matching};early-only\r\n")), ["486"]);
     assert_eq!(with(&mut lab, &format!("Replaces: call-1;to-tag={tag}\r\n")), ["400"]);
     assert_eq!(with(&mut lab, &format!("{matching}\r\n{matching}\r\n")), ["400"], "one only");
+    assert_eq!(with(&mut lab, &format!("{matching}\r\nJoin: x;to-tag=a;from-tag=b\r\n")), ["400"], "they contradict");
     assert_eq!(with(&mut lab, &format!("Require: replaces\r\n{matching}\r\n")), ["420"]);
     assert_eq!(lab.last().text("Unsupported").unwrap(), "replaces");
     assert_eq!(lab.ask("OPTIONS", &format!("{matching}\r\n"), ""), ["400"], "in INVITE only");
@@ -57,6 +58,29 @@ fn replaces_is_refused_as_its_rfc_asks() {
     ringing.send(&invite("", SDP));
     let early = format!("Replaces: call-1;to-tag={};from-tag=caller\r\n", ringing.tag());
     assert_eq!(with(&mut ringing, &early), ["481"], "an early dialog that the other side began");
+}
+
+#[test]
+fn a_call_that_ended_lately_declines_to_be_replaced() {
+    let mut lab = answering_after(0);
+    lab.call("", SDP);
+    let mut n = 1;
+    let mut with = |lab: &mut crate::lab::Lab, to: &str, from: &str| {
+        n += 1;
+        let header = format!("Replaces: call-1;to-tag={to};from-tag={from}\r\n");
+        let text = invite(&header, SDP).replace("bKi1", &format!("bKi{n}"));
+        lab.send(&text.replace("call-1\r\nCSeq", &format!("call-{n}\r\nCSeq")))
+    };
+    let tag = lab.tag();
+    assert_eq!(lab.ask("BYE", "", ""), ["200"]);
+    assert_eq!(with(&mut lab, &tag, "caller"), ["603"]);
+    assert_eq!(with(&mut lab, &tag, "other"), ["481"]);
+    assert_eq!(with(&mut lab, "other", "caller"), ["481"]);
+    lab.pass(31_000);
+    assert_eq!(with(&mut lab, &tag, "caller"), ["603"]);
+    lab.pass(2_000);
+    assert_eq!(with(&mut lab, &tag, "caller"), ["481"], "it is forgotten");
+    assert!(lab.is_clean());
 }
 
 #[test]

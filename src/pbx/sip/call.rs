@@ -128,7 +128,7 @@ impl Call {
 impl Uas {
     /// A new call: its ports are asked for, then it rings.
     pub(super) fn invite(&mut self, pbx: &PbxId, key: Key, invite: Request, flow: Flow, tag: String, now: Now) {
-        let refused = self.refuse_replaces(&invite).map(|code| invite.answer(code, &tag));
+        let refused = self.refuse_replaces(&invite, now).map(|code| invite.answer(code, &tag));
         if let Some(answer) = refused.or_else(|| self.too_short(&invite, &tag)) {
             return self.respond(&key, &answer, now);
         }

@@ -65,6 +65,7 @@ impl Uas {
         self.close_streams(tag, now);
         let Some(call) = self.calls.remove(tag) else { return };
         if call.is_known() {
+            self.ended.add(&call.dialog, now.mono + self.times.limit(), now);
             self.out.push_back(call.observed(Signal::LegEnded(call.leg.clone(), cause), now));
             self.out.push_back(call.observed(Signal::CallEnded(cause), now));
         }

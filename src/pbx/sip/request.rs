@@ -155,6 +155,7 @@ pub fn reason_of(code: u16) -> &'static str {
         501 => "Not Implemented",
         503 => "Service Unavailable",
         504 => "Server Time-out",
+        603 => "Decline",
         _ => "Error",
     }
 }

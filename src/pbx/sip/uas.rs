@@ -27,6 +27,7 @@ use super::keying::{Fingerprint, Path, Terms};
 use super::message::{Message, Start};
 use super::rate::{Rates, Verdict};
 use super::refresh::{Ack, code_of};
+use super::replaces::Ended;
 use super::request::{self, Request, stamp_via};
 use super::sdp::Format;
 use super::settings::{PeerSettings, Settings};
@@ -152,6 +153,7 @@ pub struct Uas {
     pub(super) clients: BTreeMap<String, (Client, Purpose)>,
     /// By our tag.
     pub(super) calls: BTreeMap<String, Call>,
+    pub(super) ended: Ended,
     stopping: bool,
     overloaded: bool,
     /// Of our certificate for DTLS.
@@ -188,6 +190,7 @@ impl Uas {
             clients: BTreeMap::new(),
             acks: BTreeMap::new(),
             calls: BTreeMap::new(),
+            ended: Ended::default(),
             stopping: false,
             overloaded: false,
             fingerprint: None,
