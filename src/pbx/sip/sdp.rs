@@ -1,20 +1,19 @@
 //! Session descriptions: what the peer offers, and our answer (RFC 3264, RFC 8866). Syntax by `sdp-types`.
 
-use std::net::IpAddr;
+use sdp_types::{Session, Time};
 
-use sdp_types::{AddrType, Attribute, Connection, Media, NetType, Origin, Session, Time};
-
-use super::keying::{Fingerprint, Profile, Security, Setup};
+use super::keying::Security;
 use super::message::decode;
-use super::sdes::Crypto;
 use super::settings::Preferred;
+
+use self::read::read_line;
+use self::write::{bare_line, our_line, print};
+
+mod read;
+mod write;
 
 /// More media lines make an offer unusable.
 const LINES_MAX: usize = 32;
-/// More formats on one line are not looked at.
-const FORMATS_MAX: usize = 64;
-/// More keys or fingerprints on one line are not looked at.
-const SECRETS_MAX: usize = 16;
 
 /// What a payload type carries; the bridge translates it for the media stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,25 +63,6 @@ impl Direction {
             Direction::Sendonly => Direction::Recvonly,
             Direction::Recvonly => Direction::Sendonly,
             both => both,
-        }
-    }
-
-    fn of(attributes: &[Attribute]) -> Option<Direction> {
-        attributes.iter().find_map(|attribute| match attribute.attribute.as_str() {
-            "sendrecv" => Some(Direction::Sendrecv),
-            "sendonly" => Some(Direction::Sendonly),
-            "recvonly" => Some(Direction::Recvonly),
-            "inactive" => Some(Direction::Inactive),
-            _ => None,
-        })
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Direction::Sendrecv => "sendrecv",
-            Direction::Sendonly => "sendonly",
-            Direction::Recvonly => "recvonly",
-            Direction::Inactive => "inactive",
         }
     }
 }
@@ -199,98 +179,6 @@ impl Description {
     }
 }
 
-fn read_line(session: &Session, media: &Media) -> Line {
-    let connection = media.connections.first().or(session.connection.as_ref());
-    let address = connection.map(|c| c.connection_address.split('/').next().unwrap_or_default().to_string());
-    let address = address.unwrap_or_default();
-    let own = Direction::of(&media.attributes).or_else(|| Direction::of(&session.attributes));
-    let security = read_security(session, media);
-    let known = security.profile != Profile::Other;
-    let formats = if media.media == "audio" && known { read_formats(media) } else { Vec::new() };
-    let port = |value: &str| value.split(' ').next()?.parse().ok();
-    Line {
-        media: media.media.clone(),
-        proto: media.proto.clone(),
-        fmt: media.fmt.clone(),
-        null_address: address.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()),
-        target: (address, media.port),
-        direction: own.unwrap_or(Direction::Sendrecv),
-        formats,
-        security,
-        rtcp_mux: values(&media.attributes, "rtcp-mux").next().is_some(),
-        rtcp_port: values(&media.attributes, "rtcp").next().and_then(port),
-    }
-}
-
-/// The values of an attribute; empty where it has none.
-fn values<'a>(attributes: &'a [Attribute], name: &'a str) -> impl Iterator<Item = &'a str> {
-    let named = move |attribute: &&Attribute| attribute.attribute == name;
-    attributes.iter().filter(named).map(|attribute| attribute.value.as_deref().unwrap_or_default())
-}
-
-/// Keys of the line; fingerprint and setup may stand for the whole session (RFC 8122 §5, RFC 4145 §4).
-fn read_security(session: &Session, media: &Media) -> Security {
-    let either = |name| values(&media.attributes, name).chain(values(&session.attributes, name));
-    let own = values(&media.attributes, "fingerprint").next().is_some();
-    let of = if own { &media.attributes } else { &session.attributes };
-    Security {
-        profile: Profile::of(&media.proto),
-        crypto: values(&media.attributes, "crypto").take(SECRETS_MAX).filter_map(Crypto::parse).collect(),
-        fingerprints: values(of, "fingerprint").take(SECRETS_MAX).filter_map(Fingerprint::parse).collect(),
-        setup: either("setup").next().and_then(Setup::parse),
-        tls_id: either("tls-id").next().map(str::to_string),
-    }
-}
-
-fn read_formats(media: &Media) -> Vec<Format> {
-    let mut formats: Vec<Format> = Vec::new();
-    for number in media.fmt.split_ascii_whitespace().take(FORMATS_MAX) {
-        let Some(number) = number.parse::<u8>().ok().filter(|number| *number < 128) else { continue };
-        let known = match rtpmap(media, number) {
-            Some(map) => named(&map),
-            None => unnamed(number),
-        };
-        if let Some((codec, clock)) = known
-            && formats.iter().all(|format| format.number != number)
-        {
-            formats.push(Format { number, codec, clock });
-        }
-    }
-    formats
-}
-
-fn rtpmap(media: &Media, number: u8) -> Option<String> {
-    media.attributes.iter().filter(|attribute| attribute.attribute == "rtpmap").find_map(|attribute| {
-        let (own, map) = attribute.value.as_deref()?.trim().split_once(' ')?;
-        (own.parse::<u8>() == Ok(number)).then(|| map.trim().to_ascii_lowercase())
-    })
-}
-
-fn named(map: &str) -> Option<(Codec, u32)> {
-    let mut parts = map.split('/');
-    let (name, clock) = (parts.next()?, parts.next()?.trim().parse::<u32>().ok()?);
-    match (name.trim(), clock) {
-        ("pcmu", 8_000) => Some((Codec::Pcmu, clock)),
-        ("pcma", 8_000) => Some((Codec::Pcma, clock)),
-        ("g722", 8_000) => Some((Codec::G722, clock)),
-        ("opus", 48_000) if cfg!(feature = "opus") => Some((Codec::Opus, clock)),
-        ("telephone-event", 8_000 | 48_000) => Some((Codec::TelephoneEvent, clock)),
-        ("cn", 8_000) => Some((Codec::ComfortNoise, clock)),
-        _ => None,
-    }
-}
-
-/// Static payload types (RFC 3551 §6); 19 is what Cisco used for comfort noise.
-fn unnamed(number: u8) -> Option<(Codec, u32)> {
-    match number {
-        0 => Some((Codec::Pcmu, 8_000)),
-        8 => Some((Codec::Pcma, 8_000)),
-        9 => Some((Codec::G722, 8_000)),
-        13 | 19 => Some((Codec::ComfortNoise, 8_000)),
-        _ => None,
-    }
-}
-
 /// What we say of one line that we take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
@@ -356,177 +244,5 @@ pub fn own_formats(preferred: &[Preferred]) -> Vec<Format> {
     formats
 }
 
-fn our_line(taken: &Taken, proto: &str) -> Media {
-    let numbers: Vec<String> = taken.formats.iter().map(|format| format.number.to_string()).collect();
-    let mut media = bare_line("audio", proto, taken.port, &numbers.join(" "));
-    for Format { number, codec, clock } in &taken.formats {
-        let name = match codec {
-            Codec::Pcmu => "PCMU",
-            Codec::Pcma => "PCMA",
-            Codec::G722 => "G722",
-            Codec::Opus => "opus",
-            Codec::TelephoneEvent => "telephone-event",
-            Codec::ComfortNoise => "CN",
-        };
-        let channels = if *codec == Codec::Opus { "/2" } else { "" };
-        media.attributes.push(attribute("rtpmap", Some(format!("{number} {name}/{clock}{channels}"))));
-        let parameters = match codec {
-            Codec::TelephoneEvent => "0-15",
-            // What is heard above 8 kHz is not needed; within it the sender can protect against loss (RFC 7587 §6.1).
-            Codec::Opus => "maxplaybackrate=16000;stereo=0;useinbandfec=1",
-            _ => continue,
-        };
-        media.attributes.push(attribute("fmtp", Some(format!("{number} {parameters}"))));
-    }
-    for (name, value) in &taken.attributes {
-        media.attributes.push(attribute(name, Some(value.clone()).filter(|value| !value.is_empty())));
-    }
-    media.attributes.push(attribute(taken.direction.name(), None));
-    media
-}
-
-fn attribute(name: &str, value: Option<String>) -> Attribute {
-    Attribute { attribute: name.into(), value }
-}
-
-fn bare_line(media: &str, proto: &str, port: u16, fmt: &str) -> Media {
-    Media {
-        media: media.into(),
-        port,
-        num_ports: None,
-        proto: proto.into(),
-        fmt: fmt.into(),
-        media_title: None,
-        connections: vec![],
-        bandwidths: vec![],
-        key: None,
-        attributes: vec![],
-    }
-}
-
-fn print(place: &Place, times: Vec<Time>, medias: Vec<Media>) -> Vec<u8> {
-    let address = place.host.parse::<IpAddr>();
-    let addrtype = if address.is_ok_and(|ip| ip.is_ipv6()) { AddrType::Ip6 } else { AddrType::Ip4 };
-    let origin = Origin {
-        username: None,
-        sess_id: place.session.to_string(),
-        sess_version: place.version,
-        nettype: NetType::In,
-        addrtype: addrtype.clone(),
-        unicast_address: place.host.clone(),
-    };
-    let mut session = Session::new(origin, "-");
-    session.connection = Some(Connection::new(NetType::In, addrtype, &place.host));
-    session.times = times;
-    session.medias = medias;
-    let mut bytes = Vec::new();
-    // Writing to memory cannot fail; half a description would be refused by the peer, not misread.
-    let _ = session.write(&mut bytes);
-    bytes
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn offer_of(media: &str) -> Description {
-        let text = format!("v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n{media}");
-        Description::parse(text.as_bytes()).unwrap()
-    }
-
-    fn place() -> Place {
-        Place { host: "192.0.2.80".into(), session: 7, version: 1 }
-    }
-
-    fn take(offer: &Description) -> Vec<Taken> {
-        let taken = |(line, offered): (usize, &Line)| Taken {
-            line,
-            port: 20_000 + 2 * line as u16,
-            formats: offered.choose(&[]),
-            direction: offered.direction.answered(),
-            proto: "RTP/AVP",
-            attributes: Vec::new(),
-        };
-        offer.usable().map(taken).collect()
-    }
-
-    fn answered(media: &str) -> String {
-        let offer = offer_of(media);
-        String::from_utf8(answer(&offer, &take(&offer), &place())).unwrap()
-    }
-
-    #[test]
-    fn an_answer_has_the_lines_of_the_offer_in_order() {
-        let text = answered(
-            "m=video 4000 RTP/AVP 31 96\r\nm=audio 4002 RTP/AVP 8 0 101\r\na=rtpmap:101 telephone-event/8000\r\n\
-             m=audio 4004 RTP/XVP 0\r\nm=audio 0 RTP/AVP 0\r\n",
-        );
-        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("m=")).collect();
-        assert_eq!(
-            lines,
-            ["m=video 0 RTP/AVP 31", "m=audio 20002 RTP/AVP 8 101", "m=audio 0 RTP/XVP 0", "m=audio 0 RTP/AVP 0"]
-        );
-        assert!(text.contains("o=- 7 1 IN IP4 192.0.2.80\r\n") && text.contains("c=IN IP4 192.0.2.80\r\n"), "{text}");
-        assert!(text.contains("a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n"), "{text}");
-    }
-
-    #[test]
-    fn static_numbers_need_no_rtpmap_and_dynamic_ones_do() {
-        let formats = |media: &str| offer_of(media).lines[0].choose(&[]);
-        let numbers = |media: &str| formats(media).iter().map(|format| format.number).collect::<Vec<_>>();
-        assert_eq!(numbers("m=audio 4000 RTP/AVP 18 8 0 13\r\n"), [8, 13]);
-        assert_eq!(numbers("m=audio 4000 RTP/AVP 18\r\n"), [] as [u8; 0]);
-        assert_eq!(numbers("m=audio 4000 RTP/AVP 97\r\na=rtpmap:97 PCMA/8000/1\r\n"), [97]);
-        assert_eq!(numbers("m=audio 4000 RTP/AVP 0\r\na=rtpmap:0 G726-32/8000\r\n"), [] as [u8; 0]);
-        assert_eq!(numbers("m=audio 4000 RTP/AVP 9 0\r\n"), [9]);
-        assert_eq!(numbers("m=audio 4000 RTP/AVP 9\r\na=rtpmap:9 G722/16000\r\n"), [] as [u8; 0]);
-        assert_eq!(numbers("m=audio 4000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/16000\r\n"), [0]);
-    }
-
-    #[test]
-    fn opus_is_taken_only_when_it_can_be_decoded() {
-        let line = "m=audio 4000 RTP/AVP 107 0 101 102\r\na=rtpmap:107 opus/48000/2\r\n\
-                    a=rtpmap:101 telephone-event/48000\r\na=rtpmap:102 telephone-event/8000\r\n";
-        let chosen: Vec<u8> = offer_of(line).lines[0].choose(&[]).iter().map(|format| format.number).collect();
-        assert_eq!(chosen, if cfg!(feature = "opus") { [107, 101] } else { [0, 102] });
-        let narrow = offer_of(line).lines[0].choose(&[Preferred::G722, Preferred::G711]);
-        assert_eq!(narrow.iter().map(|format| format.number).collect::<Vec<_>>(), [0, 102]);
-    }
-
-    #[test]
-    fn the_numbers_of_our_offer_are_expected_and_those_of_the_answer_understood_when_free() {
-        let ours = own_formats(&[Preferred::G722]);
-        assert_eq!(ours[0].number, 9);
-        let line = "m=audio 4000 RTP/AVP 0 101 98\r\na=rtpmap:101 PCMA/8000\r\na=rtpmap:98 telephone-event/8000\r\n";
-        let (taken, aliases) = offer_of(line).lines[0].common(&ours);
-        assert_eq!(taken.iter().map(|format| format.number).collect::<Vec<_>>(), [0, 8, 101]);
-        assert_eq!(
-            aliases,
-            [Format { number: 98, codec: Codec::TelephoneEvent, clock: 8_000 }],
-            "101 means another thing"
-        );
-    }
-
-    #[test]
-    fn directions_are_mirrored_and_taken_from_the_session_when_the_line_has_none() {
-        for (offered, expected) in
-            [("sendonly", "recvonly"), ("recvonly", "sendonly"), ("inactive", "inactive"), ("sendrecv", "sendrecv")]
-        {
-            let text = answered(&format!("m=audio 4000 RTP/AVP 0\r\na={offered}\r\n"));
-            assert!(text.contains(&format!("a={expected}\r\n")), "{text}");
-        }
-        let text = "v=0\r\na=sendonly\r\nm=audio 4000 RTP/AVP 0\r\nc=IN IP4 0.0.0.0\r\n";
-        let offer = Description::parse(text.as_bytes()).unwrap();
-        assert_eq!(offer.lines[0].direction, Direction::Sendonly);
-        assert!(offer.lines[0].null_address);
-    }
-
-    #[test]
-    fn what_is_not_sdp_is_an_error_and_other_charsets_are_not() {
-        assert_eq!(Description::parse(b"<audio/>"), Err(Error::Syntax));
-        let mut text = b"v=0\r\ns=\x8b\xb4\x96{\r\nm=audio 4000 RTP/AVP 0\r\n".to_vec();
-        assert!(Description::parse(&text).unwrap().lines[0].is_usable());
-        text.extend(b"m=audio 4000 RTP/AVP 0\r\n".repeat(40));
-        assert_eq!(Description::parse(&text), Err(Error::TooManyLines));
-    }
-}
+mod tests;
