@@ -1,16 +1,13 @@
 //! One call to the bridge: INVITE to 180 to 200 to ACK to BYE, and every way in which that ends early.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::pbx::{CallKey, EndCause, Fidelity, Identity, LegKey, Observed, PbxId, Signal, Speaker, StreamId};
 use crate::time::{Mono, Now};
 
-use super::check;
 use super::content;
 use super::dialog::Dialog;
 use super::flow::Flow;
-use super::header::{print_contact, print_secure_contact};
 use super::identity;
 use super::inside::probe_at;
 use super::media::Agreed;
@@ -22,7 +19,7 @@ use super::request::Request;
 use super::sdp::{Description, Place};
 use super::timer::SessionTimer;
 use super::transaction::Key;
-use super::uas::{Output, Policy, Purpose, Uas};
+use super::uas::{Output, Policy, Uas};
 use super::wire;
 
 /// Time for the media stage to open the streams.
@@ -385,46 +382,5 @@ impl Uas {
         waiting.interval = self.times.next(waiting.interval);
         waiting.next = now.mono + waiting.interval;
         self.out.push_back(Output::Send(waiting.flow, waiting.bytes.clone()));
-    }
-
-    /// An answer that makes or refreshes the dialog: Record-Route, Contact, Allow.
-    pub(super) fn dialog_answer(&self, tag: &str, request: Option<&Request>, code: u16) -> Option<(Key, Message)> {
-        let call = self.calls.get(tag)?;
-        let request = request.unwrap_or(&call.invite);
-        let mut answer = request.answer(code, tag);
-        for route in request.message.raw("Record-Route") {
-            answer.push("Record-Route", route.to_vec());
-        }
-        answer.push("Contact", self.contact(call.flow, call.dialog.secure));
-        answer.push("Allow", check::ALLOW);
-        answer.push("Supported", check::supported());
-        Some((call.invite_key, answer))
-    }
-
-    /// Our Contact on a flow.
-    fn contact(&self, flow: Flow, secure: bool) -> String {
-        let (host, port) = (self.host(flow), flow.local.port());
-        match secure {
-            true => print_secure_contact("kakehashi", &host, port),
-            false => print_contact("kakehashi", &host, port, flow.transport.name()),
-        }
-    }
-
-    pub(super) fn send_request(&mut self, tag: &str, method: &str, purpose: Purpose, now: Now) {
-        if let Some((message, branch, to)) = self.request_within(tag, method) {
-            self.ask(&message, branch, to, purpose, now);
-        }
-    }
-
-    /// A request in the dialog of a call, its branch, and where it goes.
-    pub(super) fn request_within(&mut self, tag: &str, method: &str) -> Option<(Message, String, Flow)> {
-        let branch = format!("z9hG4bK{}", self.token());
-        let call = self.calls.get(tag)?;
-        let (mut dialog, host, flow) = (call.dialog.clone(), self.host(call.flow), call.flow);
-        let trusted = |address: IpAddr| self.pbx_of(address).is_some();
-        let (mut message, to) = dialog.request(method, &branch, &host, trusted);
-        message.push("Contact", self.contact(flow, dialog.secure));
-        self.calls.get_mut(tag)?.dialog = dialog;
-        Some((message, branch, to))
     }
 }

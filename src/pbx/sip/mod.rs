@@ -2,10 +2,11 @@
 //!
 //! In the order of a message's way: [`wire`] cuts bytes into [`message`]s, [`request`] reads the headers that every request has (by
 //! [`header`]), [`transaction`] repeats answers, [`uas`] checks in the order of RFC 3261 §8.2 and hands on to a call, which has a
-//! [`dialog`] and media agreed in [`sdp`], protected as [`keying`] says. `reliable`, `renegotiate`, `timer` and `refresh` are the extensions
-//! of a call: RFC 3262, RFC 3311 and RFC 4028. [`rate`] and [`auth`] stand before all of it: who asks too much, and who proves himself.
-//! What the bridge asks of an exchange by itself, [`register`] and [`subscribe`] (which reads [`dialog_info`]), is sent by `account`.
-//! `docs/sip.md` lists every rule that is kept, and where it is not; `tests/sip_rules/` has the tests.
+//! [`dialog`] and media agreed in [`sdp`], protected as [`keying`] says; what it answers and asks goes by `outgoing`. `reliable`,
+//! `renegotiate`, `timer` and `refresh` are the extensions of a call: RFC 3262, RFC 3311 and RFC 4028. [`rate`] and [`auth`] stand before
+//! all of it: who asks too much, and who proves himself. What the bridge asks of an exchange by itself, [`register`] and [`subscribe`]
+//! (which reads [`dialog_info`]), is sent by `account`. `docs/sip.md` lists every rule that is kept, and where it is not; `tests/sip_rules/`
+//! has the tests.
 
 pub mod auth;
 pub mod dialog;
@@ -37,6 +38,7 @@ mod ending;
 mod info;
 mod inside;
 mod media;
+mod outgoing;
 mod refresh;
 mod reliable;
 mod renegotiate;
