@@ -148,7 +148,15 @@ fn bridge_sets_up() -> u64 {
     println!("# call set-ups: INVITE, 180, 200, ACK, BYE, 200; ports opened, events committed with fsync");
     let folder = folder();
     let (runtime, bridge) = start_bridge(&folder);
-    let knee = knee("bridge", bridge.sip()[0][0]);
+    let target = bridge.sip()[0][0];
+    let knee = knee("bridge", target);
+    println!("# what the bridge counted: {:?}", bridge.sip_counters());
+    println!("# twice the knee: what is too much is refused, what was taken goes on");
+    let over = Step::run("bridge", target, 2 * knee.max(50), STEP_S);
+    println!("setup_bridge_goodput_at_twice_the_knee {} set-ups/s", over.done / STEP_S);
+    println!("# longer than a transaction is remembered (64 T1 = 32 s)");
+    Step::run("bridge_sustained", target, knee * 3 / 4, number("KAKEHASHI_BENCH_SUSTAIN_S", 40));
+    println!("# what the bridge counted: {:?}", bridge.sip_counters());
     runtime.block_on(bridge.stop());
     let _ = std::fs::remove_dir_all(&folder);
     knee
@@ -165,21 +173,43 @@ fn rsipstack_sets_up() -> u64 {
     knee
 }
 
-/// Raises the rate until set-ups fail or more than 1 % are retransmitted; gives the last good rate.
-fn knee(name: &str, target: SocketAddr) -> u64 {
-    let most = number("KAKEHASHI_BENCH_RATE_MAX", 3_200);
-    let (mut good, mut rate) = (0, 50);
-    while rate <= most {
-        let output = child(&format!("rate {target} 7001 {rate} {STEP_S}")).wait_with_output().unwrap();
+/// What came of one rate.
+struct Step {
+    done: u64,
+    failed: u64,
+    repeated: u64,
+}
+
+impl Step {
+    /// Offers set-ups at a rate; prints what came of them, failures by request and answer.
+    fn run(name: &str, target: SocketAddr, rate: u64, seconds: u64) -> Step {
+        let output = child(&format!("rate {target} 7001 {rate} {seconds}")).wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
-        let all: Vec<u64> = text.split_whitespace().map(|word| word.parse().unwrap()).collect();
-        let [done, failed, repeated, median, p99] = all[..] else { panic!("{text}") };
+        let mut words = text.trim().splitn(6, ' ');
+        let mut number = || words.next().and_then(|word| word.parse::<u64>().ok()).unwrap_or_else(|| panic!("{text}"));
+        let [done, failed, repeated, median, p99] = [(); 5].map(|()| number());
         println!(
             "setup_{name}_at_{rate}_per_s {done} set up, {failed} failed, {repeated} retransmitted, p50 {:.1} ms, p99 {:.1} ms",
             median as f64 / 1_000.0,
             p99 as f64 / 1_000.0
         );
-        if failed > 0 || repeated * 100 > done.max(1) {
+        if let Some(classes) = words.next().filter(|classes| !classes.is_empty()) {
+            println!("# failed: {classes}");
+        }
+        Step { done, failed, repeated }
+    }
+
+    fn is_good(&self) -> bool {
+        self.failed == 0 && self.repeated * 100 <= self.done.max(1)
+    }
+}
+
+/// Raises the rate until set-ups fail or more than 1 % are retransmitted; gives the last good rate.
+fn knee(name: &str, target: SocketAddr) -> u64 {
+    let most = number("KAKEHASHI_BENCH_RATE_MAX", 3_200);
+    let (mut good, mut rate) = (0, 50);
+    while rate <= most {
+        if !Step::run(name, target, rate, STEP_S).is_good() {
             break;
         }
         good = rate;

@@ -1,6 +1,6 @@
 //! The side that calls, in a process of its own: calls that speak for a while, and set-ups at a rate.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, Write};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -36,11 +36,20 @@ impl Caller {
     }
 
     fn sends(&self, method: &str, id: &str, cseq: u32, to: &str, body: &str) {
+        self.sends_in(method, method, id, cseq, to, body);
+    }
+
+    /// The ACK of a refusal belongs to the transaction of its INVITE (RFC 3261 §17.1.1.3).
+    fn acknowledges_refusal(&self, id: &str, to: &str) {
+        self.sends_in("INVITE", "ACK", id, 1, to, "");
+    }
+
+    fn sends_in(&self, transaction: &str, method: &str, id: &str, cseq: u32, to: &str, body: &str) {
         let (local, line) = (self.local, &self.line);
         let to = if to.is_empty() { format!("<sip:{line}@bridge>") } else { to.into() };
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         let text = format!(
-            "{method} sip:{line}@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{method}{id};rport\r\nMax-Forwards: 70\r\n\
+            "{method} sip:{line}@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{transaction}{id};rport\r\nMax-Forwards: 70\r\n\
              From: <sip:0450000000@127.0.0.1>;tag={id}\r\nTo: {to}\r\nCall-ID: {id}\r\nCSeq: {cseq} {method}\r\n\
              Contact: <sip:0450000000@{local}>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
             body.len()
@@ -148,12 +157,46 @@ struct SetUp {
     to: Option<String>,
 }
 
-/// Calls at a rate, each hung up as soon as it is answered; prints `set up, failed, retransmitted, median and worst in µs`.
+impl SetUp {
+    /// The request that waits for its answer.
+    fn asks(&self) -> &'static str {
+        if self.to.is_some() { "BYE" } else { "INVITE" }
+    }
+}
+
+/// What came of the set-ups of one rate.
+#[derive(Default)]
+struct Tally {
+    done: u64,
+    repeated: u64,
+    /// From INVITE to 200, in microseconds.
+    taken: Vec<u64>,
+    /// Why the others failed: request and answer.
+    failed: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    fn fails(&mut self, request: &str, answer: &str) {
+        *self.failed.entry(format!("{request} {answer}")).or_default() += 1;
+    }
+
+    /// `set up, failed, retransmitted, median and 99th percentile in µs`, then the failures by class.
+    fn print(mut self) {
+        self.taken.sort_unstable();
+        let at = |share: f64| self.taken.get((self.taken.len() as f64 * share) as usize).copied().unwrap_or(0);
+        let failed: u64 = self.failed.values().sum();
+        let classes: Vec<String> = self.failed.iter().map(|(class, count)| format!("{class}: {count}")).collect();
+        println!("{} {failed} {} {} {} {}", self.done, self.repeated, at(0.5), at(0.99), classes.join(", "));
+        let _ = std::io::stdout().flush();
+    }
+}
+
+/// Calls at a rate, each hung up as soon as it is answered.
 fn rate(target: SocketAddr, line: &str, per_s: u64, seconds: u64) {
     let caller = Caller::new(target, line);
     let body = sdp(1, "sendrecv");
     let (mut open, mut index) = (HashMap::<String, SetUp>::new(), 0);
-    let (mut done, mut failed, mut repeated, mut taken) = (0u64, 0u64, 0u64, Vec::new());
+    let mut tally = Tally::default();
     let began = Instant::now();
     let end = began + Duration::from_secs(seconds);
     while Instant::now() < end || !open.is_empty() {
@@ -166,35 +209,14 @@ fn rate(target: SocketAddr, line: &str, per_s: u64, seconds: u64) {
             index += 1;
         }
         while let Some(text) = caller.hears(Instant::now() + Duration::from_millis(1)) {
-            let Some(call) = open.get_mut(field(&text, "Call-ID:")) else { continue };
-            match (code(&text), field(&text, "CSeq:")) {
-                (200, "1 INVITE") => {
-                    let to = field(&text, "To:").to_string();
-                    caller.sends("ACK", &call.id, 1, &to, "");
-                    if call.to.is_none() {
-                        taken.push(call.began.elapsed().as_micros() as u64);
-                        caller.sends("BYE", &call.id, 2, &to, "");
-                        (call.to, call.again, call.interval) = (Some(to), Instant::now() + T1, T1);
-                    }
-                }
-                (200, _) => {
-                    done += 1;
-                    open.remove(field(&text, "Call-ID:"));
-                }
-                // a provisional answer ends the retransmissions of INVITE
-                (100..200, _) => call.again = call.began + LIMIT,
-                (_, _) => {
-                    failed += 1;
-                    open.remove(field(&text, "Call-ID:"));
-                }
-            }
+            take(&caller, &text, &mut open, &mut tally);
             if Instant::now() >= now + Duration::from_millis(5) {
                 break;
             }
         }
         let now = Instant::now();
         for call in open.values_mut().filter(|call| call.again <= now) {
-            repeated += 1;
+            tally.repeated += 1;
             call.interval *= 2;
             call.again = now + call.interval;
             match &call.to {
@@ -202,12 +224,45 @@ fn rate(target: SocketAddr, line: &str, per_s: u64, seconds: u64) {
                 None => caller.sends("INVITE", &call.id, 1, "", &body),
             }
         }
-        let before = open.len();
-        open.retain(|_, call| call.began.elapsed() < LIMIT);
-        failed += (before - open.len()) as u64;
+        open.retain(|_, call| {
+            let in_time = call.began.elapsed() < LIMIT;
+            if !in_time {
+                tally.fails(call.asks(), "without an answer");
+            }
+            in_time
+        });
     }
-    taken.sort_unstable();
-    let at = |share: f64| taken.get((taken.len() as f64 * share) as usize).copied().unwrap_or(0);
-    println!("{done} {failed} {repeated} {} {}", at(0.5), at(0.99));
-    let _ = std::io::stdout().flush();
+    tally.print();
+}
+
+/// One message of the peer.
+fn take(caller: &Caller, text: &str, open: &mut HashMap<String, SetUp>, tally: &mut Tally) {
+    let id = field(text, "Call-ID:");
+    let Some(call) = open.get_mut(id) else { return };
+    match (code(text), field(text, "CSeq:")) {
+        (200, "1 INVITE") => {
+            let to = field(text, "To:").to_string();
+            caller.sends("ACK", &call.id, 1, &to, "");
+            if call.to.is_none() {
+                tally.taken.push(call.began.elapsed().as_micros() as u64);
+                caller.sends("BYE", &call.id, 2, &to, "");
+                (call.to, call.again, call.interval) = (Some(to), Instant::now() + T1, T1);
+            }
+        }
+        (200, _) => {
+            tally.done += 1;
+            open.remove(id);
+        }
+        // a provisional answer ends the retransmissions of INVITE
+        (100..200, _) => call.again = call.began + LIMIT,
+        (code, cseq) => {
+            let request = cseq.split(' ').next_back().unwrap_or_default();
+            if request == "INVITE" {
+                caller.acknowledges_refusal(&call.id, field(text, "To:"));
+            }
+            let again = if field(text, "Retry-After:").is_empty() { "" } else { " with Retry-After" };
+            tally.fails(request, &format!("{code}{again}"));
+            open.remove(id);
+        }
+    }
 }

@@ -214,6 +214,11 @@ impl Bridge {
         self.sip.as_ref().map_or([&[], &[], &[]], |sip| [&sip.udp, &sip.tcp, &sip.tls])
     }
 
+    /// What SIP counted so far; `None` where it is not enabled.
+    pub fn sip_counters(&self) -> Option<super::sip::Counters> {
+        self.sip.as_ref().map(SipHandle::counters)
+    }
+
     /// Process ids of the recognisers.
     pub fn workers(&self) -> Vec<u32> {
         self.workers.as_ref().map(Workers::pids).unwrap_or_default()
