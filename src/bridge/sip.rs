@@ -241,6 +241,9 @@ fn check(settings: &Settings) -> Result<(), Error> {
     if !(4_096..=1 << 20).contains(&settings.message_max_bytes) {
         return wrong("message_max_bytes", settings.message_max_bytes.to_string(), "4096 to 1048576");
     }
+    if settings.max_transactions < 1_024 {
+        return wrong("max_transactions", settings.max_transactions.to_string(), "1024 or more");
+    }
     if !(10..=10_000).contains(&settings.t1_ms) {
         return wrong("t1_ms", settings.t1_ms.to_string(), "10 to 10000");
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use kakehashi::pbx::sip::message::Start;
-use kakehashi::pbx::sip::{PeerSettings, Policy, Settings, Transport, Uas, transaction};
+use kakehashi::pbx::sip::{PeerSettings, Policy, Settings, Transport, Uas};
 use kakehashi::pbx::{LegKey, PbxId, Signal, Withheld};
 
 use crate::lab::{Did, Lab, SDP, answering_after, body, lab, lab_of, request};
@@ -221,8 +221,12 @@ fn a_full_bridge_says_when_to_come_again() {
     assert_eq!(lab.send(&second), ["503"]);
     assert_eq!(lab.last().text("Retry-After").unwrap(), "7");
     assert_eq!(lab.send(&request("OPTIONS", "o1", 2, "", "", "").replace("call-1", "o")), ["200"]);
+    assert_eq!(lab.send(&second), ["503"], "a repetition gets the same");
     lab.uas.set_overloaded(true);
     assert_eq!(lab.send(&second.replace("i2", "i3").replace("call-2", "call-3")), ["503"]);
+    let counters = lab.uas.counters();
+    assert_eq!((counters.refused, counters.refused_calls, counters.refused_overloaded), (3, 2, 1));
+    assert_eq!(lab.uas.transactions(), 2, "of a refusal nothing is remembered: INVITE and OPTIONS are");
 }
 
 #[test]
@@ -495,25 +499,30 @@ fn a_peer_that_asks_too_much_is_told_so_then_ignored_and_keeps_its_calls() {
 
 #[test]
 fn a_flood_of_requests_is_bounded() {
-    let mut lab = lab(Settings { max_requests_per_s: 0, ..Settings::default() }, 0);
-    let mut asks = |machine: u8, n: usize| {
+    let most = 1_500;
+    let settings =
+        Settings { max_requests_per_s: 0, max_transactions: 2 * most, retry_after_s: 7, ..Settings::default() };
+    let mut lab = lab(settings, 0);
+    let asks = |n: u32| request("OPTIONS", &format!("f{n}"), 1, "", "", "").replace("call-1", &format!("f-{n}"));
+    for n in 0..2_000 {
+        let expected = if n < most { "200" } else { "503" };
+        assert_eq!(lab.send(&asks(n)), [expected]);
+    }
+    let (first, tag) = (lab.last().text("Retry-After").unwrap().into_owned(), lab.tag());
+    assert_eq!(
+        (lab.send(&asks(1_999)), first.as_str(), lab.tag()),
+        (vec!["503".to_string()], "7", tag),
+        "the same again"
+    );
+    assert_eq!(lab.uas.transactions(), most as usize, "one machine has half");
+    assert_eq!(lab.uas.counters().refused_transactions, 501);
+    for machine in 2..4 {
         lab.flow.peer = SocketAddr::from(([192, 0, 2, machine], 5062));
-        let text = request("OPTIONS", &format!("f{machine}-{n}"), 1, "", "", "");
-        let answers = lab.send(&text.replace("call-1", &format!("f-{machine}-{n}")));
-        lab.sent.clear();
-        lab.to.clear();
-        answers
-    };
-    for n in 0..9_000 {
-        let expected = if n < transaction::Servers::MACHINE_MAX { "200" } else { "503" };
-        assert_eq!(asks(1, n), [expected]);
+        for n in 0..most {
+            assert_eq!(lab.send(&asks(u32::from(machine) * 10_000 + n)), ["200"], "another one as well");
+        }
     }
-    for n in 0..9_000 {
-        let expected = if n < transaction::Servers::MACHINE_MAX { "200" } else { "503" };
-        assert_eq!(asks(2, n), [expected]);
-    }
-    assert_eq!(asks(3, 0), ["503"], "two machines have all that there is");
-    assert_eq!(lab.uas.transactions(), transaction::Servers::MAX);
+    assert_eq!(lab.uas.transactions(), 2 * most as usize);
     lab.pass(40_000);
     assert_eq!(lab.uas.transactions(), 0);
 }
@@ -524,19 +533,52 @@ fn what_a_machine_asks_inside_its_call_leaves_room_for_the_calls_of_others() {
         let mut lab = answering_after(0);
         lab.flow.transport = transport;
         let tag = answered(&mut lab);
-        let mut refused = 0;
-        for n in 10..20_000 {
+        for n in 10..70_000 {
             // INVITE without its ACK: over a connection too it is remembered for 32 s
-            let answers = lab.send(&request("INVITE", &format!("r{n}"), n, &tag, "Require: x\r\n", ""));
-            refused += usize::from(answers == ["503"]);
+            assert_eq!(lab.send(&request("INVITE", &format!("r{n}"), n, &tag, "Require: x\r\n", "")), ["420"]);
             lab.sent.clear();
             lab.to.clear();
         }
-        assert!(refused > 10_000, "{refused}");
+        assert_eq!(lab.uas.transactions(), 65_536);
         lab.flow.peer = "192.0.2.99:5062".parse().unwrap();
         let other = invite().replace("call-1", "call-2").replace("bKi1", "bKother");
         assert_eq!(lab.send(&other), ["100", "180", "200"]);
     }
+}
+
+#[test]
+fn a_call_that_was_taken_goes_on_and_ends_when_there_is_no_room_for_more() {
+    let mut lab = lab(Settings { max_requests_per_s: 0, max_transactions: 1_024, ..Settings::default() }, 0);
+    let tag = answered(&mut lab);
+    for n in 0..1_200 {
+        lab.send(&request("OPTIONS", &format!("f{n}"), 1, "", "", "").replace("call-1", &format!("f-{n}")));
+    }
+    let another = invite().replace("call-1", "call-2").replace("i1", "i2");
+    assert_eq!(lab.send(&another), ["503"], "a new call is turned away");
+    assert_eq!(lab.send(&request("INVITE", "r2", 2, &tag, "", SDP)), ["200"], "the call that runs is not");
+    lab.send(&request("ACK", "ra2", 2, &tag, "", ""));
+    let bye = request("BYE", "b3", 3, &tag, "", "");
+    assert_eq!((lab.send(&bye), lab.send(&bye)), (vec!["200".to_string()], vec!["200".into()]), "and it is remembered");
+    assert_eq!((lab.uas.calls(), lab.uas.transactions()), (0, 512 + 2), "beside the half that its machine had");
+    assert!(lab.is_clean());
+}
+
+#[test]
+fn calls_at_the_rate_that_one_address_may_have_are_all_taken_for_longer_than_they_are_remembered() {
+    let mut lab = lab(Settings::default(), 0);
+    let rate = Settings::default().max_requests_per_s;
+    for n in 0..rate * 40 {
+        lab.pass(u64::from(1_000 / rate));
+        let name = |text: String| text.replace("call-1", &format!("call-{n}"));
+        assert!(lab.send(&name(request("INVITE", &format!("i{n}"), 1, "", "", SDP))).ends_with(&["200".into()]), "{n}");
+        let tag = lab.tag();
+        lab.send(&name(request("ACK", &format!("a{n}"), 1, &tag, "", "")));
+        assert_eq!(lab.send(&name(request("BYE", &format!("b{n}"), 2, &tag, "", ""))), ["200"]);
+        (lab.sent, lab.to, lab.signals) = Default::default();
+        (lab.opened, lab.closed, lab.did) = Default::default();
+    }
+    assert_eq!((lab.uas.calls(), lab.uas.counters().refused), (0, 0));
+    assert!(lab.uas.transactions() > 12_000, "two of each call for 32 s: {}", lab.uas.transactions());
 }
 
 #[test]

@@ -87,9 +87,10 @@ struct Server {
     flow: Flow,
     invite: bool,
     state: State,
-    /// Last answer.
-    answer: Vec<u8>,
-    origin: Key,
+    /// Last answer; none of a 2xx to INVITE, which its dialog repeats (RFC 6026 §7.1).
+    answer: Box<[u8]>,
+    /// For requests outside of dialogs.
+    origin: Option<Key>,
 }
 
 /// What a retransmission finds.
@@ -108,11 +109,22 @@ struct Held {
     bytes: usize,
 }
 
-/// All server transactions; at most [`Servers::MAX`] with [`Servers::BYTES_MAX`] of answers, of which one machine has at most half: what
-/// it does inside its calls leaves room for the calls of others.
+impl Held {
+    /// Whether there is no room for one more within these bounds.
+    fn fills(self, transactions: usize, bytes: usize) -> bool {
+        self.transactions >= transactions || self.bytes >= bytes
+    }
+}
+
+/// All server transactions; at most as many as were asked for, with [`Servers::BYTES_MAX`] of answers, of which one machine
+/// fills half with what it begins: that leaves room for the calls of others, and for its own.
+///
+/// Over UDP one is remembered for 64·T1 after its answer (32 s, RFC 3261 §17.2.2 and RFC 6026 §7.1), so that a call that is set up and
+/// hung up takes two of them for that long: the table, and not the processor, is the limit where it is small.
 #[derive(Debug)]
 pub struct Servers {
     times: Times,
+    max: usize,
     held: Held,
     /// Of each machine that has some.
     shares: HashMap<IpAddr, Held>,
@@ -123,19 +135,13 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// More are refused.
-    pub const MAX: usize = 16_384;
-    /// More of one machine are refused. It holds what `max_requests_per_s` of 200 makes in the 32 s of a transaction.
-    pub const MACHINE_MAX: usize = Self::MAX / 2;
-    /// Beyond this none is opened.
+    /// Bytes of answers beyond which there is no room for more transactions.
     pub const BYTES_MAX: usize = 64 << 20;
-    /// Beyond this none of one machine is opened.
-    pub const MACHINE_BYTES_MAX: usize = Self::BYTES_MAX / 2;
 
-    /// None yet.
-    pub fn new(times: Times) -> Self {
+    /// None yet, and never more than `max`.
+    pub fn new(times: Times, max: usize) -> Self {
         let (shares, all, due, origins) = (HashMap::new(), HashMap::new(), BTreeSet::new(), HashMap::new());
-        Self { times, held: Held::default(), shares, all, due, origins }
+        Self { times, max, held: Held::default(), shares, all, due, origins }
     }
 
     /// How many there are.
@@ -153,10 +159,8 @@ impl Servers {
         match self.all.get(key) {
             None => Repeat::New,
             Some(server) => {
-                // The 2xx is repeated by the dialog, not here (RFC 6026 §7.1).
-                let accepted = matches!(server.state, State::Over { accepted: true, .. });
-                let again = !server.answer.is_empty() && !accepted;
-                Repeat::Seen(again.then(|| (server.flow, server.answer.clone())))
+                let again = !server.answer.is_empty();
+                Repeat::Seen(again.then(|| (server.flow, server.answer.to_vec())))
             }
         }
     }
@@ -166,17 +170,29 @@ impl Servers {
         request.to.tag().is_none() && self.origins.get(&origin(request)).is_some_and(|key| *key != Key::of(request))
     }
 
-    /// Opens a transaction; false when there are too many, of all or of this machine.
+    fn is_full(&self) -> bool {
+        self.held.fills(self.max, Self::BYTES_MAX)
+    }
+
+    /// Whether the machine of this address has its half, so that what it begins newly is to be turned away.
+    pub fn is_full_of(&self, address: IpAddr) -> bool {
+        self.shares.get(&machine(address)).is_some_and(|own| own.fills(self.max / 2, Self::BYTES_MAX / 2))
+    }
+
+    /// Opens a transaction; when the table is full, in the place of the answered one whose time is over first. False when none was answered.
     pub fn open(&mut self, key: &Key, request: &Request, flow: Flow) -> bool {
-        let own = self.shares.get(&machine(flow.peer.ip())).copied().unwrap_or_default();
-        let full = self.held.transactions >= Self::MAX || self.held.bytes >= Self::BYTES_MAX;
-        if full || own.transactions >= Self::MACHINE_MAX || own.bytes >= Self::MACHINE_BYTES_MAX {
-            return false;
+        while self.is_full() {
+            let Some((_, first)) = self.due.pop_first() else { return false };
+            if !self.is_open(&first) {
+                self.remove(&first);
+            }
         }
-        let origin = origin(request);
-        self.origins.entry(origin).or_insert(*key);
+        let origin = request.to.tag().is_none().then(|| origin(request));
+        if let Some(origin) = origin {
+            self.origins.entry(origin).or_insert(*key);
+        }
         let invite = request.method == "INVITE";
-        self.all.insert(*key, Server { flow, invite, state: State::Open, answer: Vec::new(), origin });
+        self.all.insert(*key, Server { flow, invite, state: State::Open, answer: Box::default(), origin });
         self.count(flow, |held| held.transactions += 1);
         true
     }
@@ -200,7 +216,10 @@ impl Servers {
     pub fn answered(&mut self, key: &Key, code: u16, bytes: &[u8], now: Now) -> Option<Flow> {
         let times = self.times;
         let server = self.all.get_mut(key).filter(|server| server.state == State::Open)?;
-        let before = std::mem::replace(&mut server.answer, bytes.to_vec()).len();
+        let accepted = server.invite && (200..300).contains(&code);
+        let kept = if accepted { &[] } else { bytes };
+        let before = std::mem::replace(&mut server.answer, kept.into()).len();
+        let kept = server.answer.len();
         let flow = server.flow;
         let datagram = flow.transport == Transport::Udp;
         let limit = now.mono + times.limit();
@@ -213,7 +232,7 @@ impl Servers {
             }
             (_, false) => State::Over { until: if datagram { limit } else { now.mono }, accepted: false },
         };
-        self.count(flow, |held| held.bytes = held.bytes.saturating_sub(before) + bytes.len());
+        self.count(flow, |held| held.bytes = held.bytes.saturating_sub(before) + kept);
         self.schedule(key);
         Some(flow)
     }
@@ -242,7 +261,7 @@ impl Servers {
             match &mut server.state {
                 State::Completed { resend: Some((next, interval)), until } if *until > now.mono => {
                     if *next <= now.mono {
-                        again.push((server.flow, server.answer.clone()));
+                        again.push((server.flow, server.answer.to_vec()));
                         *interval = self.times.next(*interval);
                         *next = now.mono + *interval;
                     }
@@ -267,8 +286,8 @@ impl Servers {
             held.transactions = held.transactions.saturating_sub(1);
             held.bytes = held.bytes.saturating_sub(server.answer.len());
         });
-        if self.origins.get(&server.origin) == Some(key) {
-            self.origins.remove(&server.origin);
+        if let Some(origin) = server.origin.filter(|origin| self.origins.get(origin) == Some(key)) {
+            self.origins.remove(&origin);
         }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! Drive it so: one `handle_*`, then [`Uas::poll_output`] until `None`, then wait for input or for [`Uas::poll_timeout`].
 //!
-//! Bounds: calls by `max_calls`, transactions by [`Servers::MAX`] and for each machine by half of that, requests of our own by two for each
-//! call; what is beyond them is answered 503 or dropped and counted. What comes from an address that no exchange has is counted and gets nothing.
+//! Bounds: calls by `max_calls`, transactions by `max_transactions` and for each machine by half of that, requests of our own by two for each
+//! call; what is beyond them is answered 503 or dropped and counted. Beyond them only what is new is turned away: a call that was taken can
+//! always go on and end. What comes from an address that no exchange has is counted and gets nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -100,6 +101,12 @@ pub struct Counters {
     pub calls: u64,
     /// Requests answered 503.
     pub refused: u64,
+    /// Of these: because `max_calls` calls ran.
+    pub refused_calls: u64,
+    /// Of these: because `max_transactions` transactions (or their bytes) were remembered.
+    pub refused_transactions: u64,
+    /// Of these: because the hub was behind.
+    pub refused_overloaded: u64,
     /// Provisional answers that were acknowledged (PRACK).
     pub acknowledged: u64,
     /// Session refreshes of ours that were answered with 2xx.
@@ -174,6 +181,7 @@ impl Uas {
         networks.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
         let times = Times { t1: Duration::from_millis(u64::from(settings.t1_ms.max(1))) };
         let rates = Rates::new(settings.max_requests_per_s, settings.request_burst);
+        let servers = usize::try_from(settings.max_transactions).unwrap_or(usize::MAX);
         Self {
             settings,
             peers: networks,
@@ -183,7 +191,7 @@ impl Uas {
             accounts,
             counter: 0,
             times,
-            servers: Servers::new(times),
+            servers: Servers::new(times, servers),
             rates,
             clients: BTreeMap::new(),
             acks: BTreeMap::new(),

@@ -35,7 +35,8 @@ impl Uas {
             Repeat::Seen(None) => return,
             Repeat::New => {}
         }
-        if !self.is_welcome(&request, &key, back, now) {
+        let expected = self.is_expected(&request, back);
+        if !expected && !self.is_in_time(&request, &key, back, now) {
             return;
         }
         self.counters.requests += 1;
@@ -43,12 +44,13 @@ impl Uas {
         if request.method != "CANCEL" && !merged && !self.is_proven(pbx, &request, back, now) {
             return;
         }
-        let tag = self.token();
-        if !self.servers.open(&key, &request, back) {
-            let answer = self.busy(&request, &tag);
-            self.out.push_back(Output::Send(back, wire::write(&answer)));
+        let full = !expected && self.is_full_for(&request, back);
+        if full || !self.servers.open(&key, &request, back) {
+            let answer = self.busy_stateless(&request, &key);
+            self.out.push_back(Output::Send(back, answer));
             return;
         }
+        let tag = self.token();
         let unprotected = self.unprotected(&request, flow, &tag);
         let refusal = || check::refusal(&request, merged, flow.transport.is_secure(), &tag);
         if let Some(answer) = unprotected.or_else(refusal) {
@@ -61,7 +63,7 @@ impl Uas {
             }
             "NOTIFY" => self.notify(pbx, &key, &request, flow, &tag, now),
             _ if request.to.tag().is_some() => self.within_dialog(&key, request, flow, now),
-            "INVITE" if self.stopping || self.overloaded || self.calls.len() >= self.most_calls() => {
+            "INVITE" if self.stopping => {
                 let answer = self.busy(&request, &tag);
                 self.respond(&key, &answer, now);
             }
@@ -75,22 +77,23 @@ impl Uas {
         }
     }
 
-    /// Whether a new request may be looked at. What belongs to a call always may; who asks too much else gets a stateless 503
-    /// (RFC 3261 §8.2.7) that is no larger than its request, and then nothing.
-    fn is_welcome(&mut self, request: &Request, key: &Key, back: Flow, now: Now) -> bool {
+    /// Whether a request belongs to what was taken before: a call, an INVITE that is cancelled, an extension that is watched.
+    fn is_expected(&self, request: &Request, back: Flow) -> bool {
         let call = request.to.tag().and_then(|tag| self.calls.get(tag));
         let inside = call.is_some_and(|call| call.dialog.matches(request) && call.dialog.protects(back));
         let cancels = request.method == "CANCEL" && self.servers.is_open(&Key::of_invite(request));
         // what a watched extension does is told when it is told
         let told = request.method == "NOTIFY" && self.accounts.is_subscribed(request);
-        if inside || cancels || told {
-            return true;
-        }
+        inside || cancels || told
+    }
+
+    /// Whether its sender may ask something new now. Who asks too much gets a stateless 503 (RFC 3261 §8.2.7) that is no larger than its
+    /// request, and then nothing.
+    fn is_in_time(&mut self, request: &Request, key: &Key, back: Flow, now: Now) -> bool {
         match self.rates.ask(back.peer.ip(), now) {
             Verdict::Taken => return true,
             Verdict::Refused => {
-                let tag = self.stateless_tag(key);
-                let answer = wire::write(&self.busy(request, &tag));
+                let answer = self.busy_stateless(request, key);
                 if answer.len() <= wire::write(&request.message).len() {
                     self.out.push_back(Output::Send(back, answer));
                 }
@@ -98,6 +101,27 @@ impl Uas {
             Verdict::Silent => self.counters.flooded += 1,
         }
         false
+    }
+
+    /// Whether there is no room for what a request begins; counted by what is missing.
+    fn is_full_for(&mut self, request: &Request, back: Flow) -> bool {
+        let begins = request.method == "INVITE" && request.to.tag().is_none() && !self.stopping;
+        if self.servers.is_full_of(back.peer.ip()) {
+            self.counters.refused_transactions += 1;
+        } else if begins && self.overloaded {
+            self.counters.refused_overloaded += 1;
+        } else if begins && self.calls.len() >= self.most_calls() {
+            self.counters.refused_calls += 1;
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// 503 with Retry-After of which nothing is remembered: a repeated request gets it again, with the same tag (RFC 3261 §8.2.7).
+    fn busy_stateless(&mut self, request: &Request, key: &Key) -> Vec<u8> {
+        let tag = self.stateless_tag(key);
+        wire::write(&self.busy(request, &tag))
     }
 
     /// An answer to a request of ours.
