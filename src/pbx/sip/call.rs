@@ -32,7 +32,7 @@ const RING_AGAIN_RELIABLY: Duration = Duration::from_secs(150);
 /// A call; its name is our tag.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
-    key: CallKey,
+    pub(super) key: CallKey,
     pub(super) leg: LegKey,
     pub(super) dialog: Dialog,
     pub(super) flow: Flow,
@@ -155,6 +155,7 @@ impl Uas {
         let ready = agreed.is_ready();
         for stream in agreed.heard() {
             let (formats, path) = (stream.formats.clone(), stream.path.clone());
+            self.calls.opens(stream.id, &tag);
             self.out.push_back(Output::Open { stream: stream.id, formats, path, policy });
         }
         self.count_keys(agreed.has_sdes(), flow);
@@ -187,17 +188,17 @@ impl Uas {
 
     /// The media stage answered.
     pub(super) fn stream_opened(&mut self, stream: StreamId, port: Result<u16, String>, now: Now) {
-        if self.line_opened(stream, &port, now) {
+        let tag = self.calls.opened(stream).unwrap_or_default();
+        if self.line_opened(&tag, stream, &port, now) {
             return;
         }
-        let owner = self.calls.iter_mut().find(|(_, call)| call.agreed.streams.iter().any(|own| own.id == stream));
-        let Some((tag, call)) = owner.filter(|(_, call)| !call.is_known()) else {
+        let waits = |call: &&mut Call| !call.is_known() && call.agreed.streams.iter().any(|own| own.id == stream);
+        let Some(call) = self.calls.get_mut(&tag).filter(waits) else {
             if port.is_ok() {
                 self.out.push_back(Output::Close(stream));
             }
             return;
         };
-        let tag = tag.clone();
         match port {
             Ok(port) => {
                 call.agreed.opened(stream, port);
@@ -212,7 +213,7 @@ impl Uas {
     /// CANCEL: the INVITE, if it still rings, ends with 487 (RFC 3261 §9.2).
     pub(super) fn cancel(&mut self, key: &Key, request: &Request, tag: &str, now: Now) {
         let invite = Key::of_invite(request);
-        let found = self.calls.iter().find(|(_, call)| call.invite_key == invite).map(|(tag, _)| tag.clone());
+        let found = self.calls.of_invite(&invite).cloned();
         match found {
             Some(own) => {
                 self.respond(key, &request.answer(200, &own), now);
@@ -257,9 +258,7 @@ impl Uas {
     /// What is due in the calls.
     pub(super) fn calls_timeout(&mut self, now: Now) {
         let past = |at: Mono| at <= now.mono;
-        let due = |call: &Call| call.deadline().is_some_and(|at| at <= now.mono);
-        let tags: Vec<String> = self.calls.iter().filter(|(_, call)| due(call)).map(|(tag, _)| tag.clone()).collect();
-        for tag in tags {
+        for tag in self.calls.due(now.mono) {
             let Some(call) = self.calls.get_mut(&tag) else { continue };
             let held_back = call.is_held_back();
             match call.phase {
@@ -294,10 +293,10 @@ impl Uas {
 
     /// A key that no running call of the exchange has.
     fn call_key(&self, pbx: &PbxId, invite: &Request) -> String {
-        let taken = |name: &str| self.calls.values().any(|call| call.key.key == name && call.key.pbx == *pbx);
+        let key = CallKey { pbx: pbx.clone(), key: invite.call_id.clone() };
         match invite.from.tag() {
-            Some(from) if taken(&invite.call_id) => format!("{};from-tag={from}", invite.call_id),
-            _ => invite.call_id.clone(),
+            Some(from) if self.calls.has_key(&key) => format!("{};from-tag={from}", invite.call_id),
+            _ => key.key,
         }
     }
 

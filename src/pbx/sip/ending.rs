@@ -8,7 +8,7 @@ use super::uas::{Output, Purpose, Uas};
 impl Uas {
     /// The end of the bridge for every call.
     pub(super) fn stop_calls(&mut self, now: Now) {
-        let tags: Vec<String> = self.calls.keys().cloned().collect();
+        let tags: Vec<String> = self.calls.tags().cloned().collect();
         for tag in tags {
             let Some(call) = self.calls.get(&tag) else { continue };
             if call.is_answered() {

@@ -21,7 +21,7 @@ impl Uas {
     /// way (RFC 5057 §5.1).
     pub(super) fn unprotected(&self, request: &Request, flow: Flow, tag: &str) -> Option<Message> {
         let call = match request.method.as_str() {
-            "CANCEL" => self.calls.values().find(|call| call.invite_key == Key::of_invite(request)),
+            "CANCEL" => self.calls.of_invite(&Key::of_invite(request)).and_then(|own| self.calls.get(own)),
             _ => request.to.tag().and_then(|own| self.calls.get(own)).filter(|call| call.dialog.matches(request)),
         };
         call.filter(|call| !call.dialog.protects(flow))?;

@@ -32,6 +32,7 @@ pub mod wire;
 mod account;
 mod backoff;
 mod call;
+mod calls;
 mod check;
 mod content;
 mod ending;

@@ -97,6 +97,7 @@ impl Uas {
         }
         for stream in &streams {
             let (formats, path) = (stream.formats.clone(), stream.path.clone());
+            self.calls.opens(stream.id, tag);
             self.out.push_back(Output::Open { stream: stream.id, formats, path, policy });
         }
         if let Some(call) = self.calls.get_mut(tag) {
@@ -105,12 +106,11 @@ impl Uas {
     }
 
     /// The media stage answered for a new line. A line without a port is refused alone. False: the stream is of no pending request.
-    pub(super) fn line_opened(&mut self, stream: StreamId, port: &Result<u16, String>, now: Now) -> bool {
-        let waits = |pending: &Pending| pending.streams.iter().any(|own| own.id == stream);
-        let owner = self.calls.iter_mut().find(|(_, call)| call.pending.as_ref().is_some_and(waits));
-        let Some((tag, call)) = owner else { return false };
-        let (tag, leg) = (tag.clone(), call.leg.clone());
-        let Some(pending) = &mut call.pending else { return false };
+    pub(super) fn line_opened(&mut self, tag: &str, stream: StreamId, port: &Result<u16, String>, now: Now) -> bool {
+        let Some(call) = self.calls.get_mut(tag) else { return false };
+        let leg = call.leg.clone();
+        let waits = |pending: &&mut Pending| pending.streams.iter().any(|own| own.id == stream);
+        let Some(pending) = call.pending.as_mut().filter(waits) else { return false };
         match port {
             Ok(port) => {
                 pending.streams.iter_mut().filter(|own| own.id == stream).for_each(|own| own.port = Some(*port))
@@ -124,8 +124,8 @@ impl Uas {
             }
         }
         let ready = |pending: &Pending| pending.streams.iter().all(|own| own.port.is_some());
-        if self.calls.get(&tag).is_some_and(|call| call.pending.as_ref().is_some_and(ready)) {
-            self.settle_pending(&tag, now);
+        if self.calls.get(tag).is_some_and(|call| call.pending.as_ref().is_some_and(ready)) {
+            self.settle_pending(tag, now);
         }
         true
     }

@@ -18,7 +18,7 @@ use crate::pbx::{Identity, Observed, PbxId, Speaker, StreamId};
 use crate::time::{Mono, Now};
 
 use super::account::{Accounts, Note, RouteId};
-use super::call::Call;
+use super::calls::Calls;
 use super::diverted;
 use super::flow::{Flow, Transport, return_address};
 use super::header::Via;
@@ -156,8 +156,7 @@ pub struct Uas {
     /// By the branch of our INVITE.
     pub(super) acks: BTreeMap<String, Ack>,
     pub(super) clients: BTreeMap<String, (Client, Purpose)>,
-    /// By our tag.
-    pub(super) calls: BTreeMap<String, Call>,
+    pub(super) calls: Calls,
     pub(super) ended: Ended,
     stopping: bool,
     overloaded: bool,
@@ -195,7 +194,7 @@ impl Uas {
             rates,
             clients: BTreeMap::new(),
             acks: BTreeMap::new(),
-            calls: BTreeMap::new(),
+            calls: Calls::default(),
             ended: Ended::default(),
             stopping: false,
             overloaded: false,
@@ -318,12 +317,16 @@ impl Uas {
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.out.pop_front()
+        let next = self.out.pop_front();
+        if next.is_none() {
+            self.calls.settle();
+        }
+        next
     }
 
     /// When [`Uas::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Mono> {
-        let calls = self.calls.values().filter_map(Call::deadline);
+        let calls = self.calls.deadline().into_iter();
         let clients = self.clients.values().map(|(client, _)| client.deadline());
         let acks = self.acks.values().map(|ack| ack.until);
         let timeouts = self.servers.poll_timeout().into_iter().chain(self.accounts.deadline());
