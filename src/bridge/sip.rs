@@ -2,8 +2,9 @@
 //!
 //! One task owns the machine. A socket is read by its own task into one bounded queue (when it is full, datagrams wait in the kernel and
 //! are dropped there, connections are not read). A connection is read no faster than it is answered. Nothing is ever awaited for a peer: a
-//! datagram that cannot go is dropped, a connection whose queue is full is closed. While the hub does not keep up, signals wait here, new calls are answered 503, and at
-//! [`TOLD_MAX`] nothing more is read. Of a message nothing reaches a log.
+//! datagram that cannot go is dropped, a connection whose queue is full is closed. While the hub, or this task, does not keep up, new calls
+//! are answered 503 and those that were taken go on; signals wait here, and at [`TOLD_MAX`] nothing more is read. Of a message nothing reaches
+//! a log.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -25,11 +26,13 @@ use crate::pbx::sip::{Flow, Output, PeerSettings, Policy, RouteId, Settings, Tra
 use crate::pbx::{Observed, PbxId, StreamId};
 use crate::time::{Mono, Now};
 
+use self::load::Load;
 use self::socket::{Sockets, Trust};
 use self::tcp::{Connections, Outside};
 
 mod account;
 mod exchange;
+mod load;
 mod socket;
 mod tcp;
 mod tls;
@@ -39,9 +42,10 @@ pub use self::tls::{Error as TlsError, Tls};
 
 /// Events that wait for the task.
 const EVENTS_MAX: usize = 1_024;
-/// Signals that wait for the hub before new calls are refused.
+/// Signals that wait here, behind the hub's own full queue, before new calls are refused: a disk that stands still for some seconds is none
+/// of a caller's business.
 const TOLD_MANY: usize = 1_024;
-/// Signals that wait for the hub before nothing more is read.
+/// Signals that wait here before nothing more is read.
 pub const TOLD_MAX: usize = 16_384;
 /// How long stopping may take.
 const STOP: Duration = Duration::from_millis(2_000);
@@ -107,6 +111,9 @@ pub enum Error {
         /// What the system said.
         reason: std::io::Error,
     },
+    /// The system gives no thread.
+    #[error("[sip] the system gives no thread: {0}")]
+    Thread(std::io::Error),
     /// The system has no random numbers.
     #[error("[sip] the system gave no random numbers: {0}; check /dev/urandom")]
     Random(getrandom::Error),
@@ -217,9 +224,11 @@ pub async fn spawn(
         uas,
         sockets,
         connections,
-        media,
         hub,
+        opener: spawn_opener(media.clone(), events.clone()).map_err(Error::Thread)?,
+        media,
         events,
+        load: Load::default(),
         told: VecDeque::new(),
         counters: told,
         routes: HashMap::new(),
@@ -281,7 +290,10 @@ struct Driver {
     connections: Connections,
     media: MediaHandle,
     hub: mpsc::Sender<Input>,
+    /// Streams that the media stage is to open.
+    opener: std::sync::mpsc::Sender<OpenStream>,
     events: mpsc::Sender<Event>,
+    load: Load,
     /// Signals that the hub has no room for yet.
     told: VecDeque<Observed>,
     counters: watch::Sender<Counters>,
@@ -294,6 +306,8 @@ impl Driver {
         let hub = self.hub.clone();
         let mut until = None;
         loop {
+            let behind = self.load.is_behind(inbox.len(), super::now().mono);
+            self.uas.set_overloaded(behind || self.told.len() >= TOLD_MANY);
             self.carry_out();
             if until.is_some_and(|until| Instant::now() >= until || self.is_quiet()) {
                 return;
@@ -388,7 +402,6 @@ impl Driver {
                 Output::Note(pbx, note) => account::log(&pbx, note),
             }
         }
-        self.uas.set_overloaded(self.told.len() >= TOLD_MANY);
         let counters = Counters {
             uas: self.uas.counters(),
             calls: self.uas.calls(),
@@ -421,13 +434,11 @@ impl Driver {
     }
 
     fn open(&self, stream: StreamId, formats: &[Format], path: Path, policy: Policy) {
-        let (media, events) = (self.media.clone(), self.events.clone());
         let Policy { record, transcribe, .. } = policy;
-        let source = media.source_of(&path);
+        let source = self.media.source_of(&path);
         let open = OpenStream { stream, payloads: payloads(formats), record, transcribe, source, path };
-        tokio::task::spawn_blocking(move || {
-            let _ = events.blocking_send(Event::Opened(stream, media.open(open).map_err(|e| e.to_string())));
-        });
+        // its thread is there as long as this
+        let _ = self.opener.send(open);
     }
 
     /// Our address on a UDP socket as `peer` sees it.
@@ -451,6 +462,23 @@ impl Driver {
         let at = self.uas.poll_timeout().unwrap_or(mono + Duration::from_secs(60));
         Instant::now() + Mono::since(at, mono)
     }
+}
+
+/// Opens streams one after the other on a thread of its own: the driver does not wait for sockets to be bound. What waits there is bounded
+/// by the number of calls. The thread ends with the driver.
+fn spawn_opener(
+    media: MediaHandle,
+    events: mpsc::Sender<Event>,
+) -> std::io::Result<std::sync::mpsc::Sender<OpenStream>> {
+    let (opener, wanted) = std::sync::mpsc::channel::<OpenStream>();
+    std::thread::Builder::new().name("sip-open".into()).spawn(move || {
+        for open in wanted {
+            let stream = open.stream;
+            // a driver that is gone needs no answer
+            let _ = events.blocking_send(Event::Opened(stream, media.open(open).map_err(|e| e.to_string())));
+        }
+    })?;
+    Ok(opener)
 }
 
 /// For the media stage.
