@@ -20,7 +20,7 @@ use super::{Input, now};
 use crate::call::ContactId;
 use crate::call::line::Lines;
 use crate::call::number::Number;
-use crate::call::pause::{Cause, Paused, Pauses, Refused, Scope};
+use crate::call::pause::{Cause, Paused, Refused, Scope};
 use crate::events::{EndReason, Event};
 use crate::media::segment;
 use crate::media::{StreamEvent, StreamEventKind};
@@ -237,7 +237,8 @@ impl Hub {
         }
         let setup = self.setup.sites.iter().find(|setup| setup.exchanges.contains(&observed.call.pbx))?;
         let line = self.setup.lines.policy(called);
-        let paused = self.paused_before(&observed.call);
+        let before = self.before(&observed.call);
+        let paused = before.as_ref().and_then(|row| State::parse(&row.state).ok()?.open_pauses());
         let make = |salt| {
             let (call, line) = (observed.call.clone(), line.clone());
             let paused = paused.clone();
@@ -245,8 +246,9 @@ impl Hub {
             Session::open(observed.at, setup.site.clone(), opening)
         };
         let mut session = make(0);
-        let used = self.sessions.contains_key(&session.id())
-            || self.setup.outbox.contact(session.id()).is_ok_and(|row| row.is_some());
+        // an id is made of the call: where no contact is stored of it, none with this id is
+        let stored = |id| before.is_some() && self.setup.outbox.contact(id).is_ok_and(|row| row.is_some());
+        let used = self.sessions.contains_key(&session.id()) || stored(session.id());
         if used {
             session = make(u64::try_from(observed.at.wall.0).unwrap_or(1));
         }
@@ -256,12 +258,12 @@ impl Hub {
         Some(contact)
     }
 
-    /// The pauses with which the same call ran when the bridge was stopped or killed.
-    fn paused_before(&self, call: &CallKey) -> Option<Pauses> {
+    /// The contact that the same call had when the bridge was stopped or killed.
+    fn before(&self, call: &CallKey) -> Option<ContactRow> {
         let row = self.setup.outbox.last_contact_of(call).inspect_err(
-            |error| tracing::error!(%error, "whether a call was paused before cannot be read; it is taken as not paused"),
+            |error| tracing::error!(%error, "whether a call was known before cannot be read; it is taken as new"),
         );
-        State::parse(&row.ok().flatten()?.state).ok()?.open_pauses()
+        row.ok().flatten()
     }
 
     fn stream(&mut self, event: StreamEvent) {

@@ -1,6 +1,6 @@
 //! The running contacts as a late joiner needs them: per contact the events that still matter, bounded, and who may follow them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -82,6 +82,10 @@ pub(super) struct Kept {
 pub(super) struct Board {
     limits: Limits,
     contacts: HashMap<ContactId, Row>,
+    /// Those that run, the longest quiet first.
+    running: BTreeSet<(u64, ContactId)>,
+    /// Those that ended, in the same order.
+    ended: BTreeSet<(u64, ContactId)>,
 }
 
 #[derive(Debug, Default)]
@@ -120,7 +124,7 @@ enum What {
 
 impl Board {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, contacts: HashMap::new() }
+        Self { limits, contacts: HashMap::new(), running: BTreeSet::new(), ended: BTreeSet::new() }
     }
 
     /// Takes event `number` of the feed in and says whom it concerns.
@@ -129,11 +133,18 @@ impl Board {
             self.make_room();
         }
         let row = self.contacts.entry(event.contact).or_default();
+        let before = (row.touched, event.contact);
         row.touched = number;
         let audience = row.audience(event);
         row.keep(event, body, self.limits.turns);
         if row.ended {
+            self.running.remove(&before);
+            self.ended.remove(&before);
+            self.ended.insert((number, event.contact));
             self.forget_ended();
+        } else {
+            self.running.remove(&before);
+            self.running.insert((number, event.contact));
         }
         audience
     }
@@ -163,19 +174,15 @@ impl Board {
     /// Makes room for one contact: an ended one goes first, else the one that was quiet longest.
     fn make_room(&mut self) {
         while self.contacts.len() >= self.limits.contacts.max(1) {
-            let oldest = self.contacts.iter().min_by_key(|(_, row)| (!row.ended, row.touched)).map(|(id, _)| *id);
-            let Some(oldest) = oldest else { return };
+            let Some((_, oldest)) = self.ended.pop_first().or_else(|| self.running.pop_first()) else { return };
             self.contacts.remove(&oldest);
         }
     }
 
     fn forget_ended(&mut self) {
-        let mut ended: Vec<(u64, ContactId)> =
-            self.contacts.iter().filter(|(_, row)| row.ended).map(|(id, row)| (row.touched, *id)).collect();
-        let surplus = ended.len().saturating_sub(self.limits.ended);
-        ended.sort_unstable();
-        for (_, id) in ended.into_iter().take(surplus) {
-            self.contacts.remove(&id);
+        while self.ended.len() > self.limits.ended {
+            let Some((_, oldest)) = self.ended.pop_first() else { return };
+            self.contacts.remove(&oldest);
         }
     }
 }

@@ -108,7 +108,7 @@ impl Worker {
             }
             let now = now();
             // first, so that a pause holds for what is read with it
-            if !self.take_commands(now) && self.streams.is_empty() {
+            if !self.take_commands(now, &mut buffers) && self.streams.is_empty() {
                 return;
             }
             for event in &events {
@@ -140,7 +140,7 @@ impl Worker {
             }));
             let Ok(took) = took else {
                 tracing::error!(stream = %stream.0, "a packet made the media stage panic; the stream ends here");
-                self.close(now, stream);
+                self.close(now, stream, buffers);
                 return;
             };
             self.out.stats.packets.fetch_add(took as u64, Ordering::Relaxed);
@@ -157,17 +157,17 @@ impl Worker {
     }
 
     /// Carries out what drivers ask for; `false` when they are all gone.
-    fn take_commands(&mut self, now: Now) -> bool {
+    fn take_commands(&mut self, now: Now, buffers: &mut Buffers) -> bool {
         loop {
             match self.inbox.try_recv() {
-                Ok(command) => self.carry_out(now, command),
+                Ok(command) => self.carry_out(now, command, buffers),
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
             }
         }
     }
 
-    fn carry_out(&mut self, now: Now, command: Command) {
+    fn carry_out(&mut self, now: Now, command: Command, buffers: &mut Buffers) {
         match command {
             Command::Open { request, rtp, rtcp } => self.open(now, request, rtp, rtcp),
             Command::Payloads(stream, payloads) => {
@@ -196,7 +196,7 @@ impl Worker {
                     *to = Some(at);
                 }
             }
-            Command::Close(stream) => self.close(now, stream),
+            Command::Close(stream) => self.close(now, stream, buffers),
         }
     }
 
@@ -227,7 +227,7 @@ impl Worker {
         transmit(self.streams.entry(request.stream).or_insert(open));
     }
 
-    fn close(&mut self, now: Now, stream: StreamId) {
+    fn close(&mut self, now: Now, stream: StreamId, buffers: &mut Buffers) {
         let Some(mut open) = self.streams.remove(&stream) else { return };
         self.tokens.remove(&open.token);
         self.tokens.remove(&(open.token + 1));
@@ -235,7 +235,6 @@ impl Worker {
             let _ = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
         }
         // What arrived before the close still counts.
-        let mut buffers = Buffers::new();
         for _ in 0..ROUNDS {
             let took = buffers.receive(open.rtp.as_raw_fd(), |from, datagram| {
                 open.stream.handle_packet(now, from, datagram);
