@@ -99,7 +99,7 @@ pub fn run(args: &ProbeArgs) -> ExitCode {
     match probe(args) {
         Ok(State::Pass) => ExitCode::SUCCESS,
         Ok(State::Fail) => ExitCode::from(1),
-        Ok(State::Unknown) => ExitCode::from(3),
+        Ok(State::Unknown | State::Inapplicable) => ExitCode::from(3),
         Err(error) => {
             eprintln!("kakehashi: {}", super::chain(error.as_ref()));
             ExitCode::from(2)

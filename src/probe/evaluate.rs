@@ -1,4 +1,4 @@
-//! Facts in, a finding of each check out: pass, fail or unknown, with what was seen and what to change.
+//! Facts in, a finding of each check out: pass, fail, unknown or not applicable, with what was seen and what to change.
 
 mod ari;
 mod leg;
@@ -53,6 +53,10 @@ impl Seen {
 
     fn unknown(evidence: Text) -> Seen {
         Seen { state: State::Unknown, evidence, figures: Vec::new() }
+    }
+
+    fn inapplicable(evidence: Text) -> Seen {
+        Seen { state: State::Inapplicable, evidence, figures: Vec::new() }
     }
 
     fn with(mut self, figures: Vec<Figure>) -> Seen {

@@ -76,6 +76,7 @@ fn class(state: State) -> &'static str {
         State::Pass => "pass",
         State::Fail => "fail",
         State::Unknown => "unknown",
+        State::Inapplicable => "none",
     }
 }
 
@@ -87,18 +88,19 @@ fn verdict(out: &mut String, report: &Report) {
     let verdict = &report.verdict;
     let word = match verdict.state {
         State::Pass => "接続可",
-        State::Fail => "接続不可",
+        State::Fail | State::Inapplicable => "接続不可",
         State::Unknown => "未確定",
     };
     let count = |state: State| report.checks.iter().filter(|checked| checked.state == state).count();
     out.push_str("<h2>1. 総合判定</h2>\n");
     out.push_str(&format!(
-        "<div class=\"verdict {}\"><strong>{word}</strong><p>{}</p><p class=\"count\">合格 {}　不合格 {}　未確認 {}</p></div>\n",
+        "<div class=\"verdict {}\"><strong>{word}</strong><p>{}</p><p class=\"count\">合格 {}　不合格 {}　未確認 {}　該当なし {}</p></div>\n",
         class(verdict.state),
         escape(&verdict.summary.ja),
         count(State::Pass),
         count(State::Fail),
-        count(State::Unknown)
+        count(State::Unknown),
+        count(State::Inapplicable)
     ));
     out.push_str("<table><tr><th class=\"state\">判定</th><th>ノックアウト条件</th><th>根拠</th></tr>\n");
     for one in &verdict.knock_outs {
@@ -119,9 +121,12 @@ fn methods(out: &mut String, report: &Report) {
     );
     for method in &report.verdict.methods {
         let because = if method.because.is_empty() { "—".into() } else { method.because.join(", ") };
+        let why = method.not_applicable.as_ref();
+        let why = why.map(|why| format!("<br><span class=\"why\">該当なし: {}</span>", escape(&why.ja)));
         out.push_str(&format!(
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"mono\">{}</td></tr>\n",
+            "<tr><td>{}{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"mono\">{}</td></tr>\n",
             escape(&method.title.ja),
+            why.unwrap_or_default(),
             badge(method.ring),
             badge(method.both_parties),
             badge(method.caller),

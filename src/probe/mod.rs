@@ -86,19 +86,23 @@ pub enum State {
     Fail,
     /// It could not be seen; the evidence says what to give or do.
     Unknown,
+    /// It cannot be had in this way, or this exchange has no such thing: nothing to mend, and nothing that was missed. The reason is told.
+    #[serde(rename = "not-applicable")]
+    Inapplicable,
 }
 
 impl State {
-    /// All must hold: one failure fails, one unknown leaves it open.
+    /// All must hold: one failure fails, one that is not applicable makes the whole so, one unknown leaves it open.
     pub fn all(states: impl IntoIterator<Item = State>) -> State {
         states.into_iter().fold(State::Pass, |sum, state| match (sum, state) {
             (State::Fail, _) | (_, State::Fail) => State::Fail,
+            (State::Inapplicable, _) | (_, State::Inapplicable) => State::Inapplicable,
             (State::Unknown, _) | (_, State::Unknown) => State::Unknown,
             _ => State::Pass,
         })
     }
 
-    /// One suffices: one pass passes, one unknown leaves it open.
+    /// One suffices: one pass passes, one unknown leaves it open, what is not applicable does not count.
     pub fn any(states: impl IntoIterator<Item = State>) -> State {
         states.into_iter().fold(State::Fail, |sum, state| match (sum, state) {
             (State::Pass, _) | (_, State::Pass) => State::Pass,
@@ -113,9 +117,11 @@ impl State {
             (State::Pass, Lang::Ja) => "合格",
             (State::Fail, Lang::Ja) => "不合格",
             (State::Unknown, Lang::Ja) => "未確認",
+            (State::Inapplicable, Lang::Ja) => "該当なし",
             (State::Pass, Lang::En) => "pass",
             (State::Fail, Lang::En) => "FAIL",
             (State::Unknown, Lang::En) => "unknown",
+            (State::Inapplicable, Lang::En) => "not applicable",
         }
     }
 }

@@ -98,10 +98,47 @@ fn method(verdict: &Verdict, id: &str) -> (State, State, State) {
 #[test]
 fn an_asterisk_that_has_everything_is_connected_by_ari() {
     let report = report(&whole());
-    assert_eq!(failed(&report), ["siprec.call"]);
+    assert_eq!(failed(&report), Vec::<&str>::new());
     assert_eq!(report.verdict.state, State::Pass);
     assert!(report.verdict.summary.ja.starts_with("この PBX は ARI（スヌープ＋外部メディア） 方式で接続できます"));
-    assert_eq!(method(&report.verdict, "sip-leg"), (State::Pass, State::Fail, State::Pass));
+    assert_eq!(method(&report.verdict, "sip-leg"), (State::Pass, State::Inapplicable, State::Pass));
+}
+
+#[test]
+fn what_a_way_cannot_have_or_the_exchange_does_not_offer_is_not_applicable_with_its_reason() {
+    let none = (State::Inapplicable, State::Inapplicable, State::Inapplicable);
+    let asterisk = report(&whole());
+    assert_eq!(method(&asterisk.verdict, "siprec"), none, "Asterisk has no SIPREC client");
+    assert_eq!(method(&asterisk.verdict, "dialog-events"), (State::Unknown, State::Inapplicable, State::Inapplicable));
+    let mut facts = Facts { ari: Ari::default(), ..whole() };
+    for options in &mut facts.options {
+        *options = Tried::Got(Options { server: Some("Denwa PBX 4.2".into()), ..self::options() });
+    }
+    facts.ipv6 = Tried::Not;
+    let other = report(&facts);
+    assert_eq!(method(&other.verdict, "ari"), none, "no Asterisk, no ARI");
+    assert_eq!(method(&other.verdict, "siprec"), (State::Unknown, State::Unknown, State::Unknown), "it may have that");
+    assert_eq!(other.verdict.state, State::Unknown, "what is not applicable knocks nobody out");
+    let silent = report(&Facts::default());
+    assert_eq!(method(&silent.verdict, "ari").1, State::Unknown, "who does not say what it is may be one");
+    for (report, id) in [(&asterisk, "siprec"), (&asterisk, "sip-leg"), (&asterisk, "dialog-events"), (&other, "ari")] {
+        let method = report.verdict.methods.iter().find(|method| method.id == id).unwrap();
+        let why = method.not_applicable.as_ref().unwrap();
+        let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+        let methods = json["verdict"]["methods"].as_array().unwrap();
+        let shown = methods.iter().find(|method| method["id"] == id).unwrap();
+        assert_eq!(
+            (&shown["both_parties"], &shown["not_applicable"]["en"]),
+            (&"not-applicable".into(), &why.en.clone().into())
+        );
+        let (ja, en, page) = (text::print(report, Lang::Ja), text::print(report, Lang::En), html::page(report));
+        assert!(
+            ja.contains(&format!("該当なし: {}", why.ja)) && en.contains(&format!("not applicable: {}", why.en)),
+            "{ja}"
+        );
+        assert!(page.contains("badge none\">該当なし"), "{page}");
+        assert!(page.contains(&format!("該当なし: {}", why.ja.replace('\'', "&#39;"))), "{page}");
+    }
 }
 
 #[test]
@@ -179,7 +216,7 @@ fn without_ari_an_asterisk_is_knocked_out_but_may_serve_a_first_tier() {
     let mut facts = whole();
     facts.ari = Ari { info: Tried::Failed(Failure::Connection("refused".into())), ..Ari::default() };
     let report = report(&facts);
-    assert_eq!(failed(&report), ["ari.reach", "siprec.call"]);
+    assert_eq!(failed(&report), ["ari.reach"]);
     assert_eq!(report.verdict.state, State::Fail);
     let states: Vec<State> = report.verdict.knock_outs.iter().map(|one| one.state).collect();
     assert_eq!(states, [State::Fail, State::Pass]);
@@ -190,7 +227,7 @@ fn without_ari_an_asterisk_is_knocked_out_but_may_serve_a_first_tier() {
 fn a_wrong_password_is_told_from_an_ari_that_is_off() {
     let mut facts = whole();
     facts.ari = Ari { info: Tried::Failed(Failure::Status(401, "Unauthorized".into())), ..Ari::default() };
-    assert_eq!(failed(&report(&facts)), ["ari.user", "siprec.call"]);
+    assert_eq!(failed(&report(&facts)), ["ari.user"]);
 }
 
 #[test]

@@ -35,6 +35,9 @@ pub fn print(report: &Report, lang: Lang) -> String {
         ]
         .map(|(name, state)| format!("{name} {}", state.word(lang)));
         line(&mut out, &format!("  {}: {}", method.title.of(lang), words.join(" / ")));
+        if let Some(why) = &method.not_applicable {
+            indented(&mut out, &format!("{}: ", State::Inapplicable.word(lang)), why, lang);
+        }
     }
     for area in Area::ALL {
         line(&mut out, "");
@@ -56,8 +59,8 @@ pub fn print(report: &Report, lang: Lang) -> String {
         }
     }
     let count = |state: State| report.checks.iter().filter(|checked| checked.state == state).count();
-    let counts =
-        [State::Pass, State::Fail, State::Unknown].map(|state| format!("{} {}", state.word(lang), count(state)));
+    let counts = [State::Pass, State::Fail, State::Unknown, State::Inapplicable]
+        .map(|state| format!("{} {}", state.word(lang), count(state)));
     line(&mut out, "");
     line(&mut out, &format!("{} ({:.1} s)", counts.join(" / "), about.seconds));
     out
@@ -68,6 +71,7 @@ fn mark(state: State, lang: Lang) -> String {
         State::Pass => "○",
         State::Fail => "×",
         State::Unknown => "?",
+        State::Inapplicable => "–",
     };
     format!("{sign} {}", state.word(lang))
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::check::CheckId;
 use super::evaluate::Finding;
-use super::{State, Text};
+use super::{Lang, State, Text};
 
 /// A way of connecting.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -20,6 +20,8 @@ pub struct Method {
     pub both_parties: State,
     /// The caller's sound where the bridge itself answers (first tier).
     pub caller: State,
+    /// Why something is not applicable, where it is.
+    pub not_applicable: Option<Text>,
     /// Checks that decided, when it does not pass.
     pub because: Vec<&'static str>,
 }
@@ -75,6 +77,8 @@ pub fn conclude(findings: &[Finding]) -> Verdict {
         names
     };
     let siprec = state(CheckId::Siprec);
+    let no_ari = findings.iter().find(|one| one.id == CheckId::AriReach && one.state == State::Inapplicable);
+    let no_siprec = findings.iter().find(|one| one.id == CheckId::Siprec && one.state == State::Inapplicable);
     let leg = [CheckId::LegCall, CheckId::LegIdentity, CheckId::LegOffer, CheckId::LegMedia];
     let dialog = match state(CheckId::EventsDialog) {
         // the number is told only while it rings, which a subscription at rest does not show
@@ -89,6 +93,7 @@ pub fn conclude(findings: &[Finding]) -> Verdict {
             ring: all(&ARI_RING),
             both_parties: all(&ARI_SOUND),
             caller: all(&ARI_SOUND),
+            not_applicable: no_ari.map(|finding| finding.evidence.clone()),
             because: sorted(because(&ari)),
         },
         Method {
@@ -97,6 +102,7 @@ pub fn conclude(findings: &[Finding]) -> Verdict {
             ring: siprec,
             both_parties: siprec,
             caller: siprec,
+            not_applicable: no_siprec.map(|finding| finding.evidence.clone()),
             because: because(&[CheckId::Siprec]),
         },
         Method {
@@ -106,16 +112,24 @@ pub fn conclude(findings: &[Finding]) -> Verdict {
                 "SIP call to the bridge (which answers itself, first tier)",
             ),
             ring: all(&[CheckId::LegCall, CheckId::LegIdentity]),
-            both_parties: State::Fail,
+            both_parties: State::Inapplicable,
             caller: all(&[CheckId::LegCall, CheckId::LegOffer, CheckId::LegMedia]),
+            not_applicable: Some(Text::new(
+                "両者の音声: 橋が通話の一方の端になる方式で、職員の音声は流れない",
+                "both parties' sound: the bridge is one end of this call, no agent's sound is in it",
+            )),
             because: because(&leg),
         },
         Method {
             id: "dialog-events",
             title: Text::new("dialog イベント（呼出のみ）", "dialog events (ringing only)"),
             ring: dialog,
-            both_parties: State::Fail,
-            caller: State::Fail,
+            both_parties: State::Inapplicable,
+            caller: State::Inapplicable,
+            not_applicable: Some(Text::new(
+                "音声: 購読は電話機の状態だけを知らせ、音声を運ばない",
+                "sound: a subscription tells the state of a telephone and carries no sound",
+            )),
             because: because(&[CheckId::EventsDialog]),
         },
     ];
@@ -150,7 +164,7 @@ fn knock_out(id: &'static str, [ja, en]: [&'static str; 2], methods: &[Method], 
     let evidence = match state {
         State::Pass => joined(those(State::Pass)),
         State::Unknown => reasons(those(State::Unknown)),
-        State::Fail => reasons(those(State::Fail).filter(|method| !method.because.is_empty())),
+        State::Fail | State::Inapplicable => reasons(those(State::Fail)).and(&without(those(State::Inapplicable))),
     };
     KnockOut { id, state, title: Text::new(ja, en), evidence }
 }
@@ -166,6 +180,16 @@ fn joined<'a>(methods: impl Iterator<Item = &'a Method>) -> Text {
 fn reasons<'a>(methods: impl Iterator<Item = &'a Method>) -> Text {
     let why: Vec<String> = methods.map(|method| format!("{}: {}", method.id, method.because.join(", "))).collect();
     Text::same(why.join(" / "))
+}
+
+/// The ways that have no such thing.
+fn without<'a>(methods: impl Iterator<Item = &'a Method>) -> Text {
+    let names: Vec<&str> = methods.map(|method| method.id).collect();
+    let [ja, en] = [Lang::Ja, Lang::En].map(|lang| State::Inapplicable.word(lang));
+    match names.is_empty() {
+        true => Text::default(),
+        false => Text::new(format!("{ja}: {}", names.join("、")), format!("{en}: {}", names.join(", "))),
+    }
 }
 
 fn summary(state: State, methods: &[Method], knock_outs: &[KnockOut]) -> Text {
@@ -191,7 +215,7 @@ fn summary(state: State, methods: &[Method], knock_outs: &[KnockOut]) -> Text {
                 format!("This PBX can be connected by {}.", ways.en),
             )
         }
-        State::Fail => {
+        State::Fail | State::Inapplicable => {
             let missing = names(State::Fail);
             Text::new(
                 format!("この PBX はこのままでは接続できません（満たさない条件: {}）。", missing.ja),

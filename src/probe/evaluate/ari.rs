@@ -2,12 +2,21 @@
 
 use super::{Seen, figure, is_good, judge, median_ms, sound_figures, sound_text};
 use crate::probe::asterisk::{EXTRAS, NEEDED, known};
-use crate::probe::check::CheckId;
+use crate::probe::check::{Area, CheckId};
 use crate::probe::facts::{BothMedia, CallEvents, Facts, Failure, Tried};
 use crate::probe::{State, Text};
 
 pub(super) fn see(id: CheckId, facts: &Facts) -> Option<Seen> {
     let ari = &facts.ari;
+    if id.check().area == Area::Ari
+        && matches!(ari.info, Tried::Not)
+        && let Some(product) = facts.product().filter(|_| !facts.is_asterisk())
+    {
+        return Some(Seen::inapplicable(Text::new(
+            format!("ARI は Asterisk の機能で、この PBX は {product} と名乗る（Asterisk 系なら --ari を与える）"),
+            format!("ARI is Asterisk's, and this exchange calls itself {product} (give --ari if it is made of one)"),
+        )));
+    }
     Some(match id {
         CheckId::AriReach => match &ari.info {
             Tried::Failed(Failure::Status(code @ (401 | 403), reason)) => {

@@ -79,9 +79,10 @@ pub(super) fn see(id: CheckId, facts: &Facts) -> Option<Seen> {
             Tried::Got(called) if called.siprec => {
                 Seen::new(called.lines >= 2, Text::same(format!("Require: siprec, m= ×{}", called.lines)))
             }
-            _ if facts.is_asterisk() => {
-                Seen::new(false, Text::new("Asterisk は SIPREC を送る機能を持たない", "Asterisk has no SIPREC client"))
-            }
+            _ if facts.is_asterisk() => Seen::inapplicable(Text::new(
+                "Asterisk は SIPREC を送る機能を持たない",
+                "Asterisk has no SIPREC client",
+            )),
             _ => Seen::unknown(Text::new(
                 "交換機の録音先を橋にして、--wait-call の間に 1 通話する",
                 "make the bridge the recording server and place one call while --wait-call waits",
