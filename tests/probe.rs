@@ -8,14 +8,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kakehashi::bridge::probe::{Plan, SipPlan, User, run};
+use kakehashi::media::secure::{Secure, Sender};
 use kakehashi::pbx::asterisk;
 use kakehashi::pbx::sip::message::{Message, Start};
 use kakehashi::pbx::sip::request::answer;
+use kakehashi::pbx::sip::sdes::{Crypto, Key, Suite};
 use kakehashi::pbx::sip::wire::{Limits, read_datagram, write};
 use kakehashi::pbx::sip::{Settings, TlsClient};
 use kakehashi::probe::facts::{Facts, Failure, Offered, Tried, Way};
 use kakehashi::probe::report::{Circumstances, Report};
 use kakehashi::probe::{Lang, State, html, text};
+use kakehashi::time::Mono;
 use tokio::sync::watch;
 
 #[path = "common/sip.rs"]
@@ -178,6 +181,62 @@ async fn an_exchange_by_script_is_seen_as_it_is() {
     assert_eq!(count(&methods, "ACK"), count(&methods, "INVITE"), "every answer was acknowledged");
 }
 
+/// Answers a call with SDES and sends two seconds of SRTP, with the key that it told or with another one.
+fn encrypted(message: &Message, from: SocketAddr, honest: bool) -> Vec<Vec<u8>> {
+    let offer = String::from_utf8_lossy(&message.body).into_owned();
+    if method(message) != "INVITE" || !offer.contains("RTP/SAVP 0 101") || offer.contains("UDP/TLS") {
+        return script(message, from);
+    }
+    if message.count("Authorization") == 0 {
+        return script(message, from);
+    }
+    let key = |seed: u8| Key::new(Suite::AesCm128Sha1Tag80, &[seed; 30]).unwrap();
+    let (to, rtp) = (SocketAddr::new(from.ip(), sip::audio_ports(&offer)[0]), UdpSocket::bind("127.0.0.1:0").unwrap());
+    let port = rtp.local_addr().unwrap().port();
+    let crypto = offer.lines().find_map(|line| line.strip_prefix("a=crypto:")).and_then(Crypto::parse).unwrap();
+    std::thread::spawn(move || {
+        let mut sender = Sender::new(&key(if honest { 1 } else { 2 })).unwrap();
+        // what the probe says is encrypted with the key that it offered
+        let mut space = [0; 2_048];
+        let (length, _) = rtp.recv_from(&mut space).unwrap();
+        let mut theirs = Secure::new(&crypto.keys, &key(1)).unwrap();
+        assert!(theirs.open_rtp(Mono(0), &space[..length]).is_ok(), "the probe's own packets are protected");
+        for n in 0..100 {
+            let _ = rtp.send_to(&sender.protect(&sip::packet(0, n, &[0x7f; 160])).unwrap(), to);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let mut ok = answer(message, 200, "OK", "pbx");
+    ok.push("Contact", format!("<sip:pbx@{from}>"));
+    ok.push("Content-Type", "application/sdp");
+    let body = format!(
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {port} RTP/SAVP 0\r\na=crypto:{}\r\n",
+        Crypto::print(1, &key(1))
+    );
+    ok.body = body.into_bytes();
+    vec![write(&ok)]
+}
+
+#[tokio::test]
+async fn encrypted_sound_is_decrypted_and_counted_and_another_key_is_told() {
+    let look_at = async |honest: bool| {
+        let (at, _) = exchange(move |message, from| encrypted(message, from, honest));
+        let user = Some(User { name: "101".into(), username: "101".into(), password: "secret-word".into() });
+        look(&Plan { user, test_number: Some("7900".into()), ..plan(at) }).await
+    };
+    let (good, bad) = tokio::join!(look_at(true), look_at(false));
+    let secured = good.call(Offered::Sdes).got().unwrap().secured.clone().unwrap();
+    assert!(secured.opened > 50 && secured.refused == 0, "{secured:?}");
+    assert_eq!(secured.suite, "AES_CM_128_HMAC_SHA1_80");
+    let wrong = bad.call(Offered::Sdes).got().unwrap().secured.clone().unwrap();
+    assert!(wrong.opened == 0 && wrong.refused > 50, "{wrong:?}");
+    let (good, bad) = (report(&good), report(&bad));
+    assert_eq!((state(&good, "srtp.sdes"), state(&bad, "srtp.sdes")), (State::Pass, State::Fail));
+    let shown = text::print(&good, Lang::En);
+    assert!(shown.contains(&format!("{} packets decrypted, 0 failed authentication", secured.opened)), "{shown}");
+    assert!(html::page(&bad).contains(&format!("復号できた 0 パケット、認証失敗 {}", wrong.refused)));
+}
+
 #[tokio::test]
 async fn the_bridge_itself_answers_a_probe() {
     let mut bridge = sip::Wanted::new(23_400).start().await.unwrap();
@@ -191,6 +250,24 @@ async fn the_bridge_itself_answers_a_probe() {
     while ended < 2 {
         ended += usize::from(matches!(bridge.signal().await, kakehashi::pbx::Signal::LegEnded { .. }));
     }
+}
+
+#[tokio::test]
+async fn the_encrypted_call_goes_by_tls_where_the_exchange_speaks_it() {
+    let (authority, files) = (tls::Authority::new(), tls::Files::new());
+    let own = files.settings(&authority, &authority.issue(&["127.0.0.1"]));
+    let settings = Settings { tls_client: TlsClient::Off, ..own };
+    let bridge = sip::Wanted { settings, ..sip::Wanted::new(23_700) }.start().await.unwrap();
+    let mut plan = plan(bridge.udp());
+    plan.sip.as_mut().unwrap().tls_port = bridge.tls().port();
+    plan.test_number = Some("7001".into());
+    let facts = look(&plan).await;
+    let (plain, sdes) = (facts.call(Offered::Pcmu).got().unwrap(), facts.call(Offered::Sdes).got().unwrap());
+    assert_eq!((plain.way, sdes.way, sdes.not_by_tls.clone()), (Way::Udp, Way::Tls, None));
+    assert!(sdes.accepted);
+    // the bridge listens and says nothing, in the clear either: that is no fault of its encryption
+    assert_eq!(state(&report(&facts), "srtp.sdes"), State::Unknown);
+    assert_eq!(bridge.sip.counters().uas.keys_in_the_clear, 0, "the keys were sent by TLS only");
 }
 
 /// Looks at a bridge of `name` that asks for certificates as `client` says.

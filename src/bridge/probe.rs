@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::pbx::asterisk;
 use crate::probe::Text;
-use crate::probe::facts::{Facts, Failure, Offered, Tried, Way};
+use crate::probe::facts::{self, Facts, Failure, Offered, Tried, Way};
 
 /// Time for the name of the exchange to be resolved.
 const RESOLVE: Duration = Duration::from_secs(3);
@@ -156,7 +156,8 @@ async fn look_by_sip(plan: &Plan, sip: &SipPlan, stop: &Stop) -> (Facts, Option<
     facts.ipv6 = ipv6;
     let peer = Peer { way, at: at(sip.port) };
     if answers {
-        ask_more(plan, sip, peer, &mut facts, stop).await;
+        let secure = facts.options(Way::Tls).got().map(|_| (at(sip.tls_port), files));
+        ask_more(plan, sip, peer, secure, &mut facts, stop).await;
     }
     (facts, answers.then_some(peer))
 }
@@ -169,7 +170,15 @@ struct Peer {
 }
 
 /// Registration, subscription and test calls, one after the other: an extension may be allowed one call only.
-async fn ask_more(plan: &Plan, sip: &SipPlan, peer: Peer, facts: &mut Facts, stop: &Stop) {
+/// `secure`: where it speaks TLS, when it does.
+async fn ask_more(
+    plan: &Plan,
+    sip: &SipPlan,
+    peer: Peer,
+    secure: Option<(SocketAddr, tls::Files<'_>)>,
+    facts: &mut Facts,
+    stop: &Stop,
+) {
     let until = Instant::now() + DIALOGS;
     let account = || client::Account::open(peer.way, peer.at, sip, plan.user.as_ref(), stop);
     if plan.user.is_some() {
@@ -190,12 +199,25 @@ async fn ask_more(plan: &Plan, sip: &SipPlan, peer: Peer, facts: &mut Facts, sto
             *result = Tried::Skipped(Text::new("時間切れまたは中断で未実施", "not reached: out of time, or stopped"));
             continue;
         }
-        let talk = if offered == Offered::Pcmu { TALK } else { Duration::ZERO };
+        let talk = if matches!(offered, Offered::Pcmu | Offered::Sdes) { TALK } else { Duration::ZERO };
         let call = call::Call { number, offered, patience: PATIENCE, talk, hz: 0 };
-        *result = match account().await {
-            Ok(mut account) => call::place(&mut account, call, |_| {}).await.into(),
-            Err(failure) => Tried::Failed(failure),
-        };
+        let mut not_by_tls = None;
+        if let Some((at, files)) = secure.filter(|_| offered == Offered::Sdes) {
+            let by_tls = async {
+                let (link, _) = tls::open(at, sip, files, stop).await?;
+                let mut account = client::Account::over(link, Way::Tls, sip, plan.user.as_ref());
+                call::place(&mut account, call, |_| {}).await
+            };
+            match by_tls.await {
+                Ok(answered) => {
+                    *result = Tried::Got(answered);
+                    continue;
+                }
+                Err(failure) => not_by_tls = Some(failure),
+            }
+        }
+        let placed = async { call::place(&mut account().await?, call, |_| {}).await };
+        *result = placed.await.map(|answered| facts::Answered { not_by_tls, ..answered }).into();
     }
 }
 

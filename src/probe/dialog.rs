@@ -6,6 +6,7 @@ use super::request::{Ends, status};
 use crate::pbx::sip::header::{NameAddr, Uri, print_cseq, print_via};
 use crate::pbx::sip::message::{Message, Start};
 use crate::pbx::sip::request::answer;
+use crate::pbx::sip::sdes::Crypto;
 
 /// A dialog that was begun.
 #[derive(Clone, Debug)]
@@ -107,6 +108,8 @@ pub struct Media {
     pub lines: usize,
     /// Payload type of telephone events with an 8 kHz clock.
     pub events: Option<u8>,
+    /// The first `a=crypto` of the line that can be used.
+    pub crypto: Option<Crypto>,
 }
 
 /// Most formats and lines that are read.
@@ -149,6 +152,8 @@ impl Media {
             (_, true) => Some("DTLS"),
             _ => None,
         };
+        let cryptos = media.attributes.iter().filter(|attribute| attribute.attribute == "crypto").take(FORMATS_MAX);
+        let crypto = cryptos.filter_map(|attribute| attribute.value.as_deref()).find_map(Crypto::parse);
         let connection = media.connections.first().or(session.connection.as_ref());
         Some(Media {
             profile: redact::foreign(&media.proto),
@@ -159,6 +164,7 @@ impl Media {
             port: media.port,
             lines: audio.len(),
             events: maps.iter().find(is_event).map(|(number, _)| *number),
+            crypto,
         })
     }
 

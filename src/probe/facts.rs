@@ -81,9 +81,10 @@ impl Failure {
 }
 
 /// How SIP is carried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Way {
     /// UDP.
+    #[default]
     Udp,
     /// TCP.
     Tcp,
@@ -193,9 +194,26 @@ impl Offered {
         [Offered::Pcmu, Offered::Pcma, Offered::G722, Offered::Opus, Offered::Sdes, Offered::Dtls];
 }
 
+/// What was heard encrypted (RFC 3711).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Secured {
+    /// The suite that was agreed on, as in `a=crypto`.
+    pub suite: &'static str,
+    /// Packets whose tag was right and that were decrypted.
+    pub opened: u32,
+    /// Packets whose tag was wrong, or that were not encrypted at all.
+    pub refused: u32,
+    /// Packets that came twice, or too late for the window.
+    pub replayed: u32,
+}
+
 /// A test call that was answered.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answered {
+    /// What carried its SIP.
+    pub way: Way,
+    /// Why TLS did not carry it, where that was tried first.
+    pub not_by_tls: Option<Failure>,
     /// Status that carried the answer.
     pub status: u16,
     /// The accepted media line, for example `RTP/SAVP 0 101`.
@@ -206,8 +224,10 @@ pub struct Answered {
     pub after_ms: u64,
     /// Session-Expires of the answer, in seconds, and who refreshes.
     pub timer: Option<(u32, String)>,
-    /// What was heard of it; only measured in the first call.
+    /// What was heard of it; measured in the first call, and decrypted in that with SDES.
     pub sound: Option<Measured>,
+    /// Its encryption; of the call with SDES.
+    pub secured: Option<Secured>,
 }
 
 /// A call that the exchange sent to the probe's own listener.

@@ -4,6 +4,7 @@ use super::facts::{Failure, Offered, Options, Register, Way};
 use super::redact;
 use crate::pbx::sip::header::{NameAddr, bracketed, param, print_cseq, print_via, split};
 use crate::pbx::sip::message::{Message, Start, decode};
+use crate::pbx::sip::sdes::{Crypto, Key};
 
 /// What the probe can do, as in Allow.
 pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, NOTIFY";
@@ -168,8 +169,8 @@ pub struct Offer<'a> {
     pub port: u16,
     /// Session id.
     pub session: u64,
-    /// 30 bytes of key and salt in base64, for SDES.
-    pub key: &'a str,
+    /// The key of our packets, for SDES.
+    pub key: &'a Key,
     /// SHA-256 fingerprint, for DTLS.
     pub fingerprint: &'a str,
 }
@@ -185,7 +186,7 @@ impl Offer<'_> {
             Offered::Opus => (107, "107 opus/48000/2"),
         };
         let (profile, extra) = match self.offered {
-            Offered::Sdes => ("RTP/SAVP", format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{}\r\n", self.key)),
+            Offered::Sdes => ("RTP/SAVP", format!("a=crypto:{}\r\n", Crypto::print(1, self.key))),
             Offered::Dtls => (
                 "UDP/TLS/RTP/SAVP",
                 format!("a=setup:actpass\r\na=fingerprint:sha-256 {}\r\na=rtcp-mux\r\n", self.fingerprint),

@@ -3,7 +3,8 @@
 use super::asterisk::{EXTRAS, Events, Info, NEEDED};
 use super::check::CHECKS;
 use super::facts::{
-    Answered, Ari, BothMedia, CallEvents, Called, DialogEvents, Facts, Failure, Options, Register, Socket, Tls, Tried,
+    Answered, Ari, BothMedia, CallEvents, Called, DialogEvents, Facts, Failure, Options, Register, Secured, Socket,
+    Tls, Tried,
 };
 use super::report::{Circumstances, Report};
 use super::sound::Measured;
@@ -38,6 +39,7 @@ fn whole() -> Facts {
         accepted: true,
         timer: Some((1_800, "uac".into())),
         sound: Some(sound()),
+        secured: Some(Secured { suite: "AES_CM_128_HMAC_SHA1_80", opened: 100, ..Secured::default() }),
         ..Answered::default()
     };
     Facts {
@@ -256,6 +258,40 @@ fn a_busy_test_number_says_nothing_of_codecs() {
     let report = report(&facts);
     let state = |id: &str| report.checks.iter().find(|checked| checked.id == id).unwrap().state;
     assert_eq!((state("codec.g722"), state("srtp.sdes")), (State::Unknown, State::Unknown));
+}
+
+#[test]
+fn encryption_counts_only_where_encrypted_sound_came() {
+    let state = |change: fn(&mut Facts)| {
+        let mut facts = whole();
+        change(&mut facts);
+        let report = report(&facts);
+        let checked = report.checks.iter().find(|checked| checked.id == "srtp.sdes").unwrap().clone();
+        (checked.state, checked.evidence.en)
+    };
+    fn call(facts: &mut Facts, at: usize) -> &mut Answered {
+        let Tried::Got(answered) = &mut facts.calls[at] else { panic!("no call") };
+        answered
+    }
+    let (whole, evidence) = state(|_| {});
+    assert_eq!(whole, State::Pass);
+    assert!(evidence.contains("SIP by UDP") && evidence.contains("100 packets decrypted, 0 failed"), "{evidence}");
+    let refused = |facts: &mut Facts| call(facts, 4).secured.as_mut().unwrap().refused = 1;
+    assert_eq!(state(refused).0, State::Fail, "one that is not authentic is one too many");
+    let silent = |facts: &mut Facts| {
+        let answered = call(facts, 4);
+        (answered.sound, answered.secured.as_mut().unwrap().opened) = (None, 0);
+    };
+    assert_eq!(state(silent).0, State::Fail, "negotiated, and nothing came");
+    let mute = |facts: &mut Facts| {
+        call(facts, 0).sound = None;
+        let answered = call(facts, 4);
+        (answered.sound, answered.secured.as_mut().unwrap().opened) = (None, 0);
+    };
+    assert_eq!(state(mute).0, State::Unknown, "a number that sends nothing in the clear either");
+    assert_eq!(state(|facts| call(facts, 4).secured = Some(Secured::default())).0, State::Fail, "no usable key");
+    let tls = |facts: &mut Facts| call(facts, 4).not_by_tls = Some(Failure::Status(403, "Forbidden".into()));
+    assert!(state(tls).1.contains("by TLS: 403 Forbidden"));
 }
 
 #[test]

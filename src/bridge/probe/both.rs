@@ -72,18 +72,18 @@ struct Party {
     ear: Ear,
 }
 
-/// Makes one channel of external media that sends to `ear`; gives its id and the address that it receives at.
+/// Makes one channel of external media that sends to `port`; gives its id and the address that it receives at.
 async fn media(
     client: &Client,
     watcher: &mut Watcher,
     made: &mut Made,
     name: &str,
-    ear: &Ear,
+    port: u16,
     socket: Option<&mut Socket>,
 ) -> Result<(String, Option<SocketAddr>), Failure> {
     let settings = &client.settings;
     let id = format!("{}.{name}", settings.app);
-    let host = format!("{}:{}", bracketed(&settings.rtp_host), ear.port);
+    let host = format!("{}:{}", bracketed(&settings.rtp_host), port);
     let query = vec![
         ("app", settings.app.clone()),
         ("channelId", id.clone()),
@@ -125,7 +125,7 @@ async fn parties(
     let mut parties = Vec::new();
     for (name, hz) in ["party-a", "party-b"].into_iter().zip(TONES) {
         let mut ear = Ear::open(own).await?;
-        let (id, place) = media(client, watcher, made, name, &ear, Some(socket)).await?;
+        let (id, place) = media(client, watcher, made, name, ear.port, Some(socket)).await?;
         let place = place.map(|at| if at.ip().is_unspecified() { SocketAddr::new(client.host, at.port()) } else { at });
         let ssrc = u32::from_str_radix(&random(4), 16).unwrap_or(1);
         ear.voice = place.map(|place| (Voice::new(hz, ssrc), place));
@@ -172,12 +172,12 @@ async fn hear(
     let [first, second] = parties;
     join(client, made, "call", [&first.id, &second.id]).await?;
     let mut taps = Vec::new();
-    for (name, party) in [("a", &*first), ("b", &*second)] {
+    for (name, party) in [("a", first.id.clone()), ("b", second.id.clone())] {
         let ear = Ear::open(client.own).await?;
-        let (media, _) = media(client, watcher, made, &format!("media-{name}"), &ear, None).await?;
+        let (media, _) = media(client, watcher, made, &format!("media-{name}"), ear.port, None).await?;
         let snoop = format!("{}.snoop-{name}", client.settings.app);
         let query = vec![("app", client.settings.app.clone()), ("spy", "in".into()), ("snoopId", snoop.clone())];
-        let path = format!("/channels/{}/snoop", segment(&party.id));
+        let path = format!("/channels/{}/snoop", segment(&party));
         client.make(made, &path, query, format!("/channels/{}", segment(&snoop))).await?;
         entered(watcher, &snoop).await?;
         join(client, made, &format!("tap-{name}"), [&snoop, &media]).await?;

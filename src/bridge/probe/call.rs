@@ -3,16 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use tokio::time::Instant;
 
 use super::client::{Account, branch, code, cseq, names, refusal};
 use super::ear::Ear;
 use super::random;
 use crate::pbx::sip::message::{Message, Start};
+use crate::pbx::sip::sdes::{Key, Suite};
 use crate::probe::dialog::{Dialog, Media, cancel, is_success, timer};
-use crate::probe::facts::{Answered, Failure, Offered};
+use crate::probe::facts::{Answered, Failure, Offered, Way};
 use crate::probe::request::{self, Offer};
 use crate::probe::sound::Voice;
 
@@ -49,7 +48,7 @@ pub(super) async fn place(
     invite.push("Supported", "timer");
     invite.push("Session-Expires", "1800");
     invite.push("Content-Type", "application/sdp");
-    let key = key();
+    let key = key().ok_or_else(|| Failure::Own("no key for SRTP".into()))?;
     let fingerprint = fingerprint();
     let host = own.to_string();
     let session = u64::from_str_radix(&random(4), 16).unwrap_or(1);
@@ -71,12 +70,16 @@ pub(super) async fn place(
             let mut dialog =
                 Dialog::of_answer(&invite, &answer, cseq(&invite)).ok_or(Failure::Garbage("2xx without Contact"))?;
             account.link.send(&dialog.ack(&account.ends, &branch())).await?;
-            let answered = read(&answer, call.offered, after);
+            let answered = read(&answer, account.ends.way, call.offered, after);
             let mut over = false;
             let answered = match answered {
-                Ok(mut answered) if !call.talk.is_zero() => {
-                    over = listen(account, &answer, call, &mut ear).await;
-                    answered.sound = ear.measured();
+                Ok(mut answered) if !call.talk.is_zero() && answered.accepted => {
+                    let sdes = call.offered == Offered::Sdes;
+                    if !sdes || encrypt(&answer, &key, &mut ear) {
+                        over = listen(account, &answer, call, &mut ear).await;
+                        answered.sound = ear.measured();
+                    }
+                    answered.secured = sdes.then(|| ear.secured.clone());
                     Ok(answered)
                 }
                 other => other,
@@ -93,7 +96,7 @@ pub(super) async fn place(
         Err(failure) => {
             abandon(account, &invite).await;
             match early {
-                Some((answer, after)) => read(&answer, call.offered, after),
+                Some((answer, after)) => read(&answer, account.ends.way, call.offered, after),
                 None => Err(failure),
             }
         }
@@ -126,16 +129,24 @@ async fn abandon(account: &mut Account, invite: &Message) {
     account.link.closing = false;
 }
 
-fn read(answer: &Message, offered: Offered, after: Duration) -> Result<Answered, Failure> {
+fn read(answer: &Message, way: Way, offered: Offered, after: Duration) -> Result<Answered, Failure> {
     let media = Media::read(&answer.body).ok_or(Failure::Garbage("an answer without audio line"))?;
     Ok(Answered {
+        way,
         status: code(answer),
         line: media.line(),
         accepted: media.takes(offered),
         after_ms: after.as_millis() as u64,
         timer: timer(answer),
-        sound: None,
+        ..Answered::default()
     })
+}
+
+/// Whether the answer has keys for the sound of the other side.
+fn encrypt(answer: &Message, ours: &Key, ear: &mut Ear) -> bool {
+    let crypto = Media::read(&answer.body).and_then(|media| media.crypto);
+    // the answer repeats the number of the line that it takes (RFC 4568 §5.1.2)
+    crypto.filter(|crypto| crypto.tag == 1).is_some_and(|crypto| ear.encrypt(&crypto.keys, ours))
 }
 
 /// Listens, and speaks so that firewalls and symmetric RTP find the way back; true when the other side hung up.
@@ -167,11 +178,12 @@ async fn listen(account: &mut Account, answer: &Message, call: Call<'_>, ear: &m
     }
 }
 
-/// Key and salt of AES_CM_128 (RFC 4568 §6.1): good for one offer, never used for sound.
-fn key() -> String {
-    let mut bytes = [0_u8; 30];
-    let _ = getrandom::fill(&mut bytes);
-    STANDARD.encode(bytes)
+/// Key and salt of AES_CM_128 (RFC 4568 §6.1), good for one call; `None` without randomness.
+fn key() -> Option<Key> {
+    let suite = Suite::AesCm128Sha1Tag80;
+    let mut bytes = vec![0; suite.key_length() + suite.salt_length()];
+    getrandom::fill(&mut bytes).ok()?;
+    Key::new(suite, &bytes)
 }
 
 /// A fingerprint that nobody has: the call ends before DTLS begins.

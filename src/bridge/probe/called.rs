@@ -153,7 +153,7 @@ async fn talk(mut link: Link, way: Way, invite: Message, at: Instant) -> Result<
     link.closing = true;
     if acknowledged(&mut link, Some(&ok)).await {
         hear(&mut ear, &media, &mut called).await;
-        end(&mut link, &ends, &invite, &tag, &ok, &ear, &media).await;
+        end(&mut link, &ends, &invite, &tag, &ok, &mut ear, &media).await;
     }
     Ok(Taken { called, call_id, at, rang })
 }
@@ -196,10 +196,10 @@ async fn hear(ear: &mut Ear, media: &Media, called: &mut Called) {
 }
 
 /// Presses a digit, holds for a moment, and hangs up unless the other side did.
-async fn end(link: &mut Link, ends: &Ends, invite: &Message, tag: &str, ok: &Message, ear: &Ear, media: &Media) {
+async fn end(link: &mut Link, ends: &Ends, invite: &Message, tag: &str, ok: &Message, ear: &mut Ear, media: &Media) {
     let Some(mut dialog) = Dialog::of_request(invite, tag) else { return };
-    if let (Some(events), Some((voice, target))) = (media.events, &ear.voice) {
-        ear.send(&voice.clone().digit(DIGIT, events), *target).await;
+    if let (Some(events), Some((mut voice, target))) = (media.events, ear.voice.clone()) {
+        ear.send(&voice.digit(DIGIT, events), target).await;
     }
     let mut again = dialog.request(ends, "INVITE", &branch());
     again.push("Allow", request::ALLOW);

@@ -102,10 +102,14 @@ impl Account {
         user: Option<&User>,
         stop: &Stop,
     ) -> Result<Account, Failure> {
-        let link = Link::open(way, peer, stop).await?;
+        Ok(Account::over(Link::open(way, peer, stop).await?, way, sip, user))
+    }
+
+    /// The same on a conversation that is open.
+    pub(super) fn over(link: Link, way: Way, sip: &SipPlan, user: Option<&User>) -> Account {
         let ends = ends(way, &link, sip, user.map_or("kakehashi-probe", |user| &user.name));
         let proof = user.map(|user| Client::new(&user.username, &user.password, ""));
-        Ok(Account { link, ends, proof, challenge: None })
+        Account { link, ends, proof, challenge: None }
     }
 
     /// Sends a request and gives its final answer; challenges are answered. A refused INVITE is acknowledged.

@@ -1,4 +1,4 @@
-//! RTP at the probe: sockets that listen, count and, where asked, speak.
+//! RTP and SRTP at the probe: sockets that listen, count and, where asked, speak.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -8,8 +8,11 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use super::link::reason;
-use crate::probe::facts::Failure;
+use crate::media::secure::{Refusal, Secure, Sender};
+use crate::pbx::sip::sdes::Key;
+use crate::probe::facts::{Failure, Secured};
 use crate::probe::sound::{Measured, Meter, Voice};
+use crate::time::Mono;
 
 /// Time of one packet.
 const PACKET: Duration = Duration::from_millis(20);
@@ -25,6 +28,10 @@ pub(super) struct Ear {
     pub(super) payloads: Vec<u8>,
     /// What it says, and to whom.
     pub(super) voice: Option<(Voice, SocketAddr)>,
+    /// Keys of both sides, where the sound is encrypted.
+    secure: Option<(Secure, Sender)>,
+    /// What became of encrypted packets.
+    pub(super) secured: Secured,
     /// What was heard.
     pub(super) meter: Meter,
     /// Where it came from.
@@ -48,12 +55,22 @@ impl Ear {
             port,
             payloads: vec![0],
             voice: None,
+            secure: None,
+            secured: Secured::default(),
             meter: Meter::default(),
             source: None,
             first: None,
             origin,
             seen: 0,
         })
+    }
+
+    /// From now on nothing is taken but what the keys of the other side protect, and what is said is protected with `ours`. False: the keys
+    /// are of no use.
+    pub(super) fn encrypt(&mut self, theirs: &[Key], ours: &Key) -> bool {
+        self.secure = Secure::new(theirs, ours).zip(Sender::new(ours));
+        self.secured.suite = theirs.first().map_or("", |key| key.suite.name());
+        self.secure.is_some()
     }
 
     /// What was heard, when anything was.
@@ -74,8 +91,13 @@ impl Ear {
                         return;
                     }
                     if let Some((voice, target)) = &mut self.voice {
+                        let packet = voice.next_packet();
+                        let packet = match &mut self.secure {
+                            Some((_, sender)) => sender.protect(&packet),
+                            None => Some(packet),
+                        };
                         // a refused packet shows as silence
-                        let _ = self.socket.send_to(&voice.next_packet(), *target).await;
+                        let _ = self.socket.send_to(&packet.unwrap_or_default(), *target).await;
                     }
                 }
                 read = timeout_at(until, self.socket.recv_from(&mut buffer)) => match read {
@@ -88,7 +110,7 @@ impl Ear {
     }
 
     /// Sends packets that were made outside, a packet time apart.
-    pub(super) async fn send(&self, packets: &[Vec<u8>], target: SocketAddr) {
+    pub(super) async fn send(&mut self, packets: &[Vec<u8>], target: SocketAddr) {
         for packet in packets {
             let _ = self.socket.send_to(packet, target).await;
             tokio::time::sleep(PACKET).await;
@@ -98,9 +120,30 @@ impl Ear {
     fn heard(&mut self, bytes: &[u8], from: SocketAddr) {
         self.seen = self.seen.saturating_add(1);
         let at = self.origin.elapsed().as_micros() as u64;
-        if self.seen <= DATAGRAMS_MAX && self.meter.push(bytes, &self.payloads, at) {
+        if self.seen <= DATAGRAMS_MAX && self.takes(bytes, at) {
             self.first.get_or_insert_with(Instant::now);
             self.source = Some(from);
+        }
+    }
+}
+
+impl Ear {
+    /// Counts a packet; false when it is no sound for us.
+    fn takes(&mut self, bytes: &[u8], at_us: u64) -> bool {
+        let Some((secure, _)) = &mut self.secure else { return self.meter.push(bytes, &self.payloads, at_us) };
+        match secure.open_rtp(Mono(at_us.saturating_mul(1_000)), bytes) {
+            Ok(packet) => {
+                self.secured.opened += 1;
+                self.meter.push(&packet, &self.payloads, at_us)
+            }
+            Err(Refusal::Replayed) => {
+                self.secured.replayed += 1;
+                false
+            }
+            Err(Refusal::Unauthenticated | Refusal::Expired) => {
+                self.secured.refused += 1;
+                false
+            }
         }
     }
 }

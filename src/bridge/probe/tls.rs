@@ -1,5 +1,5 @@
-//! TLS as the exchange speaks it: any certificate is taken, so that a bad one can be described. Nothing secret is sent over it before
-//! that: OPTIONS only.
+//! TLS as the exchange speaks it: any certificate is taken, so that a bad one can be described. What is sent over it is OPTIONS, and the
+//! encrypted test call: its keys are good for that call only, and its proof is a digest, as over UDP.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -69,7 +69,13 @@ fn wants_certificate(failure: &Failure) -> bool {
     matches!(failure, Failure::Connection(reason) if ALERTS.iter().any(|alert| reason.contains(alert)))
 }
 
-async fn open(peer: SocketAddr, sip: &SipPlan, files: Files<'_>, stop: &Stop) -> Result<(Link, Tls), Failure> {
+/// Opens a conversation by TLS, and tells the certificate.
+pub(super) async fn open(
+    peer: SocketAddr,
+    sip: &SipPlan,
+    files: Files<'_>,
+    stop: &Stop,
+) -> Result<(Link, Tls), Failure> {
     let roots = files.ca.map(authorities).transpose()?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let own = |error: rustls::Error| Failure::Own(error.to_string());

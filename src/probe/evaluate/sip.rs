@@ -63,7 +63,7 @@ pub(super) fn see(id: CheckId, facts: &Facts) -> Option<Seen> {
         CheckId::CodecPcma => codec(facts, Offered::Pcma),
         CheckId::CodecG722 => codec(facts, Offered::G722),
         CheckId::CodecOpus => codec(facts, Offered::Opus),
-        CheckId::SrtpSdes => codec(facts, Offered::Sdes),
+        CheckId::SrtpSdes => sdes(facts),
         CheckId::SrtpDtls => codec(facts, Offered::Dtls),
         CheckId::MediaReceived => judge(facts.call(Offered::Pcmu), need_number(), |answered| match &answered.sound {
             Some(sound) => {
@@ -174,6 +174,52 @@ fn certificate(tls: &Tried<Tls>) -> Seen {
             "days",
         )])
     })
+}
+
+/// Keys in the description are worth something when the sound comes encrypted with them.
+fn sdes(facts: &Facts) -> Seen {
+    let agreed = codec(facts, Offered::Sdes);
+    let Some(answered) = facts.call(Offered::Sdes).got().filter(|answered| answered.accepted) else { return agreed };
+    let mut text = agreed
+        .evidence
+        .and(&Text::new(format!("呼制御は {}", answered.way.name()), format!("SIP by {}", answered.way.name())));
+    if let Some(failure) = &answered.not_by_tls {
+        let why = failure.text();
+        text = text.and(&Text::new(format!("TLS では {}", why.ja), format!("by TLS: {}", why.en)));
+    }
+    let secured = answered.secured.clone().unwrap_or_default();
+    if secured.suite.is_empty() {
+        return Seen::new(false, text.and(&Text::new("応答の鍵が使えない", "the keys of the answer cannot be used")));
+    }
+    if (secured.opened, secured.refused, secured.replayed) == (0, 0, 0) {
+        let none = text.and(&Text::new("暗号化された RTP が届かない", "no encrypted RTP arrives"));
+        let mute = facts.call(Offered::Pcmu).got().is_some_and(|plain| plain.sound.is_none());
+        // a number that sends nothing in the clear either says nothing about encryption
+        return if mute { Seen::unknown(none) } else { Seen::new(false, none) };
+    }
+    text = text.and(&Text::new(
+        format!(
+            "{}: 復号できた {} パケット、認証失敗 {}、重複 {}",
+            secured.suite, secured.opened, secured.refused, secured.replayed
+        ),
+        format!(
+            "{}: {} packets decrypted, {} failed authentication, {} came twice",
+            secured.suite, secured.opened, secured.refused, secured.replayed
+        ),
+    ));
+    let mut figures = vec![figure(
+        "srtp.refused",
+        "SRTP 認証失敗",
+        "SRTP: failed authentication",
+        f64::from(secured.refused),
+        "packets",
+    )];
+    if let Some(sound) = &answered.sound {
+        text = text.and(&sound_text(sound));
+        figures.extend(sound_figures(sound, ["srtp.packets", "srtp.loss", "srtp.jitter"], "SRTP", "SRTP"));
+    }
+    let good = secured.refused == 0 && answered.sound.as_ref().is_some_and(is_good);
+    Seen::new(good, text).with(figures)
 }
 
 fn codec(facts: &Facts, offered: Offered) -> Seen {
