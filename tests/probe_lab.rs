@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -88,6 +89,21 @@ fn evidence(report: &Value) -> String {
     checks.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// A measured value.
+fn figure(report: &Value, name: &str) -> f64 {
+    let mut figures = report["checks"].as_array().unwrap().iter().flat_map(|one| one["figures"].as_array().unwrap());
+    figures.find(|figure| figure["name"] == name).and_then(|figure| figure["value"].as_f64()).unwrap_or(-1.0)
+}
+
+/// Whether anybody has this UDP port.
+fn is_bound(port: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/net/udp").unwrap();
+    table
+        .lines()
+        .skip(1)
+        .any(|line| line.split_whitespace().nth(1).is_some_and(|at| at.ends_with(&format!(":{port:04X}"))))
+}
+
 /// Everything that the exchange holds: channels and bridges must be gone after a probe.
 fn holds(shift: u16) -> String {
     let ask = |what: &str| {
@@ -132,6 +148,9 @@ fn three_configurations_are_told_apart() {
         .filter(|(_, state)| state != "pass")
         .map(|(id, state)| format!("{id} {state}"))
         .collect();
+    let sdes = evidence(&whole).lines().find(|line| line.starts_with("\"srtp.sdes\"")).unwrap().to_string();
+    assert!(sdes.contains("SIP by TLS") && sdes.contains(" 0 failed authentication"), "{sdes}");
+    assert!(figure(&whole, "srtp.packets") > 80.0, "encrypted sound really came: {sdes}");
     // one endpoint has SDES or DTLS, 127.0.0.1 is no IPv6 address, Asterisk sends no SIPREC
     assert_eq!(not_passed, ["sip.ipv6 unknown", "siprec.call not-applicable", "srtp.dtls fail"]);
 
@@ -161,4 +180,44 @@ fn three_configurations_are_told_apart() {
     assert!(text.contains("接続可") && text.contains("ジッター") && text.contains("確認者"), "{text}");
     let text = look_at(&page("no-ari"), "probe-report-no-ari");
     assert!(text.contains("接続不可") && text.contains("http.conf"), "{text}");
+}
+
+#[test]
+#[ignore = "needs the lab: make lab"]
+fn a_person_calls_while_the_probe_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("ari");
+    std::fs::write(&password, "lab-password").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kakehashi"));
+    command.args(["probe", "--json", "--lang", "en", "--ari", "http://127.0.0.1:18088/ari", "--ari-user", "kakehashi"]);
+    command.args(["--listen", "127.0.0.1:15080", "--wait-call", "60"]).arg("--ari-password-file").arg(&password);
+    let waiting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let began = Instant::now();
+    while !is_bound(15_080) {
+        assert!(began.elapsed() < Duration::from_secs(60), "the probe does not listen");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // a person dials the bridge's number on a telephone, and hears it ring, answer and hang up
+    let person = lab::lab(&["caller", "7001", "--who", "0663621234@127.0.0.1", "--waits"]);
+    let output = waiting.wait_with_output().unwrap();
+    lab::finished(person);
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    let report: Value = serde_json::from_str(&shown)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    println!("{}", evidence(&report));
+    assert_eq!((output.status.code(), report["calls_placed"].as_bool()), (Some(0), Some(false)));
+    let states = states(&report);
+    let state = |id: &str| states.iter().find(|(own, _)| own == id).map(|(_, state)| state.as_str());
+    for id in ["leg.call", "leg.identity", "leg.dialled", "leg.offer", "leg.media", "ari.call"] {
+        assert_eq!(state(id), Some("pass"), "{id}: {}", evidence(&report));
+    }
+    // whether Asterisk tells the digit hangs on what the person's own telephone offers
+    let hold = evidence(&report).lines().find(|line| line.starts_with("\"ari.transfer\"")).unwrap().to_string();
+    assert!(hold.contains("ChannelHold ✓"), "{hold}");
+    assert_eq!(state("siprec.call"), Some("not-applicable"));
+    // nobody knows when the person dialled
+    assert_eq!((figure(&report, "leg.arrival"), figure(&report, "leg.packets") > 50.0), (-1.0, true));
+    let call = evidence(&report).lines().find(|line| line.starts_with("\"leg.identity\"")).unwrap().to_string();
+    assert!(call.contains("(10 digits)") && !shown.contains("0663621234"), "{call}");
+    assert_eq!(holds(0), "[][]", "nothing is left on the exchange");
 }
