@@ -51,6 +51,10 @@ impl Flood {
         !self.over.load(Ordering::Relaxed)
     }
 
+    fn ends(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+
     /// Sends what `text` gives as fast as the connection takes it, and counts what comes back; deaf ones read nothing.
     fn on<S>(&self, stream: S, is_deaf: bool, text: impl Fn(u64) -> String + Send + 'static)
     where
@@ -88,7 +92,7 @@ impl Flood {
 }
 
 /// Two calls of another peer while the flood goes on; gives by how much the memory grew at most, in KiB.
-fn calls_of_another(bridge: &Bridge, flood: &Flood) -> u64 {
+fn calls_of_another(bridge: &Bridge) -> u64 {
     let before = resident_kib(std::process::id());
     let until = Instant::now() + Duration::from_secs(seconds());
     let mut most = 0;
@@ -100,7 +104,6 @@ fn calls_of_another(bridge: &Bridge, flood: &Flood) -> u64 {
             }
         });
     });
-    flood.over.store(true, Ordering::Relaxed);
     most.saturating_sub(before)
 }
 
@@ -143,7 +146,8 @@ async fn a_peer_that_floods_by_tcp_or_tls_keeps_its_own_pace_and_the_others_call
         } else {
             flood.on(tcp_from(FLOODER, bridge.tcp()).await, false, options);
         }
-        let grown = calls_of_another(&bridge, &flood);
+        let grown = calls_of_another(&bridge);
+        flood.ends();
         let counters = bridge.counted(|counters| counters.uas.flooded > 0).await;
         let time = seconds() + 2;
         let (messages, requests) = (10 * (BURST + PER_S * time), BURST + PER_S * time + 4);
@@ -187,7 +191,7 @@ async fn a_peer_that_floods_inside_its_call_leaves_room_for_the_calls_of_others(
     });
     bridge.counted(|counters| counters.uas.refused > 100).await;
     a_call_after(&mut bridge).await;
-    flood.over.store(true, Ordering::Relaxed);
+    flood.ends();
     bridge.sip.stop().await;
 }
 
@@ -213,8 +217,9 @@ async fn messages_that_come_in_pieces_without_end_cost_a_bounded_memory_and_are_
             _ => "x".into(),
         });
     }
-    let grown = calls_of_another(&bridge, &flood);
+    let grown = calls_of_another(&bridge);
     let counters = bridge.counted(|counters| counters.connections == 0).await;
+    flood.ends();
     assert_eq!(counters.uas.requests, 4, "INVITE and BYE of two calls: {counters:?}");
     assert!(grown < 24 << 10, "{grown} KiB more than before");
     eprintln!("{} pieces went; {grown} KiB", flood.sent.load(Ordering::Relaxed));
@@ -238,8 +243,9 @@ async fn a_peer_that_reads_no_answer_is_cut_off_before_they_fill_the_memory() {
             text.replace("Max-Forwards", &format!("{vias}Max-Forwards"))
         });
     }
-    let grown = calls_of_another(&bridge, &flood);
+    let grown = calls_of_another(&bridge);
     let counters = bridge.counted(|counters| counters.stuck == 16).await;
+    flood.ends();
     assert!(grown < 48 << 10, "{grown} KiB more than before");
     eprintln!("{} requests went, {} taken; {grown} KiB", flood.sent.load(Ordering::Relaxed), counters.uas.requests);
     a_call_after(&mut bridge).await;

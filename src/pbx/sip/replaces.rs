@@ -62,8 +62,8 @@ impl Uas {
             Some(call) if call.is_answered() && early_only => 486,
             Some(call) if call.is_answered() => 403,
             Some(_) => 481,
-            None if self.ended.has(&call_id, to, from, now) => 603,
-            None if from == "0" && self.ended.has(&call_id, to, "", now) => 603,
+            None if self.ended.has(call_id, to, from, now) => 603,
+            None if from == "0" && self.ended.has(call_id, to, "", now) => 603,
             None => 481,
         })
     }

@@ -107,7 +107,7 @@ pub struct StreamReader {
     /// Bytes in which no end of the headers was found.
     searched: usize,
     /// Of a message whose body is not complete; read once, in however many pieces the body comes.
-    head: Option<Head>,
+    head: Option<Box<Head>>,
     /// Bytes of a body that was refused and is still on its way.
     skip: usize,
     broken: bool,
@@ -191,14 +191,14 @@ impl StreamReader {
             Err(bad) => return Some(self.give_up(bad, Some(message))),
         };
         self.consume(end);
-        self.head = Some(Head { message, wrong, length });
+        self.head = Some(Box::new(Head { message, wrong, length }));
         self.next_body()
     }
 
     /// The message of `head`, once its body is there.
     fn next_body(&mut self) -> Option<Item> {
         let body = self.buffer.get(..self.head.as_ref()?.length)?.to_vec();
-        let Head { message, wrong, length } = self.head.take()?;
+        let Head { message, wrong, length } = *self.head.take()?;
         self.consume(length);
         let message = Message { body, ..message };
         Some(match wrong {
