@@ -3,6 +3,10 @@
 use super::super::message::{Header, Message, Start, long_name};
 use super::{Bad, Limits, TOO_LARGE, is_token};
 
+/// Proxies that a message has passed: Max-Forwards begins at 70 (RFC 3261 §8.1.1.6). An answer copies their headers, so that with more of
+/// them it could be too large itself.
+const HOPS_MAX: usize = 70;
+
 /// The index after the empty line that ends the headers.
 pub(super) fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
@@ -17,7 +21,7 @@ pub(super) fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
     }
 }
 
-/// Start line and headers. What is wrong comes beside what was read; an error only when it is no SIP at all.
+/// Start line and headers. What is wrong comes beside what was read; an error only when there is nothing to be answered.
 pub(super) fn read_head(head: &[u8], limits: &Limits) -> Result<(Message, Option<Bad>), Bad> {
     let mut lines = unfold(head);
     let first = lines.next().unwrap_or_default();
@@ -32,6 +36,9 @@ pub(super) fn read_head(head: &[u8], limits: &Limits) -> Result<(Message, Option
             Some(header) => message.headers.push(header),
             None => wrong = wrong.or(Some(Bad::request("Malformed Header Line"))),
         }
+    }
+    if ["Via", "Record-Route"].iter().any(|name| message.count(name) > HOPS_MAX) {
+        return Err(TOO_LARGE);
     }
     Ok((message, wrong))
 }

@@ -19,6 +19,18 @@ fn stream(text: &str) -> (Vec<Item>, StreamReader) {
 }
 
 #[test]
+fn what_passed_more_proxies_than_there_can_be_gets_no_answer() {
+    for name in ["Via", "v", "Record-Route"] {
+        let of = |hops: usize| {
+            let text = format!("OPTIONS sip:a SIP/2.0\r\n{}l: 0\r\n\r\n", format!("{name}: x\r\n").repeat(hops));
+            read_datagram(text.as_bytes(), &Limits::of(65_536))
+        };
+        assert!(of(70).is_ok(), "{name}");
+        assert_eq!(of(71).unwrap_err(), Bad { status: 513, reason: "Message Too Large", message: None }, "{name}");
+    }
+}
+
+#[test]
 fn compact_names_folding_and_white_space() {
     let text = "\r\nINVITE sip:a@b SIP/2.0\r\nv : SIP/2.0/UDP h\r\n  ;branch=x\r\nTO:\r\n <sip:a@b>\r\nl:2\r\n\r\nok";
     let message = datagram(text).unwrap().unwrap();
