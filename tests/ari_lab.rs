@@ -114,7 +114,8 @@ async fn a_diverted_call_names_the_line_that_was_dialled_first() {
     let who = "0663621234@127.0.0.1";
     let caller = lab(&["caller", "2001", "--who", who, "--header", header, "--gives-up-s", "2"]);
     observer.until(|signal| matches!(signal, Signal::CallEnded(_))).await;
-    (finished(caller), finished(agent));
+    finished(caller);
+    finished(agent);
     let told: Vec<&Identity> = observer
         .signals
         .iter()
