@@ -13,7 +13,7 @@ use std::time::Duration;
 use kakehashi::bridge::start;
 use kakehashi::call::line::{Line, Lines};
 use kakehashi::config::{Config, Node, Pbx, Site};
-use kakehashi::media::segment::read_range;
+use kakehashi::media::segment::{read_range, scan};
 use kakehashi::pbx::StreamId;
 use kakehashi::pbx::sip::{PeerSettings, Settings as SipSettings};
 
@@ -140,7 +140,9 @@ fn packets_on_disk(audio: &Path) -> u64 {
     let folders = std::fs::read_dir(audio).into_iter().flatten().flatten();
     let streams = folders.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok().map(StreamId));
     let count = |stream| {
-        let samples = read_range(audio, stream, 0, 1 << 30).unwrap();
+        // to its end and no further: what is not there would be made as silence
+        let length = scan(audio, stream).unwrap().map_or(0, |extent| extent.samples);
+        let samples = read_range(audio, stream, 0, length).unwrap();
         samples.chunks(PACKET).filter(|frame| frame.iter().all(|sample| *sample != 0)).count() as u64
     };
     streams.map(count).sum()
