@@ -306,6 +306,10 @@ impl Driver {
         let hub = self.hub.clone();
         let mut until = None;
         loop {
+            // before each event, so that no flood of them keeps the timers of calls waiting
+            if self.uas.poll_timeout().is_some_and(|at| at <= super::now().mono) {
+                self.uas.handle_timeout(super::now());
+            }
             let behind = self.load.is_behind(inbox.len(), super::now().mono);
             self.uas.set_overloaded(behind || self.told.len() >= TOLD_MANY);
             self.carry_out();
