@@ -84,7 +84,7 @@ fn start_bridge(folder: &Path) -> (tokio::runtime::Runtime, start::Bridge) {
             listen_tcp: Vec::new(),
             // the machine is to be the limit: as they are by default these would be one at 200, 300 or 1,024 a second
             max_calls: 10_000,
-            max_transactions: 262_144,
+            max_transactions: 524_288,
             max_requests_per_s: 0,
             ..SipSettings::default()
         },

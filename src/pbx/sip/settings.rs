@@ -34,8 +34,9 @@ pub struct Settings {
     pub advertised: String,
     /// Calls at once; more are answered 503 with Retry-After.
     pub max_calls: u32,
-    /// Requests remembered at once, so that a repeated one is not taken twice; what is new beyond them is answered 503 with Retry-After. Over
-    /// UDP a request is remembered for 64·T1 (32 s) and a call takes two, so 65,536 are enough for 1,000 calls a second, in some 40 MiB. 1,024 or more.
+    /// Requests remembered at once, so that a repeated one is not taken twice; one address begins half of them at most, and what is new beyond
+    /// that is answered 503 with Retry-After. Over UDP a request is remembered for 64·T1 (32 s) and a call takes two, so 65,536 are enough for
+    /// 500 calls a second from one address, in some 40 MiB. 1,024 or more.
     pub max_transactions: u32,
     /// TCP and TLS connections at once in total; more are closed at once.
     pub max_connections: u32,
