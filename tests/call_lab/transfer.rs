@@ -176,6 +176,14 @@ fn a_transfer_after_consultation_joins_two_contacts() {
     assert_attended(folder.path(), &events);
 }
 
+/// These events in this order, then those in any.
+fn begins_and_goes_on(mut kinds: Vec<&str>, begin: &[&str], rest: &[&str]) {
+    let mut after = kinds.split_off(begin.len().min(kinds.len()));
+    assert_eq!(kinds, begin);
+    after.sort_unstable();
+    assert_eq!(after, rest);
+}
+
 fn assert_attended(folder: &Path, events: &[Event]) {
     let (contact, consultation) = (contact_of(events, "6001"), contact_of(events, "3001"));
     let links: Vec<(ContactId, ContactId)> = events
@@ -187,7 +195,27 @@ fn assert_attended(folder: &Path, events: &[Event]) {
         .collect();
     assert_eq!(links.len(), 2, "{links:?}");
     assert!(links.contains(&(contact, consultation)) && links.contains(&(consultation, contact)));
-    assert!(kinds(events, contact).contains(&"call.transferred"), "{:?}", kinds(events, contact));
+    // how Asterisk takes apart and joins what it had differs from time to time
+    let passed_on = [
+        "call.answered",
+        "call.ended",
+        "call.ended",
+        "call.ended",
+        "call.offered",
+        "call.resumed",
+        "call.transferred",
+        "contact.linked",
+    ];
+    begins_and_goes_on(
+        kinds(events, contact),
+        &["call.queued", "call.offered", "call.ringing", "call.answered", "call.held"],
+        &passed_on,
+    );
+    begins_and_goes_on(
+        kinds(events, consultation),
+        &["call.offered", "call.ringing", "call.answered"],
+        &["call.ended", "call.ended", "contact.linked"],
+    );
     let ends = [EndReason::Transferred, EndReason::CallerHangup, EndReason::CallerHangup];
     assert_eq!(reasons(events, contact), ends);
     assert_eq!(reasons(events, consultation), [EndReason::Transferred, EndReason::Transferred]);
@@ -285,11 +313,7 @@ fn a_transfer_that_nobody_saw_is_found_afterwards() {
         },
     );
     let contact = contact_of(&events, "6001");
-    let mut kinds = kinds(&events, contact);
-    let seen = ["call.queued", "call.offered", "call.ringing", "call.answered", "call.held"];
-    assert_eq!(kinds.drain(..seen.len()).collect::<Vec<_>>(), seen);
     // what is read from who is connected with whom has no order among itself
-    kinds.sort_unstable();
     let found = [
         "call.answered",
         "call.ended",
@@ -299,7 +323,11 @@ fn a_transfer_that_nobody_saw_is_found_afterwards() {
         "call.transferred",
         "contact.linked",
     ];
-    assert_eq!(kinds, found);
+    begins_and_goes_on(
+        kinds(&events, contact),
+        &["call.queued", "call.offered", "call.ringing", "call.answered", "call.held"],
+        &found,
+    );
     assert_eq!(reasons(&events, contact)[0], EndReason::Transferred);
     assert!(events.iter().any(|event| event.contact == contact && matches!(event.data, Data::ContactLinked(_))));
     // sound that was opened goes on while the event socket is cut, and is opened again 4 s later at most
