@@ -8,9 +8,11 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, WriteHalf};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
-/// Bytes that may wait to be written on a connection, for each call that there may be (a BYE of each goes at once when the bridge stops),
-/// and at least. A peer with more is stuck and its connection is closed.
-const BYTES_MAX: (usize, usize) = (4 << 10, 1 << 20);
+/// Bytes that may wait to be written on a connection for each call that there may be: a BYE of each goes at once when the bridge stops. A
+/// peer with more is stuck and its connection is closed.
+const BYTES_PER_CALL: usize = 4 << 10;
+/// That many may wait in any case.
+const BYTES_LEAST: usize = 1 << 20;
 /// What a message takes of that besides its bytes.
 const COST: usize = 64;
 /// A connection is read on only when no more than this waits to be written on it.
@@ -20,12 +22,12 @@ const WRITE: Duration = Duration::from_secs(5);
 
 /// How many bytes may wait on a connection where there may be so many calls.
 pub(super) fn most(calls: usize) -> usize {
-    calls.saturating_mul(BYTES_MAX.0).max(BYTES_MAX.1)
+    calls.saturating_mul(BYTES_PER_CALL).max(BYTES_LEAST)
 }
 
-/// Both ends of a queue of `most` bytes.
+/// Both ends of a queue of `most` bytes; so many messages of no length have room in it.
 pub(super) fn queue(most: usize) -> (Writes, Queue) {
-    let (queue, messages) = mpsc::unbounded_channel();
+    let (queue, messages) = mpsc::channel(most / COST);
     let waiting = Arc::<Waiting>::default();
     (Writes { queue, waiting: waiting.clone(), most }, Queue { messages, waiting })
 }
@@ -33,7 +35,7 @@ pub(super) fn queue(most: usize) -> (Writes, Queue) {
 /// What waits to be written on a connection.
 #[derive(Debug)]
 pub(super) struct Writes {
-    queue: mpsc::UnboundedSender<Vec<u8>>,
+    queue: mpsc::Sender<Vec<u8>>,
     waiting: Arc<Waiting>,
     most: usize,
 }
@@ -43,7 +45,7 @@ impl Writes {
     pub(super) fn put(&self, bytes: Vec<u8>) -> bool {
         let cost = bytes.len() + COST;
         let before = self.waiting.bytes.fetch_add(cost, Ordering::Relaxed);
-        before + cost <= self.most && self.queue.send(bytes).is_ok()
+        before + cost <= self.most && self.queue.try_send(bytes).is_ok()
     }
 }
 
@@ -70,7 +72,7 @@ impl Waiting {
 
 /// The connection's end of it.
 pub(super) struct Queue {
-    messages: mpsc::UnboundedReceiver<Vec<u8>>,
+    messages: mpsc::Receiver<Vec<u8>>,
     waiting: Arc<Waiting>,
 }
 
