@@ -120,18 +120,8 @@ async fn a_certificate_with_another_name_gets_no_call_through() {
 /// 20 s of 440 Hz.
 fn tone(folder: &Path) -> PathBuf {
     let path = folder.join("tone.wav");
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: 8_000,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut file = hound::WavWriter::create(&path, spec).unwrap();
-    for n in 0..160_000_u32 {
-        let sample = (f64::from(n) * 440.0 * std::f64::consts::TAU / 8_000.0).sin() * 8_000.0;
-        file.write_sample(sample as i16).unwrap();
-    }
-    file.finalize().unwrap();
+    let sample = |n: u32| ((f64::from(n) * 440.0 * std::f64::consts::TAU / 8_000.0).sin() * 8_000.0) as i16;
+    sound::write_wav(&path, &(0..160_000).map(sample).collect::<Vec<i16>>());
     path
 }
 

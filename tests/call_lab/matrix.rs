@@ -16,7 +16,7 @@ use crate::bridge::{Bridge, config, config_in, exported_at, wait_for};
 use crate::judge::{Evidence, Received, complete_document, gap_free, received, sum};
 use crate::lab::{certificate, finished, lab, repository};
 use crate::receiver::{PATIENCE, Receiver};
-use crate::sound::{compare, likeness, sent_as_ulaw, with_silence};
+use crate::sound::{compare, likeness, sent_as_ulaw, with_silence, write_wav};
 use crate::whole::CALL;
 
 const CARRIERS: [&str; 3] = ["UDP", "TCP", "TLS"];
@@ -78,16 +78,8 @@ fn sound_of(utterance: usize, folder: &Path) -> (PathBuf, Vec<i16>) {
     };
     let samples = [read(utterance), read(utterance + 1)].concat();
     let path = folder.join(format!("utterances-{utterance}.wav"));
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: 8_000,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut file = hound::WavWriter::create(&path, spec).unwrap();
     // baresip ends the call at the end of its file
-    with_silence(&samples).into_iter().for_each(|sample| file.write_sample(sample).unwrap());
-    file.finalize().unwrap();
+    write_wav(&path, &with_silence(&samples));
     (path, samples)
 }
 

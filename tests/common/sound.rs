@@ -28,6 +28,20 @@ pub(crate) fn with_silence(samples: &[i16]) -> Vec<i16> {
     samples.iter().copied().chain([0; 10 * 8_000]).collect()
 }
 
+/// Writes sound as a file of one channel at 8 kHz, for a telephone to play.
+#[allow(dead_code)] // not every test plays its own sound
+pub(crate) fn write_wav(path: &Path, samples: &[i16]) {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 8_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut file = hound::WavWriter::create(path, spec).unwrap();
+    samples.iter().for_each(|sample| file.write_sample(*sample).unwrap());
+    file.finalize().unwrap();
+}
+
 /// How like `played` that is what was `heard`, both at 8 kHz and from the answer on: from 0 to 1, the best normalised cross-correlation of the
 /// loudest 500 ms of `played` in the time that was heard, with what was heard up to 500 ms before and after.
 #[allow(dead_code)] // not every test has a codec that changes the wave
