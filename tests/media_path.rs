@@ -4,11 +4,11 @@ use std::net::UdpSocket;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
-use kakehashi::bridge::media::{Error, MediaHandle, spawn};
+use kakehashi::bridge::media::{Error, MediaHandle, Shift, spawn};
 use kakehashi::media::codec::{decode_alaw, decode_ulaw, encode_alaw, encode_ulaw};
 use kakehashi::media::segment::{folder, read_range, scan};
 use kakehashi::media::settings::Settings;
-use kakehashi::media::{Codec, Heard, OpenStream, Payload, Source, StreamEventKind, StreamSummary};
+use kakehashi::media::{Codec, Fed, Heard, OpenStream, Payload, Source, StreamEventKind, StreamSummary};
 use kakehashi::pbx::StreamId;
 use kakehashi::pbx::sip::keying::Path;
 use uuid::Uuid;
@@ -303,4 +303,48 @@ fn a_paused_span_is_silence_on_disk_also_where_it_was_written_already_and_sound_
     assert_eq!(scan(&audio, stream).unwrap().unwrap().damaged, 0);
     let left = std::fs::read_dir(folder(&audio, stream)).unwrap().flatten();
     assert!(left.into_iter().all(|entry| entry.path().extension().is_some_and(|e| e == "seg")), "nothing is left over");
+}
+
+/// Streams that a driver feeds have no port; what they give is the same, on the wall clock that the driver says.
+#[test]
+fn fed_streams_are_bit_exact_in_both_rates_and_carry_their_own_clock() {
+    let data = tempfile::tempdir().unwrap();
+    let (sender, heard) = sync_channel(4_096);
+    let media = spawn(&settings(23_200), data.path(), sender).unwrap();
+    let hour = 3_600_000_000;
+    let from = "192.0.2.1:4000".parse().unwrap();
+    let made = [(Codec::L16, 8_000, 160), (Codec::L16Wide, 16_000, 320)].map(|(codec, rate, length)| {
+        let stream = StreamId(Uuid::from_u128(u128::from(rate)));
+        let request = OpenStream {
+            stream,
+            payloads: vec![Payload { number: 96, codec }],
+            record: true,
+            transcribe: true,
+            source: Source::First,
+            path: Path::default(),
+        };
+        media.open_fed(request, Shift(-hour)).unwrap();
+        let pcm = sound(rate, length * 50);
+        for (n, part) in pcm.chunks(length).enumerate() {
+            let payload: Vec<u8> = part.iter().flat_map(|sample| sample.to_be_bytes()).collect();
+            let datagram = packet(96, n as u16, (n * length) as u32, 7, &payload).into();
+            assert!(media.feed(Fed { stream, at: kakehashi::bridge::now(), from, datagram }));
+        }
+        media.close(stream);
+        (stream, rate, pcm)
+    });
+    let before = kakehashi::bridge::now().wall.0;
+    let heard = listen(&heard, [made[0].0, made[1].0]);
+    for ((stream, rate, pcm), heard) in made.iter().zip(heard) {
+        assert!(heard.pcm == *pcm, "{rate} Hz");
+        assert!(
+            read_range(data.path().join("audio").as_path(), *stream, 0, pcm.len() as u64).unwrap() == *pcm,
+            "{rate} Hz on disk"
+        );
+        let Some(StreamEventKind::First { origin, rate: told }) = heard.events.first() else { panic!("no beginning") };
+        assert_eq!(told, rate);
+        assert!((origin.wall.0 + hour - before).abs() < hour / 2, "the driver's clock");
+        let closed = heard.closed.unwrap();
+        assert_eq!((closed.packets, closed.lost, closed.malformed), (50, 0, 0));
+    }
 }

@@ -11,7 +11,7 @@ mod worker;
 
 use std::net::UdpSocket;
 use std::path::Path as FilePath;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,16 +23,16 @@ use crate::media::dtls::Identity;
 use crate::media::protection::Dtls;
 use crate::media::settings::Settings;
 use crate::media::source::{Policy, Source};
-use crate::media::{Heard, OpenStream, Payload};
+use crate::media::{Fed, Heard, OpenStream, Payload};
 use crate::pbx::StreamId;
 use crate::pbx::sip::keying::{Fingerprint, Path};
-use crate::time::Wall;
+use crate::time::{Now, Wall};
 use outlet::Outlet;
 use ports::Ports;
 use worker::Worker;
 
-/// Commands that wait for a thread; a driver that opens more at once waits.
-const COMMANDS: usize = 1_024;
+/// Commands and fed datagrams that wait for a thread: 1.6 s of 100 calls. A driver that asks for more at once waits; a datagram is dropped.
+const COMMANDS: usize = 16_384;
 /// The waker's token; sockets count from 1.
 const WAKE: Token = Token(0);
 
@@ -77,6 +77,8 @@ pub enum Error {
 pub struct Stats {
     /// Packets received, of whatever kind.
     pub packets: AtomicU64,
+    /// Fed datagrams that were dropped because the media thread was far behind.
+    pub feeds_dropped: AtomicU64,
     /// Frames that the recogniser did not get because it was behind; they are read back from disk.
     pub frames_dropped: AtomicU64,
     /// Gaps, digits and timeouts that were not told because the listener was far behind.
@@ -103,13 +105,27 @@ struct Thread {
 
 #[derive(Debug)]
 enum Command {
-    Open { request: OpenStream, rtp: UdpSocket, rtcp: UdpSocket },
+    /// With the sockets of RTP and RTCP; without them a driver feeds it.
+    Open(Box<OpenStream>, Option<(UdpSocket, UdpSocket)>, Shift),
+    Fed(Fed),
     Payloads(StreamId, Vec<Payload>),
-    Path(StreamId, Source, Path),
+    Path(StreamId, Source, Box<Path>),
     Source(StreamId, Source),
     Mute(StreamId, Wall),
     Unmute(StreamId, Wall),
     Close(StreamId),
+}
+
+/// How far the wall clock of what a driver feeds is ahead of ours, in microseconds; a capture that is played again has the time of the calls
+/// that were captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shift(pub i64);
+
+impl Shift {
+    /// A moment of ours on that clock.
+    pub fn apply(self, now: Now) -> Now {
+        Now { mono: now.mono, wall: Wall(now.wall.0.saturating_add(self.0)) }
+    }
 }
 
 /// Starts the media threads. `heard` takes what they hear.
@@ -156,11 +172,33 @@ impl MediaHandle {
     pub fn open(&self, request: OpenStream) -> Result<u16, Error> {
         let stream = request.stream;
         let (rtp, rtcp, port) = self.ports().bind(now().mono, stream, &self.settings)?;
-        if let Err(error) = self.send(stream, Command::Open { request, rtp, rtcp }) {
+        let command = Command::Open(Box::new(request), Some((rtp, rtcp)), Shift::default());
+        if let Err(error) = self.send(stream, command) {
             self.ports().release(now().mono, stream);
             return Err(error);
         }
         Ok(port)
+    }
+
+    /// Opens a stream without a port: its driver receives the packets and hands them on by [`MediaHandle::feed`]. Nothing is sent to a
+    /// peer. `shift` is added to the wall clock of all that is told of it.
+    ///
+    /// # Errors
+    /// When the media threads have stopped.
+    pub fn open_fed(&self, request: OpenStream, shift: Shift) -> Result<(), Error> {
+        self.send(request.stream, Command::Open(Box::new(request), None, shift))
+    }
+
+    /// A datagram of a stream that was opened by [`MediaHandle::open_fed`]. Never waits: when the media thread is far behind, the datagram is
+    /// dropped and counted, and `false` is returned.
+    pub fn feed(&self, fed: Fed) -> bool {
+        let Ok(thread) = self.thread(fed.stream) else { return false };
+        // A thread with streams looks by itself, once an interval.
+        let taken = thread.commands.try_send(Command::Fed(fed)).is_ok();
+        if !taken {
+            self.stats.feeds_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
     }
 
     /// Closes a stream; `Closed` follows when everything of it was handed on.
@@ -177,7 +215,7 @@ impl MediaHandle {
     /// The stream comes from elsewhere, or is protected otherwise.
     pub fn set_path(&self, stream: StreamId, path: Path) {
         let source = self.source_of(&path);
-        let _ = self.send(stream, Command::Path(stream, source, path));
+        let _ = self.send(stream, Command::Path(stream, source, Box::new(path)));
     }
 
     /// Who may send from now on.
@@ -215,10 +253,14 @@ impl MediaHandle {
     }
 
     fn send(&self, stream: StreamId, command: Command) -> Result<(), Error> {
-        let index = (stream.0.as_u128() % self.threads.len().max(1) as u128) as usize;
-        let thread = self.threads.get(index).ok_or(Error::Stopped)?;
+        let thread = self.thread(stream)?;
         thread.commands.send(command).map_err(|_| Error::Stopped)?;
         thread.waker.wake().map_err(|source| Error::Io { what: "waking a media thread", source })
+    }
+
+    fn thread(&self, stream: StreamId) -> Result<&Thread, Error> {
+        let index = (stream.0.as_u128() % self.threads.len().max(1) as u128) as usize;
+        self.threads.get(index).ok_or(Error::Stopped)
     }
 
     fn ports(&self) -> MutexGuard<'_, Ports> {

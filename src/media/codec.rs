@@ -1,4 +1,4 @@
-//! Payload bytes to PCM: G.711 both ways (ITU-T G.711), G.722, Opus decoding behind the feature `opus`.
+//! Payload bytes to PCM: G.711 both ways (ITU-T G.711), G.722, L16, Opus decoding behind the feature `opus`.
 
 use std::fmt;
 
@@ -70,6 +70,10 @@ pub fn length(codec: Codec, payload: &[u8], rate: u32) -> Option<usize> {
     match codec {
         // One byte is one tick of 8 kHz in all three.
         Codec::Pcmu | Codec::Pcma | Codec::G722 => Some(payload.len() * (rate / 8_000).max(1) as usize),
+        Codec::L16 if payload.len().is_multiple_of(2) => Some(payload.len() / 2 * (rate / 8_000).max(1) as usize),
+        // in a stream of 8 kHz there is no place for it
+        Codec::L16Wide if payload.len().is_multiple_of(2) && rate >= 16_000 => Some(payload.len() / 2),
+        Codec::L16 | Codec::L16Wide => None,
         Codec::Opus => opus_length(payload, rate).filter(|length| *length <= (rate / 1_000 * LONGEST_MS) as usize),
         Codec::TelephoneEvent | Codec::ComfortNoise => None,
     }
@@ -81,11 +85,17 @@ pub fn decode_g711(codec: Codec, payload: &[u8], out: &mut Vec<i16>) {
     out.extend(payload.iter().map(|byte| table[usize::from(*byte)]));
 }
 
+/// Appends the PCM of an L16 payload; an odd byte at its end is left out.
+pub fn decode_l16(payload: &[u8], out: &mut Vec<i16>) {
+    let (pairs, _) = payload.as_chunks::<2>();
+    out.extend(pairs.iter().map(|pair| i16::from_be_bytes(*pair)));
+}
+
 /// Decodes the payloads of one stream, in the order of their sequence numbers, to PCM of one rate whatever the codec.
 pub struct Decoder {
     rate: u32,
     g722: Option<g722::Decoder>,
-    /// G.711 in a stream of 16 kHz.
+    /// G.711 and L16 of 8 kHz in a stream of 16 kHz.
     upsampler: Option<Upsampler>,
     #[cfg(feature = "opus")]
     opus: Option<opus::Decoder>,
@@ -117,7 +127,12 @@ impl Decoder {
     /// Appends the PCM of one payload to `out`; gives the number of samples, `None` when the payload cannot be decoded.
     pub fn decode(&mut self, codec: Codec, payload: &[u8], out: &mut Vec<i16>) -> Option<usize> {
         match codec {
-            Codec::Pcmu | Codec::Pcma => {}
+            Codec::Pcmu | Codec::Pcma | Codec::L16 => {}
+            Codec::L16Wide if self.rate < 16_000 => return None,
+            Codec::L16Wide => {
+                decode_l16(payload, out);
+                return Some(payload.len() / 2);
+            }
             Codec::G722 => {
                 let (narrow, before) = (self.rate == 8_000, out.len());
                 self.g722.get_or_insert_with(|| g722::Decoder::new(narrow)).decode(payload, out);
@@ -126,12 +141,16 @@ impl Decoder {
             Codec::Opus => return self.decode_opus(payload, false, out),
             Codec::TelephoneEvent | Codec::ComfortNoise => return None,
         }
-        if self.rate == 8_000 {
-            decode_g711(codec, payload, out);
-            return Some(payload.len());
+        let mut narrow = Vec::new();
+        match codec {
+            Codec::L16 => decode_l16(payload, &mut narrow),
+            _ => decode_g711(codec, payload, &mut narrow),
         }
-        let (mut narrow, mut wide) = (Vec::new(), Vec::new());
-        decode_g711(codec, payload, &mut narrow);
+        if self.rate == 8_000 {
+            out.extend_from_slice(&narrow);
+            return Some(narrow.len());
+        }
+        let mut wide = Vec::new();
         self.upsampler.get_or_insert_with(Upsampler::new).push(&narrow, &mut wide);
         out.extend(wide.iter().map(|sample| (sample * 32_768.0).round() as i16));
         Some(wide.len())

@@ -28,6 +28,9 @@ pub mod stream;
 
 pub use source::Source;
 
+use std::net::SocketAddr;
+
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::pbx::StreamId;
@@ -51,6 +54,19 @@ pub struct OpenStream {
     pub path: Path,
 }
 
+/// A datagram of a stream whose driver receives it itself (see `MediaHandle::open_fed`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fed {
+    /// The stream.
+    pub stream: StreamId,
+    /// When it was received.
+    pub at: Now,
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// RTP (or what shares its port, RFC 7983).
+    pub datagram: Bytes,
+}
+
 /// One negotiated payload type (RFC 3551, RFC 4733).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payload {
@@ -72,6 +88,10 @@ pub enum Codec {
     G722,
     /// Opus, decoded to 16 kHz mono (RFC 7587). Needs the feature `opus`.
     Opus,
+    /// 16-bit PCM in network byte order, 8 kHz mono (RFC 3551 §4.5.11, at the rate of telephones).
+    L16,
+    /// The same at 16 kHz.
+    L16Wide,
     /// Named telephone events (RFC 4733).
     TelephoneEvent,
     /// Comfort noise (RFC 3389).
@@ -83,6 +103,7 @@ impl Codec {
     pub fn clock(self) -> u32 {
         match self {
             Codec::Opus => 48_000,
+            Codec::L16Wide => 16_000,
             _ => 8_000,
         }
     }
@@ -90,7 +111,7 @@ impl Codec {
     /// Rate of the PCM of a stream that begins with it, in Hz.
     pub fn pcm_rate(self) -> u32 {
         match self {
-            Codec::Opus | Codec::G722 => 16_000,
+            Codec::Opus | Codec::G722 | Codec::L16Wide => 16_000,
             _ => 8_000,
         }
     }

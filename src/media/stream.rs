@@ -190,6 +190,9 @@ impl Stream {
             Codec::Pcmu | Codec::Pcma if self.rate == codec.pcm_rate() => {
                 decode_g711(codec, &packet.payload, &mut samples)
             }
+            Codec::L16 | Codec::L16Wide if self.rate == codec.pcm_rate() => {
+                codec::decode_l16(&packet.payload, &mut samples)
+            }
             _ => {
                 let length = codec::length(codec, &packet.payload, self.rate)?;
                 return Some(Sound::Coded(codec, packet.payload.clone(), length));

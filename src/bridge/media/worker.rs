@@ -16,13 +16,13 @@ use mio::{Events, Interest, Poll, Token};
 use super::batch::{BATCH, Buffers, DATAGRAM};
 use super::outlet::Outlet;
 use super::record::{hand_on, mute};
-use super::{Command, now};
+use super::{Command, Shift, now};
 use crate::call::pause::Span;
 use crate::media::protection::Dtls;
 use crate::media::segment::Writer;
 use crate::media::settings::Settings;
 use crate::media::stream::{Port, Stream, Transmit};
-use crate::media::{Heard, OpenStream, StreamEvent, StreamEventKind};
+use crate::media::{Fed, Heard, OpenStream, StreamEvent, StreamEventKind};
 use crate::pbx::StreamId;
 use crate::time::Now;
 
@@ -33,14 +33,22 @@ const ROUNDS: usize = 8;
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) stream: Stream,
-    pub(super) rtp: UdpSocket,
-    pub(super) rtcp: UdpSocket,
-    pub(super) token: usize,
+    /// `None`: a driver feeds it.
+    sockets: Option<Sockets>,
+    shift: Shift,
     pub(super) record: bool,
     pub(super) transcribe: bool,
     pub(super) writer: Option<Writer>,
     /// When nothing is to be written; spans that lie behind are dropped.
     pub(super) muted: Vec<Span>,
+}
+
+/// Where the packets of a stream come from and its reports go.
+#[derive(Debug)]
+struct Sockets {
+    rtp: UdpSocket,
+    rtcp: UdpSocket,
+    token: usize,
 }
 
 /// One thread with its streams.
@@ -129,11 +137,11 @@ impl Worker {
         if !is_rtp {
             return receive_rtcp(open, now);
         }
+        let Some(socket) = open.sockets.as_ref().map(|sockets| sockets.rtp.as_raw_fd()) else { return };
         // Bounded: a flood on one socket must not starve the others; epoll tells each arrival once, so what is left is remembered.
         let mut rounds = 0;
         loop {
             rounds += 1;
-            let socket = open.rtp.as_raw_fd();
             // A panic ends one stream with what was heard until then, never the thread (the other calls live on it).
             let took = catch_unwind(AssertUnwindSafe(|| {
                 buffers.receive(socket, |from, datagram| open.stream.handle_packet(now, from, datagram))
@@ -169,7 +177,8 @@ impl Worker {
 
     fn carry_out(&mut self, now: Now, command: Command, buffers: &mut Buffers) {
         match command {
-            Command::Open { request, rtp, rtcp } => self.open(now, request, rtp, rtcp),
+            Command::Open(request, sockets, shift) => self.open(now, *request, sockets, shift),
+            Command::Fed(fed) => self.take_fed(now, &fed, buffers),
             Command::Payloads(stream, payloads) => {
                 if let Some(open) = self.streams.get_mut(&stream) {
                     open.stream.set_payloads(payloads);
@@ -200,7 +209,30 @@ impl Worker {
         }
     }
 
-    fn open(&mut self, now: Now, request: OpenStream, rtp: UdpSocket, rtcp: UdpSocket) {
+    fn take_fed(&mut self, now: Now, fed: &Fed, buffers: &mut Buffers) {
+        let Some(open) = self.streams.get_mut(&fed.stream) else { return };
+        let at = open.shift.apply(fed.at);
+        let took = catch_unwind(AssertUnwindSafe(|| open.stream.handle_packet(at, fed.from, &fed.datagram)));
+        if took.is_err() {
+            tracing::error!(stream = %fed.stream.0, "a packet made the media stage panic; the stream ends here");
+            return self.close(now, fed.stream, buffers);
+        }
+        self.out.stats.packets.fetch_add(1, Ordering::Relaxed);
+        transmit(open);
+        hand_on(&mut self.out, &self.audio, &self.settings, open, open.shift.apply(now), false);
+    }
+
+    fn open(&mut self, now: Now, request: OpenStream, sockets: Option<(UdpSocket, UdpSocket)>, shift: Shift) {
+        let now = shift.apply(now);
+        let sockets = sockets.map(|(rtp, rtcp)| self.watch(request.stream, rtp, rtcp));
+        let mut stream = Stream::new(now, request.stream, request.payloads, &self.settings);
+        stream.set_path(now, request.source, &request.path, Some(&self.dtls));
+        let OpenStream { record, transcribe, .. } = request;
+        let open = Open { stream, sockets, shift, record, transcribe, writer: None, muted: Vec::new() };
+        transmit(self.streams.entry(request.stream).or_insert(open));
+    }
+
+    fn watch(&mut self, stream: StreamId, rtp: UdpSocket, rtcp: UdpSocket) -> Sockets {
         let token = self.next_token;
         self.next_token += 2;
         let registry = self.poll.registry();
@@ -210,37 +242,28 @@ impl Worker {
         if let Err(error) = registered {
             tracing::error!(%error, "an RTP socket cannot be watched");
         }
-        self.tokens.insert(token, (request.stream, true));
-        self.tokens.insert(token + 1, (request.stream, false));
-        let mut stream = Stream::new(now, request.stream, request.payloads, &self.settings);
-        stream.set_path(now, request.source, &request.path, Some(&self.dtls));
-        let open = Open {
-            stream,
-            rtp,
-            rtcp,
-            token,
-            record: request.record,
-            transcribe: request.transcribe,
-            writer: None,
-            muted: Vec::new(),
-        };
-        transmit(self.streams.entry(request.stream).or_insert(open));
+        self.tokens.insert(token, (stream, true));
+        self.tokens.insert(token + 1, (stream, false));
+        Sockets { rtp, rtcp, token }
     }
 
     fn close(&mut self, now: Now, stream: StreamId, buffers: &mut Buffers) {
         let Some(mut open) = self.streams.remove(&stream) else { return };
-        self.tokens.remove(&open.token);
-        self.tokens.remove(&(open.token + 1));
-        for socket in [&open.rtp, &open.rtcp] {
-            let _ = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
-        }
-        // What arrived before the close still counts.
-        for _ in 0..ROUNDS {
-            let took = buffers.receive(open.rtp.as_raw_fd(), |from, datagram| {
-                open.stream.handle_packet(now, from, datagram);
-            });
-            if took < BATCH {
-                break;
+        let now = open.shift.apply(now);
+        if let Some(sockets) = &open.sockets {
+            self.tokens.remove(&sockets.token);
+            self.tokens.remove(&(sockets.token + 1));
+            for socket in [&sockets.rtp, &sockets.rtcp] {
+                let _ = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
+            }
+            // What arrived before the close still counts.
+            for _ in 0..ROUNDS {
+                let took = buffers.receive(sockets.rtp.as_raw_fd(), |from, datagram| {
+                    open.stream.handle_packet(now, from, datagram);
+                });
+                if took < BATCH {
+                    break;
+                }
             }
         }
         let summary = open.stream.finish();
@@ -254,6 +277,7 @@ impl Worker {
     fn handle_timeouts(&mut self, now: Now) {
         for open in self.streams.values_mut() {
             if open.stream.due().is_some_and(|due| due <= now.mono) {
+                let now = open.shift.apply(now);
                 open.stream.handle_timeout(now);
                 transmit(open);
                 hand_on(&mut self.out, &self.audio, &self.settings, open, now, false);
@@ -264,8 +288,9 @@ impl Worker {
 
 /// Takes what lies at the RTCP port; bounded, for what lies there next time comes then.
 fn receive_rtcp(open: &mut Open, now: Now) {
+    let Some(sockets) = &open.sockets else { return };
     let mut datagram = [0; DATAGRAM];
-    while let Ok((length, from)) = open.rtcp.recv_from(&mut datagram) {
+    while let Ok((length, from)) = sockets.rtcp.recv_from(&mut datagram) {
         open.stream.handle_rtcp(now, from, datagram.get(..length).unwrap_or_default());
     }
 }
@@ -273,7 +298,8 @@ fn receive_rtcp(open: &mut Open, now: Now) {
 /// Sends what a stream has for its peer. What cannot go now is lost, as on any network.
 fn transmit(open: &mut Open) {
     while let Some(Transmit { port, to, bytes }) = open.stream.poll_transmit() {
-        let socket = if port == Port::Rtp { &open.rtp } else { &open.rtcp };
+        let Some(sockets) = &open.sockets else { continue };
+        let socket = if port == Port::Rtp { &sockets.rtp } else { &sockets.rtcp };
         let _ = socket.send_to(&bytes, to);
     }
 }
