@@ -10,16 +10,25 @@ const T1: Duration = Duration::from_millis(500);
 /// A set-up that took longer failed.
 const LIMIT: Duration = Duration::from_secs(8);
 
-/// Runs what one line of arguments says: `hold TARGET LINE CALLS STREAMS` or `rate TARGET LINE PER_S SECONDS`.
+/// Runs what one line of arguments says: `hold TARGET LINE CALLS STREAMS`, `record TARGET LINE CALLS` (calls of two streams as a recording
+/// client tells of them, RFC 7866) or `rate TARGET LINE PER_S SECONDS`.
 pub(crate) fn run(what: &str) {
     let words: Vec<&str> = what.split(' ').collect();
     let number = |at: usize| words[at].parse::<u64>().unwrap();
     let target: SocketAddr = words[1].parse().unwrap();
     match words[0] {
-        "hold" => hold(target, words[2], number(3), number(4) as usize),
+        "hold" => {
+            let streams = number(4) as usize;
+            let direction = if streams == 1 { "sendrecv" } else { "sendonly" };
+            hold(target, words[2], number(3), |_| ("application/sdp".into(), sdp(streams, direction)));
+        }
+        "record" => hold(target, words[2], number(3), recorded),
         _ => rate(target, words[2], number(3), number(4)),
     }
 }
+
+/// No body.
+const NOTHING: (&str, &str) = ("", "");
 
 struct Caller {
     socket: UdpSocket,
@@ -35,19 +44,20 @@ impl Caller {
         Caller { local: socket.local_addr().unwrap(), socket, line: line.into() }
     }
 
-    fn sends(&self, method: &str, id: &str, cseq: u32, to: &str, body: &str) {
+    fn sends(&self, method: &str, id: &str, cseq: u32, to: &str, body: (&str, &str)) {
         self.sends_in(method, method, id, cseq, to, body);
     }
 
     /// The ACK of a refusal belongs to the transaction of its INVITE (RFC 3261 §17.1.1.3).
     fn acknowledges_refusal(&self, id: &str, to: &str) {
-        self.sends_in("INVITE", "ACK", id, 1, to, "");
+        self.sends_in("INVITE", "ACK", id, 1, to, NOTHING);
     }
 
-    fn sends_in(&self, transaction: &str, method: &str, id: &str, cseq: u32, to: &str, body: &str) {
+    fn sends_in(&self, transaction: &str, method: &str, id: &str, cseq: u32, to: &str, body: (&str, &str)) {
         let (local, line) = (self.local, &self.line);
         let to = if to.is_empty() { format!("<sip:{line}@bridge>") } else { to.into() };
-        let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        let (kind, body) = body;
+        let kind = if body.is_empty() { String::new() } else { format!("Content-Type: {kind}\r\n") };
         let text = format!(
             "{method} sip:{line}@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{transaction}{id};rport\r\nMax-Forwards: 70\r\n\
              From: <sip:0450000000@127.0.0.1>;tag={id}\r\nTo: {to}\r\nCall-ID: {id}\r\nCSeq: {cseq} {method}\r\n\
@@ -80,15 +90,54 @@ fn sdp(streams: usize, direction: &str) -> String {
     format!("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n{audio}")
 }
 
-/// Sets up `calls` calls of `streams` streams each, says `ready`, speaks into every stream until a line comes, says how many packets
+/// Description and metadata of a recorded call: the caller on the first stream, extension 2001 on the second (RFC 7865 §5).
+fn recorded(call: u64) -> (String, String) {
+    let labelled: String =
+        (1..=2).map(|label| format!("m=audio 40000 RTP/AVP 0\r\na=sendonly\r\na=label:{label}\r\n")).collect();
+    let person = |id: &str, aor: &str| {
+        format!("<participant participant_id=\"{id}{call}\"><nameID aor=\"sip:{aor}@192.0.2.1\"/></participant>")
+    };
+    let stream = |id: &str, label: u8| {
+        format!("<stream stream_id=\"s{id}{call}\" session_id=\"c{call}\"><label>{label}</label></stream>")
+    };
+    let sends = |id: &str, other: &str| {
+        let (own, far) = (format!("<send>s{id}{call}</send>"), format!("<recv>s{other}{call}</recv>"));
+        format!("<participantstreamassoc participant_id=\"{id}{call}\">{own}{far}</participantstreamassoc>")
+    };
+    let member = |id: &str| {
+        format!(
+            "<participantsessionassoc participant_id=\"{id}{call}\" session_id=\"c{call}\"></participantsessionassoc>"
+        )
+    };
+    let metadata = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n<recording xmlns=\"urn:ietf:params:xml:ns:recording:1\"><datamode>complete</datamode>\
+         <session session_id=\"c{call}\"></session>{}{}{}{}{}{}{}{}</recording>",
+        person("a", "0450000000"),
+        person("b", "2001"),
+        stream("a", 1),
+        stream("b", 2),
+        member("a"),
+        member("b"),
+        sends("a", "b"),
+        sends("b", "a"),
+    );
+    let body = format!(
+        "--part\r\nContent-Type: application/sdp\r\n\r\n{}{labelled}\r\n--part\r\nContent-Type: application/rs-metadata+xml\r\n\
+         Content-Disposition: recording-session\r\n\r\n{metadata}\r\n--part--\r\n",
+        sdp(0, "")
+    );
+    ("multipart/mixed;boundary=part".into(), body)
+}
+
+/// Sets up `calls` calls of the streams that `offer` describes, says `ready`, speaks into every stream until a line comes, says how many packets
 /// it sent, and hangs up.
-fn hold(target: SocketAddr, line: &str, calls: u64, streams: usize) {
+fn hold(target: SocketAddr, line: &str, calls: u64, offer: impl Fn(u64) -> (String, String)) {
     let caller = Caller::new(target, line);
-    let direction = if streams == 1 { "sendrecv" } else { "sendonly" };
     let (mut ports, mut tags) = (Vec::new(), Vec::new());
     for n in 0..calls {
         let id = format!("hold{n}-{}", std::process::id());
-        caller.sends("INVITE", &id, 1, "", &sdp(streams, direction));
+        let (kind, body) = offer(n);
+        caller.sends("INVITE", &id, 1, "", (&kind, &body));
         let until = Instant::now() + Duration::from_secs(10);
         let answer = loop {
             let text = caller.hears(until).expect("an answer within 10 s");
@@ -98,7 +147,7 @@ fn hold(target: SocketAddr, line: &str, calls: u64, streams: usize) {
         };
         assert_eq!(code(&answer), 200, "{answer}");
         let to = field(&answer, "To:").to_string();
-        caller.sends("ACK", &id, 1, &to, "");
+        caller.sends("ACK", &id, 1, &to, NOTHING);
         let audio =
             answer.lines().filter_map(|line| line.strip_prefix("m=audio ")?.split(' ').next()?.parse::<u16>().ok());
         ports.extend(audio);
@@ -115,7 +164,7 @@ fn hold(target: SocketAddr, line: &str, calls: u64, streams: usize) {
     // what is under way arrives before the calls end
     std::thread::sleep(Duration::from_millis(500));
     for (id, to) in &tags {
-        caller.sends("BYE", id, 2, to, "");
+        caller.sends("BYE", id, 2, to, NOTHING);
         std::thread::sleep(Duration::from_millis(2));
     }
     std::thread::sleep(Duration::from_secs(1));
@@ -204,7 +253,7 @@ fn rate(target: SocketAddr, line: &str, per_s: u64, seconds: u64) {
         let due = if now < end { ((now - began).as_secs_f64() * per_s as f64) as u64 } else { index };
         while index < due {
             let id = format!("rate{per_s}-{index}-{}", std::process::id());
-            caller.sends("INVITE", &id, 1, "", &body);
+            caller.sends("INVITE", &id, 1, "", ("application/sdp", &body));
             open.insert(id.clone(), SetUp { id, began: now, again: now + T1, interval: T1, to: None });
             index += 1;
         }
@@ -220,8 +269,8 @@ fn rate(target: SocketAddr, line: &str, per_s: u64, seconds: u64) {
             call.interval *= 2;
             call.again = now + call.interval;
             match &call.to {
-                Some(to) => caller.sends("BYE", &call.id, 2, to, ""),
-                None => caller.sends("INVITE", &call.id, 1, "", &body),
+                Some(to) => caller.sends("BYE", &call.id, 2, to, NOTHING),
+                None => caller.sends("INVITE", &call.id, 1, "", ("application/sdp", &body)),
             }
         }
         open.retain(|_, call| {
@@ -242,10 +291,10 @@ fn take(caller: &Caller, text: &str, open: &mut HashMap<String, SetUp>, tally: &
     match (code(text), field(text, "CSeq:")) {
         (200, "1 INVITE") => {
             let to = field(text, "To:").to_string();
-            caller.sends("ACK", &call.id, 1, &to, "");
+            caller.sends("ACK", &call.id, 1, &to, NOTHING);
             if call.to.is_none() {
                 tally.taken.push(call.began.elapsed().as_micros() as u64);
-                caller.sends("BYE", &call.id, 2, &to, "");
+                caller.sends("BYE", &call.id, 2, &to, NOTHING);
                 (call.to, call.again, call.interval) = (Some(to), Instant::now() + T1, T1);
             }
         }
