@@ -1,0 +1,140 @@
+//! Payloads of the events about what was said.
+
+use serde::{Deserialize, Serialize};
+
+use super::PausedSpan;
+use crate::call::LegId;
+use crate::pbx::Speaker;
+use crate::time::Wall;
+
+/// A replacement that the dictionary made in a text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Correction {
+    /// Start of `to` in the corrected text, in Unicode scalar values.
+    pub start: usize,
+    /// End of `to` in the corrected text, in Unicode scalar values.
+    pub end: usize,
+    /// What the recogniser wrote.
+    pub from: String,
+    /// The dictionary's surface.
+    pub to: String,
+    /// Its reading, katakana.
+    pub reading: String,
+    /// Weighted distance of the readings in morae, 0 = same.
+    pub distance: f32,
+}
+
+/// Payload of `transcript.final`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TranscriptFinal {
+    /// The leg during which it was said.
+    pub leg: LegId,
+    /// Unique within the contact: `<stream>/<start in milliseconds>`.
+    pub utterance: String,
+    /// Who said it.
+    pub speaker: Speaker,
+    /// When it began.
+    pub start: Wall,
+    /// When it ended.
+    pub end: Wall,
+    /// Position in the stream, milliseconds.
+    pub start_ms: u64,
+    /// Position in the stream, milliseconds.
+    pub end_ms: u64,
+    /// The text, corrected.
+    pub text: String,
+    /// The text as recognised.
+    pub text_raw: String,
+    /// What was replaced.
+    pub corrections: Vec<Correction>,
+    /// 0–1, without bias.
+    pub confidence: f32,
+    /// Audio inside it that never came, `[from_ms, to_ms]` in the stream.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub gaps: Vec<(u64, u64)>,
+    /// Model name.
+    pub model: String,
+    /// Dictionary version.
+    pub dictionary: String,
+    /// It was recognised from disk, not live.
+    #[serde(default)]
+    pub caught_up: bool,
+}
+
+/// Payload of `transcript.delayed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TranscriptDelayed {
+    /// Utterances that wait.
+    pub waiting: u32,
+    /// Age of the oldest, milliseconds.
+    pub behind_ms: u64,
+}
+
+/// What became of the time of one speaker on one leg; milliseconds; the parts sum to `duration`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Answered to ended.
+    pub duration: u64,
+    /// Speech with text.
+    pub transcribed: u64,
+    /// No speech.
+    pub silent: u64,
+    /// Audio that never came.
+    pub lost: u64,
+    /// Recording was paused.
+    pub paused: u64,
+    /// The line's policy excludes it.
+    pub excluded: u64,
+    /// The bridge could not hear it.
+    pub unobserved: u64,
+    /// Speech whose text is still to come.
+    pub pending: u64,
+    /// Speech that could not be recognised; the audio is kept.
+    pub failed: u64,
+}
+
+/// One turn of a document.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Turn {
+    /// As in `transcript.final`.
+    pub utterance: String,
+    /// The leg.
+    pub leg: LegId,
+    /// Who spoke.
+    pub speaker: Speaker,
+    /// When it began.
+    pub start: Wall,
+    /// When it ended.
+    pub end: Wall,
+    /// What was said; `None` where recognition failed.
+    pub text: Option<String>,
+    /// What was replaced.
+    pub corrections: Vec<Correction>,
+}
+
+/// Coverage of one speaker on one leg.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegCoverage {
+    /// The leg.
+    pub leg: LegId,
+    /// Who spoke.
+    pub speaker: Speaker,
+    /// The sums.
+    pub coverage: Coverage,
+}
+
+/// Payload of `transcript.document`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TranscriptDocument {
+    /// 1 for the first; a later revision replaces an earlier one.
+    pub revision: u32,
+    /// In order of time.
+    pub turns: Vec<Turn>,
+    /// The ledger.
+    pub coverage: Vec<LegCoverage>,
+    /// Whether anything is pending or failed.
+    pub complete: bool,
+    /// When recording or transcription was paused, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub pauses: Vec<PausedSpan>,
+}
