@@ -36,6 +36,8 @@ pub struct Config {
     pub speech: crate::speech::settings::Settings,
     /// `[dictionary]`.
     pub dictionary: crate::dictionary::Settings,
+    /// `[transcript]`.
+    pub transcript: crate::transcript::mask::Policy,
     /// `[outbox]`.
     pub outbox: crate::outbox::settings::Settings,
     /// `[[endpoint]]`: receivers of signed webhooks.

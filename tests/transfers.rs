@@ -212,6 +212,7 @@ impl Bench {
                     directory: Arc::new(Directory::parse("d", DIRECTORY).unwrap()),
                     dictionary: Arc::new(Dictionary::empty()),
                     callers: Arc::default(),
+                    mask: Default::default(),
                 };
                 self.sessions.push((observed.call.clone(), Session::open(observed.at, site, opening)));
                 return self.told(self.sessions.len() - 1);

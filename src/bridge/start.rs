@@ -297,6 +297,7 @@ fn session_sites(config: &Config, files: &Files) -> Vec<Site> {
         directory: Arc::clone(directory),
         dictionary: Arc::clone(&files.dictionary),
         callers: Arc::new(config.identity.clone()),
+        mask: config.transcript,
     })
     .collect()
 }

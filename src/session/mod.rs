@@ -25,7 +25,7 @@ use crate::pbx::{CallKey, Identity, LegKey, Relation, Signal, Speaker, StreamId,
 use crate::speech::{Failure, Hypothesis, JobKind, SpeechEvent, SpeechEventKind, Utterance};
 use crate::time::{Mono, Now, Wall};
 use crate::transcript::document::Document;
-use crate::transcript::{self, Spoken as Said};
+use crate::transcript::{self, Spoken as Said, mask};
 
 mod closing;
 mod pausing;
@@ -60,6 +60,8 @@ pub struct Site {
     pub dictionary: Arc<Dictionary>,
     /// What is known of callers' numbers.
     pub callers: Arc<caller::Settings>,
+    /// Which numbers are masked in texts.
+    pub mask: mask::Policy,
 }
 
 /// What a session is opened with: the call as its exchange first showed it, and what the line allows.
@@ -317,7 +319,7 @@ impl Session {
         let gaps = stream.gaps_within(start, end);
         let said = Said { leg, stream: id, speaker, origin, start, end, gaps, caught_up };
         let corrected = self.site.dictionary.correct(&hypothesis);
-        let text = transcript::compose(&said, &hypothesis, corrected);
+        let text = transcript::compose(&said, &hypothesis, corrected, self.site.mask);
         self.document.add_final(&text);
         self.finals.push((id, text.start, text.end));
         self.record(now.wall, Some(leg), Data::TranscriptFinal(text));

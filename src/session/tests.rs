@@ -27,6 +27,7 @@ fn site() -> Site {
         directory: Arc::new(Directory::parse("d", directory).unwrap()),
         dictionary: Arc::new(Dictionary::empty()),
         callers: Arc::default(),
+        mask: mask::Policy::default(),
     }
 }
 

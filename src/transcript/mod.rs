@@ -1,8 +1,9 @@
 //! From hypotheses to what is stored: the text of one utterance, and the document of a contact.
 //!
-//! `compose` is the one place where a hypothesis and its corrections become the text of record; numbers and masking belong between the two.
+//! `compose` is the one place where a hypothesis and its corrections become the text of record: what is masked there is stored nowhere.
 
 pub mod document;
+pub mod mask;
 
 use crate::call::LegId;
 use crate::dictionary::Corrected;
@@ -32,8 +33,14 @@ pub struct Spoken {
     pub caught_up: bool,
 }
 
-/// The final of one utterance.
-pub fn compose(spoken: &Spoken, hypothesis: &Hypothesis, corrected: Corrected) -> TranscriptFinal {
+/// The final of one utterance, with its numbers masked.
+pub fn compose(
+    spoken: &Spoken,
+    hypothesis: &Hypothesis,
+    corrected: Corrected,
+    policy: mask::Policy,
+) -> TranscriptFinal {
+    let (text_raw, corrected) = mask::mask_both(&hypothesis.text, corrected, policy);
     TranscriptFinal {
         leg: spoken.leg,
         utterance: utterance_id(spoken.stream, spoken.start),
@@ -43,7 +50,7 @@ pub fn compose(spoken: &Spoken, hypothesis: &Hypothesis, corrected: Corrected) -
         start_ms: spoken.start.0 / 1_000,
         end_ms: spoken.end.0 / 1_000,
         text: corrected.text,
-        text_raw: hypothesis.text.clone(),
+        text_raw,
         corrections: corrected.corrections,
         confidence: hypothesis.confidence,
         gaps: spoken.gaps.iter().map(|(from, to)| (from.0 / 1_000, to.0 / 1_000)).collect(),
@@ -76,7 +83,7 @@ mod tests {
         };
         let hypothesis = Hypothesis { text: "ミクニです".into(), ..Hypothesis::default() };
         let corrected = Corrected { text: "三国です".into(), corrections: Vec::new() };
-        let composed = compose(&spoken, &hypothesis, corrected);
+        let composed = compose(&spoken, &hypothesis, corrected, mask::Policy::default());
         assert_eq!((composed.start, composed.end_ms), (Wall(12_500_000), 4_000));
         assert_eq!((composed.text.as_str(), composed.text_raw.as_str()), ("三国です", "ミクニです"));
         assert_eq!(composed.gaps, [(3_000, 3_020)]);
