@@ -100,6 +100,7 @@ fn config(folder: &Path, hook: SocketAddr) -> Config {
             site: "osaka".into(),
             ari: None,
             sip: Some(PeerSettings { peers: vec!["127.0.0.1/32".parse().unwrap()], ..PeerSettings::default() }),
+            ..Pbx::default()
         }],
         line: vec![line(RINGS, 600_000), line(TALKS, 0), line("*", 0)],
         endpoint: vec![Endpoint {

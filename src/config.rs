@@ -10,6 +10,7 @@ use crate::call::line::Line;
 use crate::crm::settings::Endpoint;
 use crate::pbx::{PbxId, asterisk, sip};
 
+mod media_connections;
 mod sound;
 
 /// The whole file. Every key has a default; `config/kakehashi.toml` lists them all.
@@ -128,7 +129,7 @@ pub struct Site {
     pub contacts: PathBuf,
 }
 
-/// One exchange and how it is observed: by ARI, by SIP, or both.
+/// One exchange and how it is observed: by ARI, by SIP, by its media connections, or several of these.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pbx {
@@ -142,6 +143,12 @@ pub struct Pbx {
     /// `[pbx.sip]`: an exchange that sends calls to the bridge.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sip: Option<sip::PeerSettings>,
+    /// `[pbx.audiosocket]`: where an Asterisk connects by AudioSocket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audiosocket: Option<asterisk::AudioSocketSettings>,
+    /// `[pbx.websocket]`: where an Asterisk connects by chan_websocket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub websocket: Option<asterisk::WebSocketSettings>,
 }
 
 impl Pbx {
@@ -223,10 +230,12 @@ impl Config {
                 let problem = format!("no [[site]] has the id \"{}\"; expected one of them", pbx.site);
                 return Err((place("site"), problem));
             }
-            if pbx.ari.is_none() && pbx.sip.is_none() {
-                let problem = "neither [pbx.ari] nor [pbx.sip] is there; expected at least one way to observe it";
+            if pbx.ari.is_none() && pbx.sip.is_none() && pbx.audiosocket.is_none() && pbx.websocket.is_none() {
+                let problem = "neither [pbx.ari] nor [pbx.sip], [pbx.audiosocket] or [pbx.websocket] is there; expected at least one \
+                               way to observe it";
                 return Err((place("ari, sip"), problem.into()));
             }
+            media_connections::check(pbx).map_err(|(key, problem)| (place(key), problem))?;
             if pbx.sip.is_some() && !self.sip.enabled {
                 let problem =
                     "[pbx.sip] is there but [sip] enabled is false; set it to true, with listen_udp or listen_tcp";

@@ -7,7 +7,7 @@
 //! to the [`session`] of its contact. The session keeps the model of [`call`] by it (legs, parties, the one way a leg ends) and asks
 //! who calls; at the first ring the pop goes out.
 //!
-//! The exchange sends each party's sound as RTP to a port of its own. A media thread ([`bridge::media`]) takes the packet. [`media`]
+//! The exchange sends each party's sound as RTP to a port of its own (or over a connection, [`bridge::asterisk_media`]). A media thread ([`bridge::media`]) takes the packet. [`media`]
 //! checks its source and its header, decodes it, and puts the PCM where it belongs in time; what was lost becomes a marked gap. The
 //! PCM is appended to a segment on disk and handed to the listener ([`bridge::listener`]), where [`speech::vad`] and [`speech::endpoint`] cut
 //! it into utterances. The session makes a job of each utterance; [`speech::schedule`] says which job is next, and a worker process

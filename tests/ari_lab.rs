@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use kakehashi::bridge::Input;
 use kakehashi::bridge::ari::{AriHandle, Error, spawn};
+use kakehashi::bridge::asterisk_media::Doors;
 use kakehashi::call::line::Lines;
 use kakehashi::media::settings::Settings as MediaSettings;
 use kakehashi::media::{Heard, StreamEventKind, StreamSummary};
@@ -50,7 +51,9 @@ impl Observer {
         let media = kakehashi::bridge::media::spawn(&media, folder.path(), to).unwrap();
         let (hub, inputs) = tokio::sync::mpsc::channel(4_096);
         let settings = Settings { url: url.into(), ..settings(app) };
-        let driver = spawn(PbxId("lab".into()), settings, Arc::new(Lines::default()), media, hub).await.unwrap();
+        let driver = spawn(PbxId("lab".into()), settings, Arc::new(Lines::default()), media, Doors::default(), hub)
+            .await
+            .unwrap();
         Observer { driver: Some(driver), inputs, heard, signals: Vec::new(), _folder: folder }
     }
 
@@ -253,7 +256,7 @@ async fn the_wrong_password_is_refused_by_the_real_one_too() {
     let media = kakehashi::bridge::media::spawn(&media, folder.path(), to).unwrap();
     let (hub, _inputs) = tokio::sync::mpsc::channel(16);
     let wrong = Settings { password: "wrong".into(), ..settings("wrong") };
-    let refused = spawn(PbxId("lab".into()), wrong, Arc::new(Lines::default()), media, hub).await;
+    let refused = spawn(PbxId("lab".into()), wrong, Arc::new(Lines::default()), media, Doors::default(), hub).await;
     assert!(matches!(refused, Err(Error::Refused { status: 401, .. })), "{refused:?}");
 }
 

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use kakehashi::bridge::ari::{AriHandle, Error, spawn};
+use kakehashi::bridge::asterisk_media::Doors;
 use kakehashi::call::line::Lines;
 use kakehashi::media::settings::Settings as MediaSettings;
 use kakehashi::pbx::PbxId;
@@ -34,7 +35,7 @@ async fn start(settings: Settings) -> Result<AriHandle, Error> {
     let media = MediaSettings { first_port: 29_000, last_port: 29_099, ..MediaSettings::default() };
     let media = kakehashi::bridge::media::spawn(&media, folder.path(), heard).unwrap();
     let (hub, _inputs) = tokio::sync::mpsc::channel(16);
-    spawn(PbxId("honcho".into()), settings, Arc::new(Lines::default()), media, hub).await
+    spawn(PbxId("honcho".into()), settings, Arc::new(Lines::default()), media, Doors::default(), hub).await
 }
 
 async fn refusal(settings: Settings) -> Error {

@@ -52,7 +52,8 @@ fn the_sections_that_may_be_repeated_stand_there_with_their_defaults() {
     let ari = Some(kakehashi::pbx::asterisk::Settings::default());
     let sip = Some(whole_sip());
     assert_eq!(read.site, [Site::default()]);
-    assert_eq!(read.pbx, [Pbx { ari, sip, ..Pbx::default() }]);
+    let (audiosocket, websocket) = (Some(Default::default()), Some(Default::default()));
+    assert_eq!(read.pbx, [Pbx { ari, sip, audiosocket, websocket, ..Pbx::default() }]);
     assert_eq!(read.line, [Line { number: "*".into(), ..Lines::default().policy("*") }]);
     assert_eq!(read.endpoint, [Endpoint::default()]);
 }
@@ -61,7 +62,13 @@ fn the_sections_that_may_be_repeated_stand_there_with_their_defaults() {
 fn no_key_is_missing_and_each_has_one_line_of_explanation() {
     let full = Config {
         site: vec![Site::default()],
-        pbx: vec![Pbx { ari: Some(Default::default()), sip: Some(whole_sip()), ..Pbx::default() }],
+        pbx: vec![Pbx {
+            ari: Some(Default::default()),
+            sip: Some(whole_sip()),
+            audiosocket: Some(Default::default()),
+            websocket: Some(Default::default()),
+            ..Pbx::default()
+        }],
         line: vec![Lines::default().policy("*")],
         endpoint: vec![Endpoint::default()],
         ..Config::default()

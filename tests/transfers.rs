@@ -158,7 +158,7 @@ impl Bench {
                 }
                 Output::Open { stream, .. } => self.ari.handle_opened(stream, Ok(30_000), self.now),
                 Output::Close(stream) => self.close(stream),
-                Output::Expect { .. } | Output::Replaced => {}
+                Output::Expect { .. } | Output::Connect { .. } | Output::Replaced => {}
             }
         }
     }

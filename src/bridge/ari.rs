@@ -3,6 +3,7 @@
 //! Everything runs in one task. When the hub is full, events wait in the socket; Asterisk then closes it after its own write time-out,
 //! and the next connection resynchronises: nothing is guessed, nothing grows. Requests run at most `requests_at_once` together.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,17 +17,20 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use tracing::{debug, error, info, warn};
 
 use crate::bridge::Input;
+use crate::bridge::asterisk_media::Doors;
 use crate::bridge::media::MediaHandle;
 use crate::call::line::Lines;
 use crate::media::{Codec, OpenStream, Payload, Source};
 use crate::pbx::asterisk::request::{Answer, RequestId};
-use crate::pbx::asterisk::{Ari, Output, Settings, Wanted};
+use crate::pbx::asterisk::{Ari, Carrier, Output, Settings, Wanted};
 use crate::pbx::sip::keying::Path;
 use crate::pbx::{PbxId, StreamId};
 use crate::time::{Mono, Now};
 
+use self::carried::Carried;
 use self::http::Http;
 
+mod carried;
 pub(super) mod http;
 
 /// Answers that wait for the task.
@@ -110,7 +114,7 @@ impl AriHandle {
     }
 }
 
-/// Starts observing one Asterisk. One that does not answer is tried again until it does; a wrong password is an error at once.
+/// Starts observing one Asterisk; its taps may be carried through `doors`. One that does not answer is tried again until it does; a wrong password is an error at once.
 ///
 /// # Errors
 /// A setting that cannot work, a password file that cannot be read, a refused user, or something that is not ARI.
@@ -119,8 +123,10 @@ pub async fn spawn(
     settings: Settings,
     lines: Arc<Lines>,
     media: MediaHandle,
+    doors: Doors,
     hub: mpsc::Sender<Input>,
 ) -> Result<AriHandle, Error> {
+    carried::check(&pbx, &settings, &doors)?;
     let http = Http::new(&pbx, &settings)?;
     match http.check().await {
         Some(status @ (401 | 403)) => return Err(http.refused(&pbx, status)),
@@ -136,8 +142,10 @@ pub async fn spawn(
     let (stop, stopped) = oneshot::channel();
     let (done, results) = mpsc::channel(DONE_MAX);
     let at_once = Arc::new(Semaphore::new(usize::try_from(settings.requests_at_once.max(1)).unwrap_or(1)));
-    let ari = Ari::new(pbx.clone(), settings.clone(), policy);
-    let driver = Driver { pbx, settings, ari, http, media, hub, done, at_once };
+    let mut ari = Ari::new(pbx.clone(), settings.clone(), policy);
+    ari.set_secret(carried::secret());
+    let carried = HashMap::new();
+    let driver = Driver { pbx, settings, ari, http, media, doors, carried, hub, done, at_once };
     Ok(AriHandle { stop: Some(stop), task: tokio::spawn(driver.run(results, stopped)) })
 }
 
@@ -146,6 +154,8 @@ pub async fn spawn(
 enum Done {
     Answer(RequestId, Answer),
     Opened(StreamId, Result<u16, String>),
+    /// The connection that carried a tap is gone.
+    Cut(StreamId, String),
 }
 
 /// How a connection ended.
@@ -161,6 +171,9 @@ struct Driver {
     ari: Ari,
     http: Http,
     media: MediaHandle,
+    doors: Doors,
+    /// Taps whose sound comes by a connection of its own.
+    carried: HashMap<StreamId, Carried>,
     hub: mpsc::Sender<Input>,
     done: mpsc::Sender<Done>,
     at_once: Arc<Semaphore>,
@@ -328,6 +341,10 @@ impl Driver {
                 self.ari.handle_answer(id, &answer, super::now());
             }
             Done::Opened(stream, port) => self.ari.handle_opened(stream, port, super::now()),
+            Done::Cut(stream, reason) => {
+                debug!(pbx = self.pbx.0, stream = %stream.0, reason, "the connection of a tap is gone");
+                self.ari.handle_cut(stream, reason, super::now());
+            }
         }
     }
 
@@ -349,7 +366,11 @@ impl Driver {
                         let _ = done.send(Done::Answer(id, answer)).await;
                     });
                 }
-                Output::Open { stream, wanted } => self.open(stream, wanted),
+                Output::Open { stream, wanted, name } => match self.settings.media {
+                    Carrier::Rtp => self.open(stream, wanted),
+                    Carrier::Audiosocket | Carrier::Websocket => self.open_carried(stream, wanted, &name),
+                },
+                Output::Connect { stream, connection } => self.connect_media(stream, &connection),
                 Output::Expect { stream, source: (address, port) } => match address.parse::<IpAddr>() {
                     Ok(address) if !address.is_unspecified() => {
                         self.media.set_source(stream, Source::Exactly(SocketAddr::new(address, port)));
@@ -359,7 +380,10 @@ impl Driver {
                         self.media.set_source(stream, Source::First);
                     }
                 },
-                Output::Close(stream) => self.media.close(stream),
+                Output::Close(stream) => {
+                    self.carried.remove(&stream);
+                    self.media.close(stream);
+                }
                 Output::Replaced => error!(
                     pbx = self.pbx.0,
                     app = self.settings.app,

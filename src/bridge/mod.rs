@@ -1,6 +1,7 @@
 //! The edge: sockets, media threads, worker processes, HTTP clients and timers. Drives the sessions; decides nothing.
 
 pub mod ari;
+pub mod asterisk_media;
 pub mod deliver;
 pub mod hub;
 pub mod listener;

@@ -11,13 +11,14 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio::sync::{mpsc, oneshot};
 
 use super::ari::AriHandle;
+use super::asterisk_media::MediaConnections;
 use super::hub::{Fresh, Setup, SiteSetup};
 use super::lookup::LookUps;
 use super::readback::ReadBack;
 use super::reload::{Files, Watch};
 use super::sip::SipHandle;
 use super::workers::Workers;
-use super::{Input, deliver, hub, listener, media, now, reload, workers};
+use super::{Input, asterisk_media, deliver, hub, listener, media, now, reload, workers};
 use crate::call::line::Lines;
 use crate::config::Config;
 use crate::events::Event;
@@ -54,6 +55,9 @@ pub enum Error {
     /// An Asterisk.
     #[error(transparent)]
     Ari(#[from] super::ari::Error),
+    /// Media connections of an Asterisk.
+    #[error(transparent)]
+    AsteriskMedia(#[from] asterisk_media::Error),
     /// SIP.
     #[error(transparent)]
     Sip(#[from] super::sip::Error),
@@ -80,6 +84,7 @@ pub struct Bridge {
     inputs: mpsc::Sender<Input>,
     hub: JoinHandle<()>,
     aris: Vec<AriHandle>,
+    media_connections: Vec<MediaConnections>,
     sip: Option<SipHandle>,
     workers: Option<Workers>,
     reload: mpsc::Sender<()>,
@@ -161,6 +166,7 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
         inputs: inputs.clone(),
         hub,
         aris: Vec::new(),
+        media_connections: Vec::new(),
         sip: None,
         workers,
         reload,
@@ -192,9 +198,13 @@ impl Bridge {
             self.sip = Some(super::sip::spawn(settings, peers, Arc::clone(lines), media.clone(), hub).await?);
         }
         for pbx in &self.config.pbx {
+            let (own, hub) = ((pbx.audiosocket.clone(), pbx.websocket.clone()), self.inputs.clone());
+            let connections = asterisk_media::spawn(pbx.name(), own, Arc::clone(lines), media.clone(), hub).await?;
+            let doors = connections.doors();
+            self.media_connections.push(connections);
             if let Some(settings) = pbx.ari.clone() {
                 let hub = self.inputs.clone();
-                let ari = super::ari::spawn(pbx.name(), settings, Arc::clone(lines), media.clone(), hub).await?;
+                let ari = super::ari::spawn(pbx.name(), settings, Arc::clone(lines), media.clone(), doors, hub).await?;
                 self.aris.push(ari);
             }
         }
@@ -247,6 +257,9 @@ impl Bridge {
         }
         for ari in self.aris.drain(..) {
             ari.stop().await;
+        }
+        for connections in self.media_connections.drain(..) {
+            connections.stop().await;
         }
         let (done, ended) = oneshot::channel();
         let until = now().mono + Duration::from_millis(self.config.node.drain_ms);

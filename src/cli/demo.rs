@@ -168,6 +168,7 @@ fn config(args: &DemoArgs, folder: &std::path::Path, hook: SocketAddr, secret: S
         site: site.id.clone(),
         ari: None,
         sip: Some(PeerSettings { peers: vec![loopback], ..PeerSettings::default() }),
+        ..Pbx::default()
     };
     let line =
         Line {

@@ -103,6 +103,18 @@ impl Http {
         Answer::Response { status, body: String::from_utf8_lossy(&body).into_owned() }
     }
 
+    /// Address and handshake of a media websocket, which is beside `/ari`.
+    pub(super) fn media_socket(&self, connection: &str) -> Result<(String, Handshake), String> {
+        let parsed = reqwest::Url::parse(&self.url).map_err(|e| e.to_string())?;
+        let host = parsed.host_str().unwrap_or("127.0.0.1");
+        let address = format!("{host}:{}", parsed.port_or_known_default().unwrap_or(80));
+        let prefix = parsed.path().trim_end_matches('/').strip_suffix("/ari").unwrap_or_default();
+        let url = format!("ws://{address}{prefix}/media/{}", segment(connection));
+        let mut request = url.into_client_request().map_err(|e| e.to_string())?;
+        request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static("media"));
+        Ok((address, request))
+    }
+
     /// Address, handshake and limits of the event socket.
     pub(in crate::bridge) fn event_socket(
         &self,

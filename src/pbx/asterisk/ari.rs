@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::pbx::{CallKey, Observed, PbxId, Signal, StreamId};
 use crate::time::{Mono, Now};
@@ -64,12 +65,22 @@ pub enum Output {
     Signal(Observed),
     /// Send to ARI and give the answer to [`Ari::handle_answer`].
     Request(Request),
-    /// Open a stream (PCMU, payload type 0) and give its port to [`Ari::handle_opened`].
+    /// Open a stream and give the port at which Asterisk reaches it to [`Ari::handle_opened`]: by RTP its own (PCMU, payload type 0), else
+    /// that of the listener (0 where we connect).
     Open {
         /// The stream.
         stream: StreamId,
         /// Policy of the dialled line.
         wanted: Wanted,
+        /// The name under which Asterisk connects; empty: it does not.
+        name: String,
+    },
+    /// Connect to Asterisk's chan_websocket for a stream.
+    Connect {
+        /// The stream.
+        stream: StreamId,
+        /// The last part of the path.
+        connection: String,
     },
     /// The only source that may send to the stream.
     Expect {
@@ -115,6 +126,7 @@ pub struct Ari {
     pub(super) requests: BTreeMap<RequestId, Purpose>,
     next_request: u64,
     pub(super) next_stream: u64,
+    pub(super) secret: Uuid,
     pub(super) out: VecDeque<Output>,
 }
 
@@ -135,8 +147,14 @@ impl Ari {
             requests: BTreeMap::new(),
             next_request: 0,
             next_stream: 0,
+            secret: Uuid::nil(),
             out: VecDeque::new(),
         }
+    }
+
+    /// What the names of AudioSocket connections are made of, so that nobody can guess one.
+    pub fn set_secret(&mut self, secret: Uuid) {
+        self.secret = secret;
     }
 
     /// The event socket is open: asks for what was missed.
@@ -214,6 +232,11 @@ impl Ari {
     /// The media stage opened a stream on this local port, or says why it could not (no personal data).
     pub fn handle_opened(&mut self, stream: StreamId, port: Result<u16, String>, now: Now) {
         self.tap_opened(stream, port, now);
+    }
+
+    /// The connection that carried a stream is gone, for this reason (no personal data).
+    pub fn handle_cut(&mut self, stream: StreamId, reason: String, now: Now) {
+        self.tap_cut(stream, reason, now);
     }
 
     /// Time passed; call at or after [`Ari::poll_timeout`].

@@ -58,6 +58,8 @@ pub struct Channel {
     pub app_data: String,
     /// Address and port of an external-media channel at Asterisk (`UNICASTRTP_LOCAL_ADDRESS`, `UNICASTRTP_LOCAL_PORT`).
     pub media_source: Option<(String, u16)>,
+    /// Id under which we connect to a channel of chan_websocket (`MEDIA_WEBSOCKET_CONNECTION_ID`); empty: none.
+    pub media_connection: String,
 }
 
 /// States of a channel that matter here.
@@ -241,6 +243,7 @@ impl Channel {
             app: part("dialplan", "app_name"),
             app_data: part("dialplan", "app_data"),
             media_source: port.map(|port| (address, port)),
+            media_connection: part("channelvars", "MEDIA_WEBSOCKET_CONNECTION_ID"),
         })
     }
 }

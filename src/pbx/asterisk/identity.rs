@@ -96,8 +96,13 @@ pub(super) fn address(channel: &Channel, dialstring: &str) -> String {
     endpoint(channel).into()
 }
 
-/// `PJSIP/2001-0000001a` → `2001`.
+/// `PJSIP/2001-0000001a` → `2001`; `AudioSocket/HOST:PORT-UUID` → `HOST:PORT`; `WebSocket/NAME/0x7f…` → `NAME`.
 pub(super) fn endpoint(channel: &Channel) -> &str {
+    match channel.name.split_once('/') {
+        Some(("AudioSocket", rest)) => return rest.get(..rest.len().saturating_sub(37)).unwrap_or(rest),
+        Some(("WebSocket", rest)) => return rest.split('/').next().unwrap_or_default(),
+        _ => {}
+    }
     let device = channel.name.rsplit('/').next().unwrap_or_default();
     device.rsplit_once('-').map_or(device, |(endpoint, _)| endpoint)
 }
@@ -168,5 +173,11 @@ mod tests {
         assert_eq!(address(&named("PJSIP/soudan-shitsu-0000001a"), "PJSIP/soudan-shitsu"), "soudan-shitsu");
         assert_eq!(address(&named("PJSIP/2001-0000001a"), "PJSIP/2001/sip:2001@127.0.0.1:5060"), "2001");
         assert_eq!(address(&named("PJSIP/hikari-0000001a"), "PJSIP/0663621234@hikari"), "0663621234");
+        assert_eq!(
+            endpoint(&named("AudioSocket/127.0.0.1:9092-40325ec2-5efd-4bd3-805f-53576e581d13")),
+            "127.0.0.1:9092"
+        );
+        assert_eq!(endpoint(&named("AudioSocket/あ")), "");
+        assert_eq!(endpoint(&named("WebSocket/kakehashi/0x7f01")), "kakehashi");
     }
 }

@@ -28,4 +28,4 @@ mod world;
 mod tests;
 
 pub use ari::{Ari, Output, Wanted};
-pub use settings::Settings;
+pub use settings::{AudioSocketSettings, Carrier, Settings, WebSocketSettings};

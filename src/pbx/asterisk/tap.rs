@@ -1,4 +1,5 @@
-//! Hearing one party: a snoop channel and an external-media channel in a bridge of their own, one stream per speaker.
+//! Hearing one party: a snoop channel and an external-media channel in a bridge of their own, one stream per speaker. The external media
+//! comes by RTP, AudioSocket or chan_websocket.
 //!
 //! Opening (port asked) → Setting (channels and bridge being made) → Live → Closing. A part that vanishes by itself makes the tap
 //! broken; if its party is still there a second later, it is made anew.
@@ -12,6 +13,7 @@ use crate::time::{Mono, Now};
 use super::ari::{Ari, Output, Purpose, after};
 use super::event::Channel;
 use super::request::{Answer, Method, segment};
+use super::settings::Carrier;
 
 /// Time for a tap to become live.
 const SETTING_MS: u64 = 5_000;
@@ -34,6 +36,8 @@ pub(super) struct Tap {
     media: Part,
     snoop: Part,
     bridge: bool,
+    /// Why its connection is gone.
+    cut: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,9 +124,11 @@ impl Ari {
                 media: Part::Asked,
                 snoop: Part::Asked,
                 bridge: false,
+                cut: None,
             };
             self.taps.insert(stream, tap);
-            self.out.push_back(Output::Open { stream, wanted });
+            let name = self.name_of(stream);
+            self.out.push_back(Output::Open { stream, wanted, name });
         }
     }
 
@@ -147,8 +153,8 @@ impl Ari {
         let (key, leg, speaker, spied) = (tap.key.clone(), LegKey(tap.leg.clone()), tap.speaker, tap.spied.clone());
         self.tell(&key, Signal::StreamAdded { leg, stream, speaker }, now);
         let app = ("app", self.settings.app.clone());
-        let host = ("external_host", format!("{}:{port}", bracketed(&self.settings.rtp_host)));
-        let media = vec![app.clone(), ("channelId", self.part_id(stream, "media")), host, ("format", "ulaw".into())];
+        let mut media = vec![app.clone(), ("channelId", self.part_id(stream, "media"))];
+        media.extend(self.carrier(stream, port));
         self.request(Purpose::Tap(stream, Step::Media), Method::Post, "/channels/externalMedia".into(), media, None);
         let bridge = vec![("type", "mixing".into()), ("bridgeId", self.part_id(stream, "bridge"))];
         self.request(Purpose::Tap(stream, Step::Bridge), Method::Post, "/bridges".into(), bridge, None);
@@ -168,7 +174,15 @@ impl Ari {
         }
         let Some(body) = answer.body() else {
             let what = match step {
-                Step::Media => "external media (is chan_rtp loaded, has rtp.conf free ports?)",
+                Step::Media => match self.settings.media {
+                    Carrier::Rtp => "external media (is chan_rtp loaded, has rtp.conf free ports?)",
+                    Carrier::Audiosocket => {
+                        "external media (is chan_audiosocket loaded, does it reach rtp_host and the port of [pbx.audiosocket]?)"
+                    }
+                    Carrier::Websocket => {
+                        "external media (is chan_websocket loaded, is media_client in websocket_client.conf, does it reach [pbx.websocket]?)"
+                    }
+                },
                 Step::Bridge => "a bridge (is bridge_simple loaded?)",
                 Step::Snoop => "a snoop channel (is res_stasis_snoop loaded? the party may have hung up)",
                 Step::AddMedia | Step::AddSnoop | Step::RemoveMedia => "the channels in one bridge",
@@ -178,12 +192,22 @@ impl Ari {
         };
         match step {
             Step::Media => {
-                let source = Channel::parse_list(body)
-                    .ok()
-                    .and_then(|list| list.into_iter().next())
-                    .and_then(|c| c.media_source);
-                // An empty address: Asterisk did not say, and the driver decides.
-                self.out.push_back(Output::Expect { stream, source: source.unwrap_or_default() });
+                let made = Channel::parse_list(body).ok().and_then(|list| list.into_iter().next());
+                let Channel { media_source, media_connection: connection, .. } = made.unwrap_or_default();
+                match self.settings.media {
+                    // An empty address: Asterisk did not say, and the driver decides.
+                    Carrier::Rtp => {
+                        self.out.push_back(Output::Expect { stream, source: media_source.unwrap_or_default() });
+                    }
+                    Carrier::Websocket if self.settings.media_client.is_empty() => {
+                        if connection.is_empty() {
+                            let reason = "Asterisk did not say where its websocket is; it needs version 22.8 or newer";
+                            return self.fail_tap(stream, reason.into(), now);
+                        }
+                        self.out.push_back(Output::Connect { stream, connection });
+                    }
+                    Carrier::Audiosocket | Carrier::Websocket => {}
+                }
             }
             Step::Bridge => tap.bridge = true,
             Step::AddMedia => tap.media = Part::In,
@@ -217,6 +241,17 @@ impl Ari {
             Phase::Setting { .. } | Phase::Live => tap.phase = Phase::Broken { until: after(now, BROKEN_MS) },
             _ => {}
         }
+    }
+
+    /// The connection of a tap is gone. If its party is still there a moment later, it is made anew.
+    pub(super) fn tap_cut(&mut self, stream: StreamId, reason: String, now: Now) {
+        let Some(tap) = self.taps.get_mut(&stream) else { return };
+        match tap.phase {
+            Phase::Setting { .. } | Phase::Live => tap.phase = Phase::Broken { until: after(now, BROKEN_MS) },
+            Phase::Broken { .. } => {}
+            Phase::Opening { .. } | Phase::Closing { .. } => return,
+        }
+        tap.cut = Some(reason);
     }
 
     /// After a connection: taps whose channels are no longer there are made anew, channels without a tap are removed.
@@ -268,6 +303,12 @@ impl Ari {
             match self.taps.get(&stream).map(|tap| (tap.phase, tap.key.clone())) {
                 Some((Phase::Closing { .. }, _)) => self.finish_tap(stream, now),
                 Some((Phase::Broken { .. }, key)) => {
+                    if let Some(tap) = self.taps.get(&stream).cloned()
+                        && let Some(reason) = tap.cut
+                    {
+                        let (leg, speaker) = (LegKey(tap.leg), tap.speaker);
+                        self.tell(&key, Signal::StreamFailed { leg, speaker, reason }, now);
+                    }
                     self.close_tap(stream, now);
                     self.ensure_taps(&key, now);
                 }
@@ -357,6 +398,44 @@ impl Ari {
         self.next_stream += 1;
         let name = format!("{}|{leg}|{speaker:?}|{}|{}", self.pbx.0, now.wall.0, self.next_stream);
         StreamId(Uuid::new_v5(&NAMESPACE, name.as_bytes()))
+    }
+
+    /// The name under which Asterisk connects for a stream.
+    fn name_of(&self, stream: StreamId) -> String {
+        match self.settings.media {
+            Carrier::Audiosocket => Uuid::new_v5(&self.secret, stream.0.as_bytes()).to_string(),
+            Carrier::Websocket if !self.settings.media_client.is_empty() => self.part_id(stream, "media"),
+            Carrier::Rtp | Carrier::Websocket => String::new(),
+        }
+    }
+
+    /// How external media is asked for.
+    fn carrier(&self, stream: StreamId, port: u16) -> Vec<(&'static str, String)> {
+        let settings = &self.settings;
+        let host = ("external_host", format!("{}:{port}", bracketed(&settings.rtp_host)));
+        let format = settings.format().map_or("slin", |format| format.name());
+        match settings.media {
+            Carrier::Rtp => vec![host, ("format", "ulaw".into())],
+            Carrier::Audiosocket => vec![
+                host,
+                ("format", format.into()),
+                ("encapsulation", "audiosocket".into()),
+                ("transport", "tcp".into()),
+                ("data", self.name_of(stream)),
+            ],
+            Carrier::Websocket => {
+                let client = settings.media_client.clone();
+                let (host, kind) = if client.is_empty() { ("INCOMING".into(), "server") } else { (client, "client") };
+                vec![
+                    ("external_host", host),
+                    ("format", format.into()),
+                    ("encapsulation", "none".into()),
+                    ("transport", "websocket".into()),
+                    ("connection_type", kind.into()),
+                    ("transport_data", "f(json)".into()),
+                ]
+            }
+        }
     }
 
     fn part_id(&self, stream: StreamId, part: &str) -> String {

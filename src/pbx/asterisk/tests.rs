@@ -17,6 +17,7 @@ macro_rules! trace {
     };
 }
 
+mod carriers;
 mod passing;
 
 /// Plays Asterisk's part: answers requests as the recorded one did, or as a test wants.
@@ -29,6 +30,7 @@ struct Desk {
     opened: Vec<StreamId>,
     closed: Vec<StreamId>,
     expected: Vec<(String, u16)>,
+    connected: Vec<(StreamId, String)>,
     presentation: &'static str,
     refuse: fn(&Request) -> Option<Answer>,
     lists: (String, String),
@@ -52,6 +54,7 @@ impl Desk {
             opened: Vec::new(),
             closed: Vec::new(),
             expected: Vec::new(),
+            connected: Vec::new(),
             presentation: "allowed_not_screened",
             refuse: |_| None,
             lists: ("[]".into(), "[]".into()),
@@ -105,6 +108,7 @@ impl Desk {
                     self.opened.push(stream);
                     self.ari.handle_opened(stream, Ok(30_000), self.now);
                 }
+                Output::Connect { stream, connection } => self.connected.push((stream, connection)),
                 Output::Expect { source, .. } => self.expected.push(source),
                 Output::Close(stream) => self.closed.push(stream),
                 Output::Replaced => {}
@@ -123,7 +127,8 @@ impl Desk {
             (_, _, Some("CALLERID(num-pres)")) => ok(json!({ "value": self.presentation })),
             (_, _, Some(_)) => ok(json!({ "value": self.linkedid })),
             (Method::Post, "/channels/externalMedia", _) => ok(json!({"id": value(request, "channelId"),
-                "channelvars": {"UNICASTRTP_LOCAL_PORT": "21372", "UNICASTRTP_LOCAL_ADDRESS": "127.0.0.1"}})),
+                "channelvars": {"UNICASTRTP_LOCAL_PORT": "21372", "UNICASTRTP_LOCAL_ADDRESS": "127.0.0.1",
+                "MEDIA_WEBSOCKET_CONNECTION_ID": "b5a1"}})),
             (Method::Delete, _, _) => Answer::Response { status: 204, body: String::new() },
             _ => ok(json!({})),
         })
