@@ -13,6 +13,7 @@ mod receiver;
 mod sound;
 
 mod bridge;
+mod carriers;
 mod hold;
 mod judge;
 mod killed;

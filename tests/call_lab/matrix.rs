@@ -71,7 +71,7 @@ fn cells(codec: usize, folder: &Path) -> Vec<Cell> {
 }
 
 /// Two utterances, one after the other, as a file for the telephone.
-fn sound_of(utterance: usize, folder: &Path) -> (PathBuf, Vec<i16>) {
+pub(crate) fn sound_of(utterance: usize, folder: &Path) -> (PathBuf, Vec<i16>) {
     let read = |number: usize| -> Vec<i16> {
         let path = repository().join(format!("samples/eval/utterances/{number:05}.wav"));
         hound::WavReader::open(path).unwrap().samples::<i16>().map(Result::unwrap).collect()
