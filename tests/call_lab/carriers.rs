@@ -12,7 +12,7 @@ use crate::bridge::{Bridge, config, config_in, exported_at, wait_for};
 use crate::judge::{
     Evidence, MODEL_MEETS, OTHER_IS_FAR, Received, complete_document, gap_free, received, short, sum, texts_in,
 };
-use crate::lab::{Lab, lab};
+use crate::lab::{Lab, lab, repository};
 use crate::matrix::sound_of;
 use crate::privacy::{assert_spotless, secrets};
 use crate::receiver::{PATIENCE, Receiver};
@@ -456,4 +456,40 @@ fn a_call_whose_connection_is_cut_ends_with_a_reason_and_keeps_what_was_heard() 
         assert!(!call.text(Speaker::Caller).is_empty(), "what was said before the cut is text");
     }
     assert!(all[LINES[0]].log.contains("the connection to Asterisk was lost"));
+}
+
+/// Asterisk dials a line of its dialplan for a caller who has no telephone.
+fn originate(line: &str) {
+    let program = format!(
+        "import sys; sys.path.insert(0, 'tests/lab'); import lab; lab.ari('POST', '/channels', endpoint='Local/{line}@lab', \
+         context='quiet', extension='s', priority=1, callerId='1001')"
+    );
+    let status = std::process::Command::new("python3").current_dir(repository()).args(["-c", &program]).status();
+    assert!(status.unwrap().success());
+}
+
+/// AudioSocket() drops a call over which nothing is sent for 2 s: the bridge's silence keeps it. What stays away is lost, and moves nothing.
+#[test]
+#[ignore = "needs the lab: make lab"]
+fn a_call_of_which_nothing_comes_for_a_while_lives_on_and_stays_in_true_time() {
+    let lines = ["7021", "7023"];
+    let calls = |_: &Path, _: &Receiver| {
+        lines.iter().for_each(|line| originate(line));
+        Vec::new()
+    };
+    let all = record(lines.len(), 8_000, |plain| configured(&plain, &AUDIOSOCKET_8, PORTS), calls);
+    for line in lines {
+        let call = &all[line];
+        println!("{line}: {:?}", ends(call));
+        assert!(ends(call).iter().all(|reason| *reason != EndReason::Failed));
+        let (_, c) = ledger(call).into_iter().find(|(speaker, _)| *speaker == Speaker::Caller).unwrap();
+        assert!(c.duration > 9_500 && (5_000..6_500).contains(&c.lost), "{c:?}");
+        let loud = |from: usize, to: usize| {
+            let heard = &call.sound[0][from * 8..(to * 8).min(call.sound[0].len())];
+            heard.chunks(160).filter(|frame| frame.iter().any(|sample| sample.abs() > 1_000)).count() * 20
+        };
+        let [first, hole, second] = [(0, 2_500), (2_500, 7_500), (7_500, 10_500)].map(|(from, to)| loud(from, to));
+        println!("  the tone is heard for {first} ms, {hole} ms and {second} ms");
+        assert!(first.abs_diff(2_000) < 300 && hole == 0 && second.abs_diff(2_000) < 400, "{first} {hole} {second}");
+    }
 }
