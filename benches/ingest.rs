@@ -14,8 +14,11 @@ use kakehashi::call::line::{Line, Lines};
 use kakehashi::config::{Config, Node, Pbx, Site};
 use kakehashi::media::segment::{read_range, scan};
 use kakehashi::pbx::StreamId;
+use kakehashi::pbx::asterisk::{AudioSocketSettings, WebSocketSettings};
 use kakehashi::pbx::sip::{PeerSettings, Settings as SipSettings};
 
+#[path = "ingest/connections.rs"]
+mod connections;
 #[path = "sip/generator.rs"]
 #[allow(dead_code)]
 mod generator;
@@ -36,7 +39,10 @@ fn main() {
         std::process::exit(2);
     }
     if let Ok(role) = std::env::var(ROLE) {
-        return generator::run(&role);
+        if !connections::run(&role) {
+            generator::run(&role);
+        }
+        return;
     }
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let size = Size { calls: number("KAKEHASHI_BENCH_CALLS", 100), seconds: number("KAKEHASHI_BENCH_SECONDS", 20) };
@@ -58,7 +64,8 @@ fn main() {
 type Way = fn(&Size);
 
 /// Every way in, by its name.
-const WAYS: [(&str, Way); 2] = [("sip", sip), ("siprec", siprec)];
+const WAYS: [(&str, Way); 4] =
+    [("sip", sip), ("siprec", siprec), ("audiosocket", audiosocket), ("websocket", websocket)];
 
 /// How much is measured.
 struct Size {
@@ -188,4 +195,42 @@ fn siprec(size: &Size) {
     let caller = Caller::start(&format!("record {target} 7001 {}", size.calls));
     measure("siprec", size, caller.resident);
     running.stop("siprec", caller.stop(), 160);
+}
+
+/// A port of this machine that nobody has now.
+fn free_port() -> SocketAddr {
+    let any = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    any.local_addr().unwrap()
+}
+
+/// One speaker a call: the connection carries what the bridge is sent, the caller.
+fn audiosocket(size: &Size) {
+    let listen = free_port();
+    let own = AudioSocketSettings {
+        listen,
+        peers: vec!["127.0.0.1/32".parse().unwrap()],
+        line: "7001".into(),
+        max_unknown: 512,
+        ..AudioSocketSettings::default()
+    };
+    let running = Running::start(|config| config.pbx[0].audiosocket = Some(own));
+    let caller = Caller::start(&format!("audiosocket {listen} {}", size.calls));
+    measure("audiosocket", size, caller.resident);
+    running.stop("audiosocket", caller.stop(), connections::FRAME);
+}
+
+/// One speaker a call, as with AudioSocket.
+fn websocket(size: &Size) {
+    let listen = free_port();
+    let own = WebSocketSettings {
+        listen,
+        peers: vec!["127.0.0.1/32".parse().unwrap()],
+        line: "7001".into(),
+        max_unknown: 512,
+        ..WebSocketSettings::default()
+    };
+    let running = Running::start(|config| config.pbx[0].websocket = Some(own));
+    let caller = Caller::start(&format!("websocket {listen} {}", size.calls));
+    measure("websocket", size, caller.resident);
+    running.stop("websocket", caller.stop(), connections::FRAME);
 }
