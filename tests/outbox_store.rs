@@ -5,7 +5,7 @@ use kakehashi::events::{CallQueued, Caller, Data, Event};
 use kakehashi::outbox::lane::DeliveryId;
 use kakehashi::outbox::settings::Settings;
 use kakehashi::outbox::store::{Error, Outbox, Outcome, VERSION};
-use kakehashi::outbox::{Batch, ContactRow};
+use kakehashi::outbox::{Batch, ContactRow, ContextRow};
 use kakehashi::pbx::{CallKey, ExternalKey, KeyKind, PbxId};
 use kakehashi::time::Wall;
 use uuid::Uuid;
@@ -149,4 +149,60 @@ async fn texts_that_are_not_sent_have_no_number_and_keep_their_place() {
     let call = CallKey { pbx: PbxId("p".into()), key: "1".into() };
     assert_eq!(outbox.last_contact_of(&call).unwrap().map(|row| row.id), Some(id));
     assert!(outbox.last_contact_of(&CallKey { key: "2".into(), ..call }).unwrap().is_none());
+}
+
+fn context(id: u128, expires: i64, body: &str) -> ContextRow {
+    ContextRow { id: Uuid::from_u128(id), site: "s".into(), expires: Wall(expires), body: body.into() }
+}
+
+#[tokio::test]
+async fn what_waits_for_a_call_is_there_after_reopening_until_it_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Outbox::open(folder.path(), &Settings::default(), &endpoints()).unwrap().0;
+    let outbox = open();
+    for row in [context(1, 30, "first"), context(2, 20, "other"), context(1, 10, "second")] {
+        outbox.keep(row).unwrap();
+    }
+    outbox.flush().unwrap().await.unwrap();
+    drop(outbox);
+    let outbox = open();
+    assert_eq!(outbox.contexts().unwrap(), [context(1, 10, "second"), context(2, 20, "other")]);
+    outbox.forget(vec![Uuid::from_u128(1), Uuid::from_u128(7)]).unwrap();
+    outbox.flush().unwrap().await.unwrap();
+    assert_eq!(open().contexts().unwrap(), [context(2, 20, "other")]);
+}
+
+/// The tables of version 1 as it wrote them, with a contact and its event in them.
+const VERSION_1: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE contact (id TEXT PRIMARY KEY, site TEXT NOT NULL, pbx TEXT NOT NULL, call_key TEXT NOT NULL, open INTEGER NOT NULL, state TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX contact_open ON contact (id) WHERE open = 1;
+CREATE TABLE contact_key (site TEXT NOT NULL, kind TEXT NOT NULL, value TEXT NOT NULL, contact TEXT NOT NULL REFERENCES contact (id), PRIMARY KEY (site, kind, value)) WITHOUT ROWID;
+CREATE TABLE event (row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, contact TEXT NOT NULL REFERENCES contact (id), sequence INTEGER NOT NULL,
+    type TEXT NOT NULL, time INTEGER NOT NULL, body TEXT NOT NULL, key_id INTEGER NOT NULL, digest BLOB NOT NULL, chain BLOB NOT NULL, UNIQUE (contact, sequence));
+CREATE TABLE endpoint (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE delivery (id INTEGER PRIMARY KEY, event INTEGER NOT NULL REFERENCES event (row), endpoint INTEGER NOT NULL REFERENCES endpoint (id),
+    contact TEXT NOT NULL, step INTEGER NOT NULL, attempts INTEGER NOT NULL, next_at INTEGER NOT NULL, status TEXT NOT NULL, error TEXT);
+CREATE INDEX delivery_waiting ON delivery (endpoint, contact, id) WHERE status = 'pending';
+CREATE INDEX delivery_status ON delivery (status, id) WHERE status NOT IN ('pending', 'delivered');
+CREATE TABLE remote (endpoint INTEGER NOT NULL REFERENCES endpoint (id), key TEXT NOT NULL, remote_id TEXT NOT NULL, revision INTEGER NOT NULL, PRIMARY KEY (endpoint, key)) WITHOUT ROWID;
+INSERT INTO contact VALUES ('00000000-0000-0000-0000-000000000001', 's', 'p', '1', 1, 'kept');
+PRAGMA user_version = 1;
+";
+
+#[tokio::test]
+async fn a_store_of_version_1_is_taken_over_with_what_is_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox.db");
+    rusqlite::Connection::open(&path).unwrap().execute_batch(VERSION_1).unwrap();
+    for _ in 0..2 {
+        let (outbox, _committed) = Outbox::open(folder.path(), &Settings::default(), &endpoints()).unwrap();
+        assert_eq!(outbox.open_contacts().unwrap()[0].state, "kept");
+        outbox.keep(context(1, 10, "new")).unwrap();
+        outbox.flush().unwrap().await.unwrap();
+        assert_eq!(outbox.contexts().unwrap().len(), 1);
+    }
+    let version: i64 =
+        rusqlite::Connection::open(&path).unwrap().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    assert_eq!(version, VERSION);
 }

@@ -5,8 +5,10 @@ use uuid::Uuid;
 
 pub mod caller;
 pub mod contact;
+pub mod context;
 pub mod directory;
 pub mod line;
+pub mod note;
 pub mod number;
 pub mod passing;
 pub mod pause;

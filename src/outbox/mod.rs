@@ -8,9 +8,12 @@ pub mod retry;
 pub mod settings;
 pub mod store;
 
+use uuid::Uuid;
+
 use crate::call::ContactId;
 use crate::events::Event;
 use crate::pbx::{CallKey, ExternalKey};
+use crate::time::Wall;
 
 /// What is committed together: the state of one contact and the record events that led to it.
 #[derive(Clone, Debug)]
@@ -23,6 +26,19 @@ pub struct Batch {
     pub events: Vec<Event>,
     /// Whether the line's policy lets text leave for the endpoints; without it, events that carry spoken text are kept and shown, not sent.
     pub deliver_text: bool,
+}
+
+/// A context that waits for its call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContextRow {
+    /// Which.
+    pub id: Uuid,
+    /// The site whose calls it may belong to.
+    pub site: String,
+    /// Until when it waits.
+    pub expires: Wall,
+    /// The context as JSON, owned by `call::context`.
+    pub body: String,
 }
 
 /// The stored state of a contact.

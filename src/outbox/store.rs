@@ -9,10 +9,11 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 use super::lane::DeliveryId;
 use super::settings::Settings;
-use super::{Batch, ContactRow};
+use super::{Batch, ContactRow, ContextRow};
 use crate::call::ContactId;
 use crate::events::Event;
 use crate::pbx::{CallKey, ExternalKey, PbxId};
@@ -21,7 +22,7 @@ use crate::time::Wall;
 mod schema;
 
 /// Schema version that this program writes.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 /// Committed groups that wait for the dispatcher; when it is full the writer waits.
 const COMMITTED: usize = 1_024;
 /// Pause before a group that could not be written is tried again.
@@ -139,6 +140,8 @@ enum Command {
     Commit(Box<Batch>, Option<oneshot::Sender<()>>),
     Outcome(DeliveryId, Outcome),
     Flush(oneshot::Sender<()>),
+    Keep(ContextRow),
+    Forget(Vec<Uuid>),
 }
 
 /// The outbox; cheap to clone.
@@ -201,6 +204,38 @@ impl Outbox {
         let (done, wait) = oneshot::channel();
         self.commands.send(Command::Flush(done)).map_err(|_| Error::Stopped)?;
         Ok(wait)
+    }
+
+    /// Keeps what waits for a call, in place of an earlier version; [`Outbox::flush`] tells when it is on disk.
+    ///
+    /// # Errors
+    /// When the writer is gone.
+    pub fn keep(&self, context: ContextRow) -> Result<(), Error> {
+        self.commands.send(Command::Keep(context)).map_err(|_| Error::Stopped)
+    }
+
+    /// Deletes what no longer waits.
+    ///
+    /// # Errors
+    /// When the writer is gone.
+    pub fn forget(&self, contexts: Vec<Uuid>) -> Result<(), Error> {
+        self.commands.send(Command::Forget(contexts)).map_err(|_| Error::Stopped)
+    }
+
+    /// What waits for a call, and what has expired meanwhile.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn contexts(&self) -> Result<Vec<ContextRow>, Error> {
+        self.read(|reader| {
+            let mut query = reader.prepare("SELECT id, site, expires, body FROM context ORDER BY expires")?;
+            let rows = query.query_map([], |row| {
+                let (id, expires): (String, i64) = (row.get(0)?, row.get(2)?);
+                let id = id.parse().unwrap_or_default();
+                Ok(ContextRow { id, site: row.get(1)?, expires: Wall(expires), body: row.get(3)? })
+            })?;
+            rows.collect()
+        })
     }
 
     /// Records what became of an attempt; never waits.
@@ -515,6 +550,8 @@ impl Writer {
                     write_batch(&transaction, batch, &self.ids, &mut self.chains, &mut written)?;
                 }
                 Command::Outcome(delivery, outcome) => write_outcome(&transaction, *delivery, outcome)?,
+                Command::Keep(context) => write_context(&transaction, context)?,
+                Command::Forget(contexts) => forget_contexts(&transaction, contexts)?,
                 Command::Flush(_) => {}
             }
         }
@@ -537,6 +574,21 @@ fn write_contacts(transaction: &Transaction<'_>, group: &[Command]) -> rusqlite:
     )?;
     for row in newest.values() {
         store.execute(params![row.id.to_string(), row.site, row.call.pbx.0, row.call.key, row.open, row.state])?;
+    }
+    Ok(())
+}
+
+fn write_context(transaction: &Transaction<'_>, context: &ContextRow) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO context (id, site, expires, body) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![context.id.to_string(), context.site, context.expires.0, context.body])?;
+    Ok(())
+}
+
+fn forget_contexts(transaction: &Transaction<'_>, contexts: &[Uuid]) -> rusqlite::Result<()> {
+    let mut delete = transaction.prepare_cached("DELETE FROM context WHERE id = ?1")?;
+    for id in contexts {
+        delete.execute([id.to_string()])?;
     }
     Ok(())
 }

@@ -63,6 +63,8 @@ pub enum KeyKind {
     Linkedid,
     /// Asterisk's channel unique id.
     Uniqueid,
+    /// An opaque string that the call brings along (RFC 7433, a web call), by which a context finds it.
+    Token,
 }
 
 /// An identifier of the call in another system; unique per site.

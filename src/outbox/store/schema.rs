@@ -35,6 +35,12 @@ CREATE TABLE remote (
 ) WITHOUT ROWID;
 ";
 
+/// What each version added to the one before; the first makes version 2 of 1.
+const MIGRATIONS: [&str; 1] = ["
+CREATE TABLE context (id TEXT PRIMARY KEY, site TEXT NOT NULL, expires INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX context_expires ON context (expires);
+"];
+
 /// Made in every file that has not got them yet: they change no data, so the version stays.
 const INDEXES: &str = "CREATE INDEX IF NOT EXISTS contact_call ON contact (pbx, call_key);";
 
@@ -49,6 +55,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     if version == 0 {
         create(&connection).map_err(sqlite(path))?;
     }
+    migrate(&connection).map_err(sqlite(path))?;
     connection.execute_batch(INDEXES).map_err(sqlite(path))?;
     Ok(connection)
 }
@@ -65,9 +72,24 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn create(connection: &Connection) -> rusqlite::Result<()> {
-    let sql = format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;");
-    connection.execute_batch(&sql)?;
+    connection.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = 1; COMMIT;"))?;
     connection.execute("INSERT INTO meta (key, value) VALUES ('created_by', ?1)", [env!("CARGO_PKG_VERSION")])?;
+    Ok(())
+}
+
+/// Brings an older file to this version, each step in a transaction of its own; what was in it stays. Another process may be doing the same.
+fn migrate(connection: &Connection) -> rusqlite::Result<()> {
+    for (before, step) in (1..).zip(MIGRATIONS) {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let step =
+            if version == before { format!("{step} PRAGMA user_version = {};", before + 1) } else { String::new() };
+        let done = connection.execute_batch(&format!("{step} COMMIT;"));
+        if done.is_err() {
+            connection.execute_batch("ROLLBACK")?;
+        }
+        done?;
+    }
     Ok(())
 }
 
