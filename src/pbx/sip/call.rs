@@ -302,13 +302,14 @@ impl Uas {
 
     fn ring(&mut self, tag: &str, now: Now) {
         let Some((caller, called)) = self.calls.get(tag).map(|call| self.identify(call)) else { return };
+        let trust = self.calls.get(tag).is_some_and(|call| self.trusts(&call.key.pbx));
         let Some(call) = self.calls.get_mut(tag) else { return };
         let answer_at = now.mono + Duration::from_millis(call.policy.answer_after_ms);
         call.phase = Phase::Ringing { answer_at, again_at: now.mono + call.ring_again() };
         let appeared = Signal::CallAppeared {
             caller,
             called: called.clone(),
-            keys: identity::keys(&call.invite),
+            keys: identity::keys(&call.invite, trust),
             fidelity: Fidelity::OwnLeg,
         };
         let leg = call.leg.clone();

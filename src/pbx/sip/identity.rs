@@ -8,6 +8,10 @@ use super::diverted::{self, is_hidden};
 use super::header::{NameAddr, split_params};
 use super::request::Request;
 
+/// Values of User-to-User that are read of one call.
+const TOKENS_MAX: usize = 4;
+/// Longest token, in characters.
+const TOKEN_CHARS_MAX: usize = 256;
 /// Identity headers that are kept of one call.
 const SIGNATURES_MAX: usize = 4;
 /// Longest Identity header that is kept, in bytes; a longer one is left out.
@@ -30,8 +34,8 @@ pub fn caller(invite: &Request, trust: bool) -> Identity {
     Identity { number, display, withheld: None, tags, verstat, diverted, signatures: signatures(invite) }
 }
 
-/// Call-ID and Session-ID (RFC 7989; the nil id says nothing).
-pub(super) fn keys(invite: &Request) -> Vec<ExternalKey> {
+/// Call-ID and Session-ID (RFC 7989; the nil id says nothing); of a peer in the trust domain (`trust`) also the tokens of User-to-User.
+pub(super) fn keys(invite: &Request, trust: bool) -> Vec<ExternalKey> {
     let mut keys = vec![ExternalKey { kind: KeyKind::CallId, value: invite.call_id.clone() }];
     if let Some(text) = invite.message.text("Session-ID")
         && let Some((id, _)) = split_params(&text)
@@ -41,7 +45,38 @@ pub(super) fn keys(invite: &Request) -> Vec<ExternalKey> {
     {
         keys.push(ExternalKey { kind: KeyKind::SessionId, value: id.to_ascii_lowercase() });
     }
+    if trust {
+        keys.extend(tokens(invite).into_iter().map(|value| ExternalKey { kind: KeyKind::Token, value }));
+    }
     keys
+}
+
+/// What User-to-User brings along (RFC 7433 §4): as it stands there, and where that is hexadecimal also the text in it. Data that is no short
+/// plain text is no token.
+fn tokens(invite: &Request) -> Vec<String> {
+    let mut tokens: Vec<String> = Vec::new();
+    for value in invite.message.list("User-to-User").iter().take(TOKENS_MAX) {
+        let Some((data, params)) = split_params(value) else { continue };
+        let data = data.trim().trim_matches('"');
+        let hex = super::header::param(&params, "encoding").is_none_or(|name| name.eq_ignore_ascii_case("hex"));
+        for token in [Some(data.to_string()), Some(data).filter(|_| hex).and_then(from_hex)].into_iter().flatten() {
+            let plain = !token.is_empty() && !token.chars().any(char::is_control);
+            if plain && token.chars().count() <= TOKEN_CHARS_MAX && !tokens.contains(&token) {
+                tokens.push(token);
+            }
+        }
+    }
+    tokens
+}
+
+fn from_hex(text: &str) -> Option<String> {
+    if !text.len().is_multiple_of(2) {
+        return None;
+    }
+    let nibble = |byte: &u8| char::from(*byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let nibbles = text.as_bytes().iter().map(nibble).collect::<Option<Vec<u8>>>()?;
+    let bytes = nibbles.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, nibble| (byte << 4) | nibble));
+    String::from_utf8(bytes.collect()).ok()
 }
 
 /// The user of an address as a number: with its phone-context where that is more than a name of the own network.
@@ -165,8 +200,35 @@ mod tests {
             Request::read(message).unwrap()
         };
         let request = invite(format!("{id};remote={}", "0".repeat(32)));
-        let values: Vec<String> = keys(&request).into_iter().map(|key| key.value).collect();
+        let values: Vec<String> = keys(&request, true).into_iter().map(|key| key.value).collect();
         assert_eq!(values, ["abc@192.0.2.1", id]);
-        assert_eq!(keys(&invite("0".repeat(32))).len(), 1);
+        assert_eq!(keys(&invite("0".repeat(32)), true).len(), 1);
+    }
+
+    #[test]
+    fn tokens_are_read_from_user_to_user_of_trusted_peers_only() {
+        let invite = |values: &[&str]| {
+            let mut message = Message::new(Start::Request { method: "INVITE".into(), uri: "sip:7001@h".into() });
+            message.push("Via", "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKx");
+            message.push("From", "<sip:1@h>;tag=1");
+            message.push("To", "<sip:7001@h>");
+            message.push("Call-ID", "abc@192.0.2.1");
+            message.push("CSeq", "1 INVITE");
+            for value in values {
+                message.push("User-to-User", *value);
+            }
+            Request::read(message).unwrap()
+        };
+        let tokens = |values: &[&str], trust| {
+            let keys = keys(&invite(values), trust).into_iter().filter(|key| key.kind == KeyKind::Token);
+            keys.map(|key| key.value).collect::<Vec<String>>()
+        };
+        assert_eq!(tokens(&["56a390f3;encoding=hex"], true), ["56a390f3"], "no text is in it");
+        assert_eq!(tokens(&["746f6b656e2d31;purpose=isdn-uui"], true), ["746f6b656e2d31", "token-1"]);
+        assert_eq!(tokens(&["\"portal 7/8\";encoding=plain"], true), ["portal 7/8"]);
+        assert_eq!(tokens(&["6162;encoding=base64", "x, y"], true), ["6162", "x", "y"]);
+        assert!(tokens(&["746f6b656e2d31"], false).is_empty());
+        assert!(tokens(&["", ";encoding=hex", &"x".repeat(257)], true).is_empty());
+        assert_eq!(tokens(&["a", "b", "c", "d", "e"], true).len(), 4);
     }
 }

@@ -210,9 +210,14 @@ impl Uas {
         self.peers.iter().find(|(net, _)| net.contains(&address)).map(|(_, pbx)| pbx)
     }
 
+    /// Whether what this exchange tells is believed.
+    pub(super) fn trusts(&self, pbx: &PbxId) -> bool {
+        self.exchanges.get(pbx).is_some_and(|own| own.trust_identity)
+    }
+
     /// Who calls, as far as the exchange is believed.
     pub(super) fn caller(&self, pbx: &PbxId, invite: &Request) -> Identity {
-        identity::caller(invite, self.exchanges.get(pbx).is_some_and(|own| own.trust_identity))
+        identity::caller(invite, self.trusts(pbx))
     }
 
     /// The called line, where the exchange writes it.
