@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::call::caller;
 use crate::call::line::Line;
+use crate::call::{caller, context};
 use crate::crm::settings::Endpoint;
 use crate::pbx::{PbxId, asterisk, sip};
 
@@ -29,6 +29,8 @@ pub struct Config {
     pub line: Vec<Line>,
     /// `[identity]`.
     pub identity: caller::Settings,
+    /// `[context]`.
+    pub context: context::Settings,
     /// `[sip]`.
     pub sip: sip::Settings,
     /// `[media]`.
@@ -221,6 +223,7 @@ impl Config {
     fn check(&self) -> Result<(), (String, String)> {
         name("[node] id", &self.node.id)?;
         self.identity.check().map_err(|problem| ("[identity] relay_prefixes".to_string(), problem))?;
+        self.context.check().map_err(|(key, problem)| (format!("[context] {key}"), problem))?;
         unique("[[site]]", self.site.iter().map(|site| site.id.as_str()))?;
         unique("[[pbx]]", self.pbx.iter().map(|pbx| pbx.id.as_str()))?;
         unique("[[endpoint]]", self.endpoint.iter().map(|endpoint| endpoint.id.as_str()))?;

@@ -7,6 +7,7 @@ use crate::call::{ContactId, LegId};
 use crate::time::Wall;
 
 mod call;
+mod context;
 mod pop;
 mod recording;
 mod transcript;
@@ -14,6 +15,9 @@ mod transcript;
 pub use call::{
     Agent, CallAbandoned, CallEnded, CallParked, CallQueued, CallTransferred, Caller, ContactLinked, DivertedFrom,
     EndReason, LegRecord, LegState,
+};
+pub use context::{
+    ContactContext, ContactMarked, ContactNote, ContactUnmarked, Handover, HandoverKind, HandoverTurn, Term,
 };
 pub use pop::{LookUp, Match, PopTransfer, ScreenPop, ScreenPopWithdrawn, WithdrawReason};
 pub use recording::{PausedSpan, RecordedStream, RecordingAvailable, RecordingPause};
@@ -84,6 +88,21 @@ pub enum Data {
     /// Another contact belongs to this one.
     #[serde(rename = "kakehashi.contact.linked.v1")]
     ContactLinked(ContactLinked),
+    /// What is known of the contact besides the call.
+    #[serde(rename = "kakehashi.contact.context.v1")]
+    ContactContext(ContactContext),
+    /// What the next person gets handed over with the caller.
+    #[serde(rename = "kakehashi.contact.handover.v1")]
+    ContactHandover(Box<Handover>),
+    /// An operator marked a passage.
+    #[serde(rename = "kakehashi.contact.marked.v1")]
+    ContactMarked(ContactMarked),
+    /// A mark was taken away.
+    #[serde(rename = "kakehashi.contact.unmarked.v1")]
+    ContactUnmarked(ContactUnmarked),
+    /// What the operator wrote for whoever takes over.
+    #[serde(rename = "kakehashi.contact.note.v1")]
+    ContactNote(ContactNote),
     /// The caller gave up before anybody answered.
     #[serde(rename = "kakehashi.call.abandoned.v1")]
     CallAbandoned(CallAbandoned),
@@ -172,6 +191,17 @@ impl Event {
         })
     }
 
+    /// The realtime event as it is sent: without what was said where that may not leave.
+    pub fn for_delivery(mut self, deliver_text: bool) -> Event {
+        if let Data::ScreenPop(pop) = &mut self.data
+            && let Some(packet) = pop.handover.take()
+        {
+            let leaves = deliver_text && !packet.stays_here;
+            pop.handover = Some(if leaves { packet } else { Box::new(packet.without_text()) });
+        }
+        self
+    }
+
     /// The id of the record event `sequence` of a contact: the same after a restart.
     pub fn record_id(contact: ContactId, sequence: u64) -> Uuid {
         Uuid::new_v5(&NAMESPACE, format!("record\0{contact}\0{sequence}").as_bytes())
@@ -214,6 +244,11 @@ impl Data {
             Data::CallParked(_) => "kakehashi.call.parked.v1",
             Data::CallTransferred(_) => "kakehashi.call.transferred.v1",
             Data::ContactLinked(_) => "kakehashi.contact.linked.v1",
+            Data::ContactContext(_) => "kakehashi.contact.context.v1",
+            Data::ContactHandover(_) => "kakehashi.contact.handover.v1",
+            Data::ContactMarked(_) => "kakehashi.contact.marked.v1",
+            Data::ContactUnmarked(_) => "kakehashi.contact.unmarked.v1",
+            Data::ContactNote(_) => "kakehashi.contact.note.v1",
             Data::CallAbandoned(_) => "kakehashi.call.abandoned.v1",
             Data::CallEnded(_) => "kakehashi.call.ended.v1",
             Data::TranscriptFinal(_) => "kakehashi.transcript.final.v1",
@@ -235,9 +270,14 @@ impl Data {
         }
     }
 
-    /// Whether it holds words that somebody said.
+    /// Whether it holds words that somebody said, or that an operator wrote about them.
     pub fn carries_text(&self) -> bool {
-        matches!(self, Data::TranscriptFinal(_) | Data::TranscriptDocument(_))
+        match self {
+            Data::TranscriptFinal(_) | Data::TranscriptDocument(_) => true,
+            Data::ContactMarked(_) | Data::ContactUnmarked(_) | Data::ContactNote(_) => true,
+            Data::ContactHandover(packet) => !packet.withheld,
+            _ => false,
+        }
     }
 }
 

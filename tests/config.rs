@@ -56,6 +56,7 @@ fn the_sections_that_may_be_repeated_stand_there_with_their_defaults() {
     assert_eq!(read.pbx, [Pbx { ari, sip, audiosocket, websocket, ..Pbx::default() }]);
     assert_eq!(read.line, [Line { number: "*".into(), ..Lines::default().policy("*") }]);
     assert_eq!(read.endpoint, [Endpoint::default()]);
+    assert_eq!(read.panel.client, [kakehashi::panel::settings::Client::default()]);
 }
 
 #[test]
@@ -71,6 +72,7 @@ fn no_key_is_missing_and_each_has_one_line_of_explanation() {
         }],
         line: vec![Lines::default().policy("*")],
         endpoint: vec![Endpoint::default()],
+        panel: kakehashi::panel::Settings { client: vec![Default::default()], ..Default::default() },
         ..Config::default()
     };
     let (mut wanted, mut found) = (Vec::new(), Vec::new());

@@ -205,7 +205,7 @@ impl Bench {
             (None, Signal::CallAppeared { caller, called, .. }) => {
                 let line = Lines::default().policy(called);
                 let call = observed.call.clone();
-                let opening = Opening { call, salt: 0, caller, called, line, first: &observed.signal, paused: None };
+                let opening = Opening { call, salt: 0, caller, called, line, first: &observed.signal, before: None };
                 let site = Site {
                     id: "osaka".into(),
                     source: "/site/osaka/node/n1".into(),

@@ -31,9 +31,11 @@ use crate::session::{Opening, Output, Session, Site, State};
 use crate::speech::{SpeechEvent, SpeechEventKind};
 use crate::time::{Mono, Now, Wall};
 
+mod contexts;
 mod orphans;
 mod work;
 
+use contexts::Contexts;
 use orphans::Orphans;
 use work::Work;
 
@@ -76,6 +78,8 @@ pub struct Setup {
     pub read_back: ReadBack,
     /// Writes silence while recording is paused.
     pub media: MediaHandle,
+    /// How long contexts wait, and how many.
+    pub context: crate::call::context::Settings,
     /// Folder of the recordings.
     pub audio: PathBuf,
     /// To the hub itself, for look-ups.
@@ -92,6 +96,7 @@ struct Hub {
     due_of: HashMap<ContactId, Mono>,
     work: Work,
     orphans: Orphans,
+    contexts: Contexts,
     stop: Option<(Mono, oneshot::Sender<()>)>,
 }
 
@@ -107,9 +112,11 @@ pub fn run(setup: Setup, inputs: mpsc::Receiver<Input>) {
         due: BTreeSet::new(),
         due_of: HashMap::new(),
         orphans: Orphans::default(),
+        contexts: Contexts::default(),
         stop: None,
     };
     hub.resume(now());
+    hub.load_contexts(now());
     handle.block_on(hub.serve(inputs));
 }
 
@@ -139,7 +146,7 @@ impl Hub {
         let now = now().mono;
         let due = self.due.first().map(|(due, _)| *due);
         let stop = self.stop.as_ref().map(|(until, _)| *until);
-        let at = [due, stop, self.work.due(now)].into_iter().flatten().min();
+        let at = [due, stop, self.work.due(now), self.contexts_due()].into_iter().flatten().min();
         Instant::now() + at.map_or(std::time::Duration::from_secs(3_600), |at| at.since(now))
     }
 
@@ -162,6 +169,14 @@ impl Hub {
             Input::Pause { contact, pause, scope, reason, answer } => {
                 let done = self.pause(now, contact, pause, scope, reason.as_deref());
                 // whoever asked may be gone
+                let _ = answer.send(done);
+            }
+            Input::Context { from, wish, answer } => {
+                let done = self.context(now, &from, wish);
+                let _ = answer.send(done);
+            }
+            Input::Annotate { contact, annotation, answer } => {
+                let done = self.annotate(now, contact, &annotation);
                 let _ = answer.send(done);
             }
             Input::ReadBack(read) => self.read_back(now, read),
@@ -201,7 +216,9 @@ impl Hub {
             (Some(contact), _) => contact,
             (None, Signal::CallAppeared { caller, called, .. }) => {
                 let Some(contact) = self.open(observed, caller, called) else { return };
-                return self.after(now, contact);
+                self.after(now, contact);
+                self.attach_waiting(now, contact);
+                return self.consultation(now, contact);
             }
             // what comes after the end of a contact belongs to it (the end of a stream, of a leg)
             (None, _) => match known {
@@ -219,6 +236,9 @@ impl Hub {
             self.streams.insert(*stream, contact);
         }
         self.with(contact, |session| session.handle_signal(observed.at, &observed.signal));
+        if matches!(observed.signal, Signal::CallAppeared { .. } | Signal::Keys(_) | Signal::CallerIdentified(_)) {
+            self.attach_waiting(now, contact);
+        }
         if let Signal::StreamAdded { stream, .. } = &observed.signal {
             for early in self.orphans.take(*stream) {
                 self.handle(now, early);
@@ -238,11 +258,11 @@ impl Hub {
         let setup = self.setup.sites.iter().find(|setup| setup.exchanges.contains(&observed.call.pbx))?;
         let line = self.setup.lines.policy(called);
         let before = self.before(&observed.call);
-        let paused = before.as_ref().and_then(|row| State::parse(&row.state).ok()?.open_pauses());
+        let cut_off = before.as_ref().and_then(|row| State::parse(&row.state).ok()?.cut_off());
         let make = |salt| {
             let (call, line) = (observed.call.clone(), line.clone());
-            let paused = paused.clone();
-            let opening = Opening { call, salt, caller, called, line, first: &observed.signal, paused };
+            let before = cut_off.clone();
+            let opening = Opening { call, salt, caller, called, line, first: &observed.signal, before };
             Session::open(observed.at, setup.site.clone(), opening)
         };
         let mut session = make(0);
@@ -315,6 +335,7 @@ impl Hub {
             self.with(contact, |session| session.handle_timeout(now));
         }
         self.feed_workers(now);
+        self.expire_contexts(now);
     }
 
     fn reloaded(&mut self, fresh: Fresh) {
@@ -353,6 +374,7 @@ impl Hub {
     fn after(&mut self, now: Now, contact: ContactId) {
         let Some(session) = self.sessions.get_mut(&contact) else { return };
         let (mut records, mut realtime, mut tasks, mut store) = (Vec::new(), Vec::new(), Vec::new(), false);
+        let mut handed_over = Vec::new();
         while let Some(output) = session.poll() {
             match output {
                 Output::Record(event) => {
@@ -368,6 +390,7 @@ impl Hub {
                 Output::Recognize(task) => tasks.push(task),
                 Output::Mute { stream, at } => self.setup.media.mute(stream, at),
                 Output::Unmute { stream, at } => self.setup.media.unmute(stream, at),
+                Output::HandOver { contact, packet } => handed_over.push((contact, packet)),
                 Output::CatchUp { stream, done } => self.work.read_stream(Request::Stream { stream, done }),
             }
         }
@@ -389,13 +412,13 @@ impl Hub {
                 tracing::error!(%error, "an event could not be accepted");
             }
         }
+        let (due, delivers_text) = (session.due(), session.delivers_text());
         for event in realtime {
             (self.setup.show)(&event);
-            if !self.setup.deliverer.realtime(event) {
+            if !self.setup.deliverer.realtime(event.for_delivery(delivers_text)) {
                 tracing::warn!(%contact, "too many realtime events wait; one was dropped");
             }
         }
-        let due = session.due();
         for task in tasks {
             self.work.add(contact, task);
         }
@@ -404,6 +427,9 @@ impl Hub {
             self.forget(contact);
         }
         self.feed_workers(now);
+        for (other, packet) in handed_over {
+            self.with(other, |session| session.receive(now, *packet));
+        }
     }
 
     fn set_due(&mut self, contact: ContactId, due: Option<Mono>) {

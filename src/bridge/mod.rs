@@ -16,7 +16,11 @@ pub mod workers;
 
 use tokio::sync::oneshot;
 
+use uuid::Uuid;
+
 use crate::call::ContactId;
+use crate::call::context::{self, Accepted};
+use crate::call::note::{self, Annotation};
 use crate::call::pause::{Paused, Refused, Scope};
 use crate::events::Match;
 use crate::media::StreamEvent;
@@ -55,6 +59,24 @@ pub enum Input {
         reason: Option<String>,
         /// What is paused afterwards.
         answer: oneshot::Sender<Result<Paused, Refused>>,
+    },
+    /// From the API: what is known before the call.
+    Context {
+        /// Who posts it or takes it back: a `[[panel.client]]`, or `panel`.
+        from: String,
+        /// What.
+        wish: context::Wish,
+        /// What became of it; it is on disk when the receiver resolves.
+        answer: oneshot::Sender<Result<(Accepted, oneshot::Receiver<()>), context::Refused>>,
+    },
+    /// From the API: marks and notes of a running contact.
+    Annotate {
+        /// Which.
+        contact: ContactId,
+        /// What.
+        annotation: Annotation,
+        /// The mark, where it is about one; it is on disk when the receiver resolves.
+        answer: oneshot::Sender<Result<(Option<Uuid>, oneshot::Receiver<()>), note::Refused>>,
     },
     /// From the disk.
     ReadBack(readback::Read),

@@ -147,6 +147,7 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
         workers: workers.clone(),
         read_back,
         media: media.clone(),
+        context: config.context.clone(),
         audio,
         inputs: inputs.clone(),
     };
@@ -370,10 +371,20 @@ async fn panel(config: &Config, hub: mpsc::Sender<Input>) -> Result<Panel, Error
         return Ok((None, None));
     }
     let feed = crate::panel::FeedHandle::new(config.panel.limits())?;
-    let controller: crate::panel::Controller = Arc::new(move |wish| {
-        let crate::panel::Control { contact, pause, scope, reason, answer } = wish;
-        hub.try_send(Input::Pause { contact, pause, scope, reason, answer }).is_ok()
-    });
-    let panel = crate::panel::spawn(config.panel.clone(), feed.clone(), Some(controller)).await?;
+    let controller: crate::panel::Controller = Arc::new(move |wish| hub.try_send(input_of(wish)).is_ok());
+    let limits = config.context.clone();
+    let panel = crate::panel::spawn_with(config.panel.clone(), limits, feed.clone(), Some(controller)).await?;
     Ok((Some(panel), Some(feed)))
+}
+
+#[cfg(feature = "web")]
+fn input_of(wish: crate::panel::Control) -> Input {
+    use crate::panel::{Control, Pause};
+    match wish {
+        Control::Pause(Pause { contact, pause, scope, reason, answer }) => {
+            Input::Pause { contact, pause, scope, reason, answer }
+        }
+        Control::Context { from, wish, answer } => Input::Context { from, wish, answer },
+        Control::Annotate { contact, annotation, answer } => Input::Annotate { contact, annotation, answer },
+    }
 }

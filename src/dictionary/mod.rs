@@ -6,6 +6,7 @@
 pub mod bias;
 pub mod correct;
 pub mod entry;
+mod heard;
 pub mod import;
 mod lexicon;
 pub mod reading;
@@ -31,6 +32,7 @@ pub struct Dictionary {
     entries: Vec<Entry>,
     bias: Option<Arc<bias::TrieBias>>,
     corrector: Option<correct::Corrector>,
+    heard: heard::Heard,
 }
 
 impl Dictionary {
@@ -48,7 +50,8 @@ impl Dictionary {
         let bias = (settings.bias && !entries.is_empty())
             .then(|| Arc::new(bias::TrieBias::new(&entries, settings, version.clone())));
         let corrector = (settings.correct && !entries.is_empty()).then(|| correct::Corrector::new(&entries, settings));
-        Self { version, settings: settings.clone(), entries, bias, corrector }
+        let heard = heard::Heard::new(&entries);
+        Self { version, settings: settings.clone(), entries, bias, corrector, heard }
     }
 
     /// The content for another process: entries and thresholds, from which [`Dictionary::from_bytes`] makes the same version.
@@ -74,6 +77,11 @@ impl Dictionary {
     /// Names the content (entries and thresholds): 16 hexadecimal digits, empty for an empty dictionary.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// The entries whose official spelling is in `text`, in order, as often as they are there; the longest at each place.
+    pub fn heard_in(&self, text: &str) -> impl Iterator<Item = &Entry> {
+        self.heard.find(text).into_iter().filter_map(|index| self.entries.get(index))
     }
 
     /// The entries in order of the files.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Agent, Caller};
+use super::{Agent, Caller, ContactContext, Handover};
 use crate::call::LegId;
 use crate::pbx::TransferKind;
 
@@ -41,7 +41,7 @@ pub enum LookUp {
 pub struct ScreenPop {
     /// Names the pop over its revisions.
     pub popid: Uuid,
-    /// 0 at ring with what is known, 1 when look-up answers.
+    /// 0 at ring with what is known; later ones when look-up answers or more becomes known.
     pub revision: u32,
     /// The leg that rings.
     pub leg: LegId,
@@ -64,6 +64,12 @@ pub struct ScreenPop {
     /// Who passed the caller on to this agent, if somebody did.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub transfer: Option<PopTransfer>,
+    /// Why the citizen calls, as far as it was known before.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub context: Vec<ContactContext>,
+    /// What this agent gets handed over, if somebody had the caller before.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub handover: Option<Box<Handover>>,
 }
 
 /// Who passed a caller on.

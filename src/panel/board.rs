@@ -119,6 +119,10 @@ enum What {
     Delayed,
     Pause,
     Document,
+    Context(Uuid),
+    Mark(Uuid),
+    Note,
+    Handover(Uuid),
     Other,
 }
 
@@ -261,6 +265,13 @@ impl Row {
             Data::TranscriptDelayed(_) => What::Delayed,
             Data::RecordingPaused(_) | Data::RecordingResumed(_) => What::Pause,
             Data::TranscriptDocument(_) => What::Document,
+            Data::ContactContext(context) => What::Context(context.context),
+            Data::ContactMarked(mark) => What::Mark(mark.mark),
+            Data::ContactUnmarked(mark) => What::Mark(mark.mark),
+            Data::ContactNote(_) => What::Note,
+            // what stays here comes first and what is sent of it second: the panel keeps the one with the text
+            Data::ContactHandover(packet) if packet.withheld => What::Other,
+            Data::ContactHandover(packet) => What::Handover(packet.handover),
             _ => What::Other,
         };
         let over = match data {
@@ -276,7 +287,14 @@ impl Row {
         if replaces && !stays {
             self.remove(what);
         }
-        let gone = matches!(data, Data::ScreenPopWithdrawn(_)) && !stays;
+        let gone = match data {
+            Data::ScreenPopWithdrawn(_) => !stays,
+            Data::ContactUnmarked(_) => true,
+            Data::ContactContext(context) => context.removed,
+            // it says nothing that the kept one does not
+            Data::ContactHandover(packet) => packet.withheld,
+            _ => false,
+        };
         if !gone {
             self.push(Item { what, own: own(event).map(Who::of), body: Arc::clone(body) }, turns);
         }

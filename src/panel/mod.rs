@@ -12,7 +12,7 @@ pub mod feed;
 pub mod http;
 pub mod settings;
 
-pub use http::{Control, Controller, FeedHandle, PanelHandle, spawn};
+pub use http::{Control, Controller, FeedHandle, PanelHandle, Pause, spawn, spawn_with};
 pub use settings::Settings;
 
 use std::net::SocketAddr;
@@ -63,6 +63,14 @@ pub enum Error {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// A machine client that cannot be told from others.
+    #[error("[[panel.client]] id = \"{id}\": {problem}")]
+    Client {
+        /// Its id.
+        id: String,
+        /// What is wrong and what is expected.
+        problem: String,
     },
     /// A limit that nothing could work with.
     #[error("[panel] {key} = {value}: expected at least {least}")]

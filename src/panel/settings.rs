@@ -50,6 +50,20 @@ pub struct Settings {
     pub max_turns: usize,
     /// Ended contacts that stay on the screen for late joiners.
     pub keep_ended: usize,
+    /// `[[panel.client]]`: machines that post contexts; they may do nothing else.
+    pub client: Vec<Client>,
+}
+
+/// A machine that posts contexts (`POST /v1/context`).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Client {
+    /// Its name, shown with what it posts: letters, digits, `-` and `_`, and not `panel`.
+    pub id: String,
+    /// Its token, at least 16 characters, no other's. Better kept in a file: `token_file`.
+    pub token: Token,
+    /// File with the token on its first line; empty = none.
+    pub token_file: PathBuf,
 }
 
 impl Default for Settings {
@@ -72,6 +86,7 @@ impl Default for Settings {
             max_contacts: 512,
             max_turns: 200,
             keep_ended: 20,
+            client: Vec::new(),
         }
     }
 }
@@ -91,9 +106,32 @@ impl Settings {
         } else if !in_file && !self.listen.ip().is_loopback() {
             return Err(Error::OpenWithoutToken { listen: self.listen });
         }
+        self.check_clients()?;
         self.least_values().into_iter().try_for_each(|(key, value, least)| {
             if value < least { Err(Error::TooSmall { key, value, least }) } else { Ok(()) }
         })
+    }
+
+    fn check_clients(&self) -> Result<(), Error> {
+        let wrong = |id: &str, problem: &str| Err(Error::Client { id: id.into(), problem: problem.into() });
+        for (n, client) in self.client.iter().enumerate() {
+            let id = client.id.as_str();
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            if id.is_empty() || id.len() > 64 || !id.chars().all(plain) || id == crate::call::context::PANEL {
+                return wrong(id, "expected a name of 1 to 64 letters, digits, - and _, other than panel");
+            }
+            if self.client.iter().take(n).any(|other| other.id == id) {
+                return wrong(id, "this id is there twice; expected a name of its own");
+            }
+            let in_file = !client.token_file.as_os_str().is_empty();
+            match (client.token.is_none(), in_file) {
+                (true, false) => return wrong(id, "has no token; expected token_file (or token)"),
+                (false, true) => return wrong(id, "has token and token_file; keep one of them"),
+                (false, false) => client.token.check("client token")?,
+                (true, true) => {}
+            }
+        }
+        Ok(())
     }
 
     /// What the feed may keep.
@@ -188,6 +226,25 @@ mod tests {
         let settings = Settings { max_clients: 0, ..Settings::default() };
         let error = settings.check().unwrap_err().to_string();
         assert!(error.contains("max_clients = 0"), "{error}");
+    }
+
+    #[test]
+    fn clients_have_names_and_tokens_of_their_own() {
+        let client = |id: &str, token: &str| Client { id: id.into(), token: Token::new(token), ..Client::default() };
+        let good = client("portal", "0123456789abcdef");
+        let settings = |client: Vec<Client>| Settings { client, ..Settings::default() };
+        assert!(settings(vec![good.clone()]).check().is_ok());
+        for (bad, word) in [
+            (client("panel", "0123456789abcdef"), "other than panel"),
+            (client("a b", "0123456789abcdef"), "letters"),
+            (client("bot", ""), "token_file"),
+            (client("bot", "short"), "16"),
+            (Client { token_file: "x".into(), ..client("bot", "0123456789abcdef") }, "keep one"),
+            (good.clone(), "twice"),
+        ] {
+            let error = settings(vec![good.clone(), bad]).check().unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
     }
 
     #[test]

@@ -24,6 +24,9 @@ impl Session {
             self.tell_recording(now);
         }
         let pending = self.oldest_pending().is_some();
+        if !pending {
+            self.finish_handovers(now);
+        }
         if self.contact.legs.iter().all(|leg| leg.answered.is_none()) {
             self.complete = true;
             self.out.push_back(Output::Save);

@@ -3,7 +3,7 @@
 //! The contract: hand in one input, then drain [`Session::poll`] until it gives `None`, then sleep until [`Session::due`]. Every
 //! [`Output::Record`] must be on disk before the next stage sees it; the state to store with it is [`Session::state`].
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +13,13 @@ use crate::call::caller;
 use crate::call::contact::{Contact, End, Fact};
 use crate::call::directory::Directory;
 use crate::call::line::Line;
+use crate::call::note::Mark;
 use crate::call::pause::{Cause, Pauses, Scope};
 use crate::call::{ContactId, LegId};
 use crate::dictionary::Dictionary;
 use crate::events::{
     CallAbandoned, CallEnded, CallParked, CallQueued, CallTransferred, Class, ContactLinked, Data, EndReason, Event,
-    LegState, LookUp, Match, NAMESPACE, TranscriptDelayed,
+    Handover, LegState, LookUp, Match, NAMESPACE, TranscriptDelayed,
 };
 use crate::media::{StreamEvent, StreamEventKind};
 use crate::pbx::{CallKey, Identity, LegKey, Relation, Signal, Speaker, StreamId, TransferKind};
@@ -28,12 +29,14 @@ use crate::transcript::document::Document;
 use crate::transcript::{self, Spoken as Said, mask};
 
 mod closing;
+mod context;
+mod handover;
 mod pausing;
 mod pop;
 mod resume;
 mod streams;
 
-pub use resume::{ResumeError, State};
+pub use resume::{Before, ResumeError, State};
 
 use pop::{Found, POP_LIFETIME, Pops};
 use streams::{Spoken, SpokenState, Stored, Stream};
@@ -79,8 +82,8 @@ pub struct Opening<'a> {
     pub line: Line,
     /// The signal that showed the call.
     pub first: &'a Signal,
-    /// The pauses of the same call before the bridge was restarted.
-    pub paused: Option<Pauses>,
+    /// What the same call's contact had when the bridge was stopped.
+    pub before: Option<Before>,
 }
 
 /// What a session asks of the bridge.
@@ -109,6 +112,13 @@ pub enum Output {
         stream: StreamId,
         /// When the pause ended.
         at: Wall,
+    },
+    /// Hand this over to the contact of a consultation; see [`Session::receive`].
+    HandOver {
+        /// The consultation.
+        contact: ContactId,
+        /// What its people get.
+        packet: Box<Handover>,
     },
     /// Read a stream back from disk: its utterances outside `done`, then its end.
     CatchUp {
@@ -155,19 +165,29 @@ pub struct Session {
     document: Document,
     recording_told: bool,
     complete: bool,
+    contexts: Vec<context::Attached>,
+    marks: Vec<Mark>,
+    /// What the operator wrote for whoever takes over.
+    note: Option<String>,
+    handovers: Vec<handover::Passed>,
+    /// What is handed over from the contact that this one is a consultation about.
+    received: Option<Box<Handover>>,
+    /// What the pop about each leg shows of that.
+    popped: HashMap<LegId, u64>,
     out: VecDeque<Output>,
 }
 
 impl Session {
     /// A session from the first signal of a call.
     pub fn open(now: Now, site: Site, opening: Opening<'_>) -> Session {
-        let Opening { call, salt, caller, called, line, first, paused } = opening;
+        let Opening { call, salt, caller, called, line, first, before } = opening;
         let contact = Contact::open(now.wall, &site.id, call, salt, caller.clone(), called);
         let mut session = Session::of(site, contact, line);
         session.handle_signal(now, first);
         session.look_up();
-        if let Some(paused) = paused {
-            session.continue_pauses(now, &paused);
+        if let Some(before) = before {
+            session.continue_pauses(now, &before.pauses);
+            session.continue_contexts(now, before.contexts);
         }
         session.out.push_back(Output::Save);
         session
@@ -191,6 +211,12 @@ impl Session {
             document: Document::default(),
             recording_told: false,
             complete: false,
+            contexts: Vec::new(),
+            marks: Vec::new(),
+            note: None,
+            handovers: Vec::new(),
+            received: None,
+            popped: HashMap::new(),
             out: VecDeque::new(),
         }
     }
@@ -227,7 +253,7 @@ impl Session {
             (Some(at), 0) => Some(at + DOCUMENT_AFTER),
             _ => None,
         };
-        [delayed, document].into_iter().flatten().min()
+        [delayed, document, self.handovers_due()].into_iter().flatten().min()
     }
 
     /// Whether everything about the contact is written and the session can be dropped.
@@ -256,6 +282,7 @@ impl Session {
         if facts.is_empty() && self.contact.keys.len() != keys {
             self.out.push_back(Output::Save);
         }
+        self.tell_handovers(now);
         self.close(now);
     }
 
@@ -303,15 +330,16 @@ impl Session {
         let speaker = stream.stored.speaker;
         let id = stream.stored.id;
         let Some(spoken) = stream.spoken(number).filter(|spoken| spoken.state == SpokenState::Pending) else { return };
+        let began = origin + spoken.start.duration();
         let hypothesis = match result {
             Ok(hypothesis) if hypothesis.text.is_empty() => {
                 spoken.state = SpokenState::Wordless;
-                return self.close(now);
+                return self.settle(now, began);
             }
             Ok(hypothesis) => hypothesis,
             Err(_) => {
                 spoken.state = SpokenState::Failed;
-                return self.close(now);
+                return self.settle(now, began);
             }
         };
         spoken.state = SpokenState::Transcribed;
@@ -326,6 +354,13 @@ impl Session {
         if self.oldest_pending().is_none() {
             self.delayed = false;
         }
+        self.settle(now, began);
+    }
+
+    /// It is known what was said in an utterance that began then, or that nothing will be.
+    fn settle(&mut self, now: Now, began: Wall) {
+        self.touch_handovers(Some(began));
+        self.tell_handovers(now);
         self.close(now);
     }
 
@@ -361,6 +396,7 @@ impl Session {
             };
             self.record(now.wall, None, Data::TranscriptDelayed(data));
         }
+        self.tell_handovers(now);
         self.close(now);
     }
 
@@ -369,6 +405,7 @@ impl Session {
         for fact in self.contact.end(End { at: now.wall, reason }) {
             self.tell(now, fact);
         }
+        self.tell_handovers(now);
         self.close(now);
     }
 
@@ -442,6 +479,7 @@ impl Session {
                 }
             }
         }
+        self.follow(now, fact);
     }
 
     fn tell_leg(&mut self, now: Now, index: usize, kind: fn(LegState) -> Data) {
@@ -473,12 +511,8 @@ impl Session {
             caller: self.contact.caller_shown(),
             called: self.contact.called.clone(),
         };
-        let (leg, to) = (from.id, to.map(|leg| leg.id));
+        let leg = from.id;
         self.record(now.wall, Some(leg), Data::CallTransferred(data));
-        let revised = to.and_then(|leg| self.pops.revise_one(&self.contact, leg, &self.line, &self.found));
-        if let Some(data) = revised {
-            self.realtime(now.wall, data);
-        }
     }
 
     fn tell_parked(&mut self, now: Now) {
@@ -554,7 +588,13 @@ impl Session {
         }));
     }
 
-    fn realtime(&mut self, time: Wall, data: Data) {
+    fn realtime(&mut self, time: Wall, mut data: Data) {
+        if let Data::ScreenPop(pop) = &mut data {
+            pop.context = self.contexts.iter().map(context::Attached::shown).collect();
+            let leg = self.contact.legs.iter().find(|leg| leg.id == pop.leg);
+            pop.handover = leg.and_then(|leg| self.packet_for(leg));
+            self.has_popped(pop.leg, pop.handover.as_deref());
+        }
         let (leg, name) = match &data {
             Data::ScreenPop(pop) => (pop.leg, format!("pop\0{}\0{}", pop.popid, pop.revision)),
             Data::ScreenPopWithdrawn(gone) => (gone.leg, format!("withdrawn\0{}", gone.popid)),

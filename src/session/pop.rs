@@ -137,5 +137,7 @@ fn pop(contact: &Contact, leg: &Leg, first: LegId, line: &Line, found: &Found, r
         lookup: found.state,
         matches: found.matches.clone(),
         transfer: transfer.map(|(kind, leg)| PopTransfer { kind, leg: leg.id, agent: leg.agent.clone() }),
+        context: Vec::new(),
+        handover: None,
     })
 }

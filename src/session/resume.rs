@@ -2,10 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::context::Attached;
+use super::handover::Passed;
 use super::streams::{Stored, Stream};
 use super::{Output, Session, Site};
 use crate::call::contact::{Contact, End};
 use crate::call::line::Line;
+use crate::call::note::Mark;
 use crate::call::pause::Pauses;
 use crate::events::{Data, EndReason, Event, TranscriptFinal};
 use crate::pbx::StreamId;
@@ -22,6 +25,21 @@ pub struct State {
     recording_told: bool,
     #[serde(default)]
     pauses: Pauses,
+    #[serde(default)]
+    contexts: Vec<Attached>,
+    #[serde(default)]
+    marks: Vec<Mark>,
+    #[serde(default)]
+    note: Option<String>,
+    #[serde(default)]
+    handovers: Vec<Passed>,
+}
+
+/// What the contact of a call that still runs had when the bridge was stopped or killed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Before {
+    pub(super) pauses: Pauses,
+    pub(super) contexts: Vec<Attached>,
 }
 
 /// Why a stored contact could not be taken up.
@@ -48,11 +66,10 @@ impl State {
         self.streams.iter().map(|stream| (stream.id, stream.origin))
     }
 
-    /// The pauses that were open when the bridge stopped while the call ran; `None` when there were none, or the call was over.
-    pub fn open_pauses(&self) -> Option<Pauses> {
+    /// What goes on in the next contact of the same call: open pauses and contexts; `None` when the call was over.
+    pub fn cut_off(&self) -> Option<Before> {
         let cut_off = self.contact.ended.is_none_or(|end| end.reason == EndReason::BridgeRestart);
-        let paused = self.pauses.now();
-        (cut_off && (paused.record || paused.transcribe)).then(|| self.pauses.clone())
+        cut_off.then(|| Before { pauses: self.pauses.clone(), contexts: self.contexts.clone() })
     }
 
     /// The site of the contact.
@@ -72,6 +89,10 @@ impl Session {
             document: self.document.revision(),
             recording_told: self.recording_told,
             pauses: self.pauses.clone(),
+            contexts: self.contexts.clone(),
+            marks: self.marks.clone(),
+            note: self.note.clone(),
+            handovers: self.handovers.clone(),
         };
         serde_json::to_string(&state).unwrap_or_default()
     }
@@ -96,6 +117,8 @@ impl Session {
         session.document.resume_after(state.document);
         session.recording_told = state.recording_told;
         session.pauses = state.pauses;
+        (session.contexts, session.marks) = (state.contexts, state.marks);
+        (session.note, session.handovers) = (state.note, state.handovers);
         session.streams = state.streams.into_iter().map(Stream::new).collect();
         let finals: Vec<&TranscriptFinal> = events.iter().filter_map(final_of).collect();
         for text in &finals {

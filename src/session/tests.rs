@@ -8,6 +8,8 @@ use crate::media::StreamSummary;
 use crate::pbx::{EndCause, ExternalKey, Fidelity, KeyKind, PbxId};
 use crate::time::MediaTime;
 
+mod handover;
+
 struct Stage {
     now: Now,
     session: Session,
@@ -17,6 +19,7 @@ struct Stage {
     look_ups: Vec<String>,
     catch_ups: Vec<StreamId>,
     mutes: Vec<(StreamId, Wall, bool)>,
+    handed_over: Vec<(ContactId, Handover)>,
 }
 
 fn site() -> Site {
@@ -49,7 +52,7 @@ impl Stage {
             fidelity: Fidelity::Full,
         };
         let call = CallKey { pbx: PbxId("pbx1".into()), key: "1.1".into() };
-        let opening = Opening { call, salt: 0, caller: &caller, called: "6001", line, first: &first, paused: None };
+        let opening = Opening { call, salt: 0, caller: &caller, called: "6001", line, first: &first, before: None };
         let session = Session::open(start(), site(), opening);
         let mut stage = Stage {
             now: start(),
@@ -60,6 +63,7 @@ impl Stage {
             look_ups: Vec::new(),
             catch_ups: Vec::new(),
             mutes: Vec::new(),
+            handed_over: Vec::new(),
         };
         stage.drain();
         stage
@@ -72,6 +76,7 @@ impl Stage {
                 Output::Realtime(event) => self.realtime.push(event),
                 Output::Recognize(task) => self.tasks.push(task),
                 Output::LookUp(number) => self.look_ups.push(number),
+                Output::HandOver { contact, packet } => self.handed_over.push((contact, *packet)),
                 Output::CatchUp { stream, .. } => self.catch_ups.push(stream),
                 Output::Mute { stream, at } => self.mutes.push((stream, at, true)),
                 Output::Unmute { stream, at } => self.mutes.push((stream, at, false)),
@@ -445,7 +450,7 @@ fn a_pause_survives_a_kill_and_goes_on_in_the_contact_after_it() {
     stage.after(1_000).pause(Scope::Both);
     stage.after(2_000);
     let (state, events) = (stage.session.state(), stage.records.clone());
-    let open = State::parse(&state).unwrap().open_pauses().unwrap();
+    let open = State::parse(&state).unwrap().cut_off().unwrap();
     let later = stage.now.plus(Duration::from_secs(5));
     let until = stream_began(&stage) + Duration::from_secs(4);
     let mut before = Session::resume(later, site(), &state, &events, Some(until)).unwrap();
@@ -455,7 +460,7 @@ fn a_pause_survives_a_kill_and_goes_on_in_the_contact_after_it() {
     let utterance = Utterance { number: 1, start, end, forced: false, rate: 8_000, pcm };
     before.handle_speech(SpeechEvent { stream: id(1), at: later, kind: SpeechEventKind::Ended(utterance) }, true);
     assert!(!std::iter::from_fn(|| before.poll()).any(|output| matches!(output, Output::Recognize(_))));
-    assert!(State::parse(&before.state()).unwrap().open_pauses().is_some(), "and again, after another kill");
+    assert!(State::parse(&before.state()).unwrap().cut_off().is_some(), "and again, after another kill");
 
     let first = Signal::CallAppeared {
         caller: Identity::default(),
@@ -465,8 +470,8 @@ fn a_pause_survives_a_kill_and_goes_on_in_the_contact_after_it() {
     };
     let call = CallKey { pbx: PbxId("pbx1".into()), key: "1.1".into() };
     let caller = Identity::default();
-    let paused = Some(open);
-    let opening = Opening { call, salt: 7, caller: &caller, called: "6001", line: open_line(), first: &first, paused };
+    let before = Some(open);
+    let opening = Opening { call, salt: 7, caller: &caller, called: "6001", line: open_line(), first: &first, before };
     stage.session = Session::open(later, site(), opening);
     stage.now = later;
     stage.records.clear();

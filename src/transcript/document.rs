@@ -76,6 +76,18 @@ impl Document {
         TranscriptDocument { revision: self.revision, turns, coverage, complete, pauses: Vec::new() }
     }
 
+    /// The turns so far, in order of time.
+    pub fn turns(&self) -> Vec<&Turn> {
+        let mut turns: Vec<&Turn> = self.turns.values().collect();
+        turns.sort_by(|a, b| (a.start, a.end, &a.utterance).cmp(&(b.start, b.end, &b.utterance)));
+        turns
+    }
+
+    /// The turn of one utterance.
+    pub fn turn(&self, utterance: &str) -> Option<&Turn> {
+        self.turns.get(utterance)
+    }
+
     /// The revision that was composed last; 0 before the first.
     pub fn revision(&self) -> u32 {
         self.revision

@@ -108,6 +108,8 @@ impl Call {
             lookup,
             matches,
             transfer: None,
+            context: Vec::new(),
+            handover: None,
         };
         self.event(ms, Some(self.leg(n)), Data::ScreenPop(data))
     }

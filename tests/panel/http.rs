@@ -3,7 +3,7 @@
 use kakehashi::call::pause::{Paused, Refused, Scope};
 use kakehashi::events::LookUp;
 use kakehashi::panel::settings::Token;
-use kakehashi::panel::{Control, Controller, Error, FeedHandle, PanelHandle, Settings, spawn};
+use kakehashi::panel::{Control, Controller, Error, FeedHandle, PanelHandle, Pause, Settings, spawn};
 use kakehashi::pbx::Speaker;
 
 use crate::client::{Connection, PATIENCE, ask, get};
@@ -352,6 +352,8 @@ async fn controlled(settings: Settings) -> (PanelHandle, std::sync::Arc<std::syn
     let counter = std::sync::Arc::clone(&asked);
     let controller: Controller = std::sync::Arc::new(move |wish: Control| {
         counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let Control::Pause(wish) = wish else { return false };
+        let wish: Pause = wish;
         let both = wish.scope == Scope::Both;
         let answer = match wish.contact.0.as_u128() {
             1 => Ok(Paused { record: wish.pause, transcribe: wish.pause && both }),

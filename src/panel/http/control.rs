@@ -1,21 +1,49 @@
-//! What a person asks of a running contact: pause and resume (`POST /v1/contacts/{id}/pause`, `…/resume`).
+//! What is asked of the bridge over HTTP, and the first of it: pause and resume (`POST /v1/contacts/{id}/pause`, `…/resume`).
 
 use std::sync::Arc;
 
-use axum::body::to_bytes;
+use axum::body::{Bytes, to_bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::routes::{BODY_BYTES, Shared, full, problem};
 use crate::call::ContactId;
+use crate::call::context::{self, Accepted};
+use crate::call::note::{self, Annotation};
 use crate::call::pause::{Paused, Refused, Scope};
 
-/// One wish for a running contact; whoever carries it out answers.
+/// One wish; whoever carries it out answers.
 #[derive(Debug)]
-pub struct Control {
+pub enum Control {
+    /// Pause a running contact, or let it go on.
+    Pause(Pause),
+    /// Keep what is known before a call, or take it back.
+    Context {
+        /// Who asks: a `[[panel.client]]`, or `panel`.
+        from: String,
+        /// What.
+        wish: context::Wish,
+        /// What became of it; it is on disk when the receiver resolves.
+        answer: oneshot::Sender<Result<(Accepted, oneshot::Receiver<()>), context::Refused>>,
+    },
+    /// Mark a passage of a running contact, or write the note for whoever takes over.
+    Annotate {
+        /// Which contact.
+        contact: ContactId,
+        /// What.
+        annotation: Annotation,
+        /// The mark, where it is about one; it is on disk when the receiver resolves.
+        answer: oneshot::Sender<Result<(Option<Uuid>, oneshot::Receiver<()>), note::Refused>>,
+    },
+}
+
+/// Pause and resume.
+#[derive(Debug)]
+pub struct Pause {
     /// Which contact.
     pub contact: ContactId,
     /// `true`: pause; `false`: go on.
@@ -55,26 +83,20 @@ async fn carry_out(
     request: Request,
     pause: bool,
 ) -> Response {
-    let Ok(contact) = contact.parse().map(ContactId) else {
-        return problem(
-            StatusCode::BAD_REQUEST,
-            "the contact in the path is not a UUID; expected the id of GET /v1/contacts",
-        );
+    let contact = match contact_id(&contact) {
+        Ok(contact) => contact,
+        Err(answer) => return answer,
     };
-    let body = tokio::time::timeout(shared.body_timeout, to_bytes(request.into_body(), BODY_BYTES)).await;
-    let Ok(body) = body else { return problem(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time") };
-    let wish = match body {
+    let wish = match body(&shared, request, BODY_BYTES).await {
         Ok(body) if body.is_empty() => Some(Wish::default()),
         Ok(body) => serde_json::from_slice(&body).ok(),
-        Err(_) => None,
+        Err(NoBody::TooLong) => None,
+        Err(NoBody::TooSlow) => return too_slow(),
     };
     let Some(Wish { scope, reason }) = wish else { return problem(StatusCode::BAD_REQUEST, EXPECTED) };
-    let Some(controller) = &shared.controller else {
-        return problem(StatusCode::NOT_IMPLEMENTED, "this panel only shows; no bridge carries out pauses");
-    };
     let (answer, answered) = oneshot::channel();
-    if !controller(Control { contact, pause, scope, reason, answer }) {
-        return full("the bridge has too much to do; try again");
+    if let Err(answer) = ask(&shared, Control::Pause(Pause { contact, pause, scope, reason, answer })) {
+        return answer;
     }
     match answered.await {
         Ok(Ok(paused)) => axum::Json(paused).into_response(),
@@ -86,4 +108,40 @@ async fn carry_out(
         }
         Err(_) => full("the bridge is stopping"),
     }
+}
+
+/// Why there is no body.
+pub(super) enum NoBody {
+    TooLong,
+    TooSlow,
+}
+
+pub(super) async fn body(shared: &Shared, request: Request, most: usize) -> Result<Bytes, NoBody> {
+    match tokio::time::timeout(shared.body_timeout, to_bytes(request.into_body(), most)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(_)) => Err(NoBody::TooLong),
+        Err(_) => Err(NoBody::TooSlow),
+    }
+}
+
+pub(super) fn too_slow() -> Response {
+    problem(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")
+}
+
+/// The contact that a path names.
+// the answer is what the handler returns at once; boxing it would only move it
+#[allow(clippy::result_large_err)]
+pub(super) fn contact_id(text: &str) -> Result<ContactId, Response> {
+    text.parse().map(ContactId).map_err(|_| {
+        problem(StatusCode::BAD_REQUEST, "the contact in the path is not a UUID; expected the id of GET /v1/contacts")
+    })
+}
+
+/// Takes a wish to the bridge; else what to answer.
+#[allow(clippy::result_large_err)]
+pub(super) fn ask(shared: &Shared, wish: Control) -> Result<(), Response> {
+    let Some(controller) = &shared.controller else {
+        return Err(problem(StatusCode::NOT_IMPLEMENTED, "this panel only shows; no bridge carries this out"));
+    };
+    if controller(wish) { Ok(()) } else { Err(full("the bridge has too much to do; try again")) }
 }

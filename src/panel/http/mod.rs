@@ -3,6 +3,8 @@
 //! Every connection has a place below the cap or is answered 503; a request's header, a quiet connection and a peer that takes nothing
 //! of what is written to it are limited in time. Nothing about requests is logged but counts.
 
+mod annotate;
+mod context;
 mod control;
 mod guard;
 mod handle;
@@ -10,7 +12,7 @@ mod patient;
 mod routes;
 mod stream;
 
-pub use control::{Control, Controller};
+pub use control::{Control, Controller, Pause};
 pub use handle::FeedHandle;
 
 use std::net::SocketAddr;
@@ -89,19 +91,42 @@ impl PanelHandle {
 /// # Errors
 /// [`Error`] names the key or the address and what to do: no token on an open address, port in use, unreadable token file.
 pub async fn spawn(settings: Settings, feed: FeedHandle, controller: Option<Controller>) -> Result<PanelHandle, Error> {
+    spawn_with(settings, Default::default(), feed, controller).await
+}
+
+/// Starts the panel with other limits of contexts than the usual ones.
+///
+/// # Errors
+/// As [`spawn`].
+pub async fn spawn_with(
+    settings: Settings,
+    limits: crate::call::context::Settings,
+    feed: FeedHandle,
+    controller: Option<Controller>,
+) -> Result<PanelHandle, Error> {
     settings.check()?;
-    let token = read_token(&settings).await?;
+    let token = read_token(&settings.token, &settings.token_file).await?;
+    let mut clients: Vec<(String, Token)> = Vec::new();
+    for client in &settings.client {
+        let own = read_token(&client.token, &client.token_file).await?;
+        if own == token || clients.iter().any(|(_, other)| *other == own) {
+            let problem = "its token is another's too; expected one of its own".to_string();
+            return Err(Error::Client { id: client.id.clone(), problem });
+        }
+        clients.push((client.id.clone(), own));
+    }
     let listen = settings.listen;
     let listener = TcpListener::bind(listen).await.map_err(|source| Error::Listen { listen, source })?;
     let local_addr = listener.local_addr().map_err(|source| Error::Listen { listen, source })?;
     let shared = Arc::new(Shared {
         feed,
         controller,
-        guard: Guard::new(&settings, &token, local_addr),
+        guard: Guard::new(&settings, &token, &clients, local_addr),
         ready: AtomicBool::new(false),
         clients: Arc::new(Semaphore::new(settings.max_clients)),
         keep_alive: Duration::from_millis(settings.keep_alive_ms),
         body_timeout: Duration::from_millis(settings.header_timeout_ms),
+        context: limits,
     });
     let ready = Ready(Arc::clone(&shared));
     let server = Server { settings, router: routes::router(shared) };
@@ -111,12 +136,12 @@ pub async fn spawn(settings: Settings, feed: FeedHandle, controller: Option<Cont
     Ok(PanelHandle { local_addr, ready, stop, task })
 }
 
-async fn read_token(settings: &Settings) -> Result<Token, Error> {
-    if settings.token_file.as_os_str().is_empty() {
-        return Ok(settings.token.clone());
+async fn read_token(token: &Token, file: &std::path::Path) -> Result<Token, Error> {
+    if file.as_os_str().is_empty() {
+        return Ok(token.clone());
     }
-    let path = settings.token_file.clone();
-    let text = tokio::fs::read_to_string(&path).await.map_err(|source| Error::TokenFile { path, source })?;
+    let text = tokio::fs::read_to_string(file).await;
+    let text = text.map_err(|source| Error::TokenFile { path: file.into(), source })?;
     let token = Token::new(text.lines().next().unwrap_or_default());
     token.check("token_file")?;
     Ok(token)

@@ -10,7 +10,7 @@ use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
@@ -19,6 +19,7 @@ use super::guard::{Guard, Refusal};
 use super::handle::FeedHandle;
 use super::stream::Client;
 use super::wall;
+use super::{annotate, context};
 use crate::panel::feed::Filter;
 
 /// Greatest body of a request, in bytes.
@@ -41,6 +42,7 @@ pub(super) struct Shared {
     pub(super) clients: Arc<Semaphore>,
     pub(super) keep_alive: Duration,
     pub(super) body_timeout: Duration,
+    pub(super) context: crate::call::context::Settings,
 }
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
@@ -49,6 +51,9 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/contacts", get(contacts))
         .route("/v1/contacts/{id}/pause", post(control::pause))
         .route("/v1/contacts/{id}/resume", post(control::resume))
+        .route("/v1/contacts/{id}/marks", post(annotate::mark))
+        .route("/v1/contacts/{id}/marks/{mark}", delete(annotate::unmark))
+        .route("/v1/contacts/{id}/note", post(annotate::note))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), ask_token));
     Router::new()
         .route("/", page(HTML, include_str!("../page/index.html")))
@@ -60,6 +65,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/style.css", page(STYLE, include_str!("../page/style.css")))
         .route("/icon.svg", page(PICTURE, include_str!("../page/icon.svg")))
         .route("/v1/session", get(session).post(sign_in).delete(sign_out))
+        .route("/v1/context", post(context::post))
+        .route("/v1/context/{id}", delete(context::delete))
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))
         .merge(api)
@@ -190,7 +197,7 @@ fn page(kind: &'static str, text: &'static str) -> axum::routing::MethodRouter<A
     get(move || async move { ([(header::CONTENT_TYPE, kind)], Body::from(text)) })
 }
 
-fn refused(refusal: Refusal) -> Response {
+pub(super) fn refused(refusal: Refusal) -> Response {
     match refusal {
         Refusal::Host => problem(
             StatusCode::MISDIRECTED_REQUEST,
