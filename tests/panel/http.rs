@@ -44,7 +44,8 @@ async fn the_page_is_served_with_nothing_from_elsewhere() {
     let head = page.split("\r\n\r\n").next().unwrap().to_lowercase();
     assert!(head.contains("content-security-policy: default-src 'none'; script-src 'self'"), "{head}");
     assert!(head.contains("x-content-type-options: nosniff") && head.contains("referrer-policy: no-referrer"));
-    for path in ["/", "/app.js", "/state.js", "/view.js", "/talk.js", "/words.js", "/style.css", "/icon.svg"] {
+    for path in ["/", "/app.js", "/state.js", "/view.js", "/talk.js", "/why.js", "/words.js", "/style.css", "/icon.svg"]
+    {
         let answer = get(panel.local_addr, path, "").await;
         assert_eq!(status(&answer), "200", "{path}");
         let body = answer.split_once("\r\n\r\n").unwrap().1;

@@ -448,3 +448,67 @@ async fn a_transferred_call_says_who_had_it_before() {
     let text = shot(&panel, "?extension=301", "transferred", &wait, &["--click", ".pop .quiet-button"]).await;
     assert!(text.contains("この件の相談の通話を開く"), "{text}");
 }
+
+/// The third tier reads why the citizen calls, and what was said, marked and heard; texts from outside stay texts.
+#[tokio::test]
+#[ignore = "needs Chromium: tests/lab/chromium.sh"]
+async fn a_pop_says_why_and_what_is_handed_over() {
+    let (panel, feed) = start(Settings::default()).await;
+    let (call, kato) = in_call(&feed, 90, 6);
+    let sato = agent("301", "佐藤 浩");
+    let at = call.at(0);
+    let context: ContactContext = serde_json::from_value(serde_json::json!({
+        "context": uuid::Uuid::from_u128(7), "version": 1, "from": "portal", "by": "number", "posted": at, "attached": at,
+        "known": {"reason": "住民票の写し <img src=x onerror=alert(1)>", "page": {"url": "https://portal.example.jp/juminhyo", "title": "住民票の写しの請求"},
+            "chat": "javascript:alert(1)", "citizen": "ref-0815", "slots": [{"key": "通数", "value": "2通"}, {"key": "続柄", "value": "本人"}]},
+    }))
+    .unwrap();
+    let utterance = |n: u64| format!("u{n}");
+    let turn = |n: u64, speaker: &str, text: &str| serde_json::json!({"utterance": utterance(n), "leg": call.leg(1), "speaker": speaker, "start": call.at(n * 1_000), "text": text});
+    let handover: Handover = serde_json::from_value(serde_json::json!({
+        "handover": uuid::Uuid::from_u128(8), "revision": 1, "kind": "blind", "from_leg": call.leg(1), "from_agent": kato, "target": "0662088181",
+        "note": "本人確認は済んでいます", "context": [context],
+        "legs": [{"leg": call.leg(1), "agent": kato, "tier": "second", "offered": at, "answered": call.at(2_000), "ended": call.at(80_000), "reason": "transferred"}],
+        "turns": [turn(3, "caller", "住民票の写しがほしいのですが"), turn(5, "agent", "番号は************ですね"), turn(7, "caller", "はい、急いでいます")],
+        "omitted_turns": 4, "pending": 1,
+        "marks": [{"mark": uuid::Uuid::from_u128(9), "utterance": utterance(7), "leg": call.leg(1), "speaker": "caller", "start": call.at(7_000), "text": "はい、急いでいます", "note": "期限あり"}],
+        "terms": [{"surface": "住民票", "class": "procedure", "count": 2}, {"surface": "御幣島", "class": "place", "count": 1}],
+    }))
+    .unwrap();
+    feed.publish(&call.event(60_000, None, Data::ContactContext(context.clone())));
+    feed.publish(&call.event(80_000, Some(call.leg(1)), Data::ContactHandover(Box::new(handover.clone()))));
+    feed.publish(&call.ringing(80_500, 2, &sato));
+    let mut pop = call.pop(80_500, 2, &sato, LookUp::Done, matches(1));
+    if let Data::ScreenPop(pop) = &mut pop.data {
+        (pop.context, pop.handover) = (vec![context], Some(Box::new(handover)));
+        let kind = kakehashi::pbx::TransferKind::Blind;
+        pop.transfer = Some(PopTransfer { kind, leg: call.leg(1), agent: kato.clone() });
+    }
+    feed.publish(&pop);
+    let wait = [
+        "なぜ（事前の情報）",
+        "<img src=x onerror=alert(1)>",
+        "住民票の写しの請求",
+        "2通",
+        "引き継ぎ（転送）",
+        "本人確認は済んでいます",
+        "★ 発信者",
+        "期限あり",
+        "×2",
+        "これより前の4件",
+        "文字になっていない発話が1件",
+        "番号は************ですね",
+    ];
+    let text = shot(&panel, "?extension=301", "handover", &wait, &["--width", "1280", "--height", "1000"]).await;
+    assert!(!text.contains("チャットを開く"), "an address of no web page is no link: {text}");
+    // whoever has the call marks passages and writes the note
+    let own = shot(
+        &panel,
+        &format!("?extension={}", kato.extension),
+        "marking",
+        &["引き継ぎメモ", "☆", "なぜ（事前の情報）"],
+        &["--click", ".mark-button"],
+    )
+    .await;
+    assert!(own.contains("保存"), "{own}");
+}

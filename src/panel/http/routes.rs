@@ -61,6 +61,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/state.js", page(SCRIPT, include_str!("../page/state.js")))
         .route("/view.js", page(SCRIPT, include_str!("../page/view.js")))
         .route("/talk.js", page(SCRIPT, include_str!("../page/talk.js")))
+        .route("/why.js", page(SCRIPT, include_str!("../page/why.js")))
         .route("/words.js", page(SCRIPT, include_str!("../page/words.js")))
         .route("/style.css", page(STYLE, include_str!("../page/style.css")))
         .route("/icon.svg", page(PICTURE, include_str!("../page/icon.svg")))

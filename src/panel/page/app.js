@@ -13,7 +13,7 @@ const SILENCE = 25000;
 const ORDER = { ringing: 0, talking: 1, held: 1, queued: 2, ended: 3 };
 
 const contacts = new Contacts();
-const card = new Card($("card"), { act, choose });
+const card = new Card($("card"), { act, choose, mark, note: memo });
 const wish = new URLSearchParams(location.search);
 const filter = { extension: wish.get("extension") ?? "", agent: wish.get("agent") ?? "" };
 let chosen = null;
@@ -296,6 +296,29 @@ async function act(contact, pause) {
     return `${pause ? "一時停止" : "再開"}できませんでした（${answer.status}）。もう一度押してください。`;
   } catch {
     return `架け橋に接続できないため、${pause ? "一時停止" : "再開"}できませんでした。`;
+  }
+}
+
+/** Marks an utterance for whoever takes over, or takes `given` away; gives what went wrong, or nothing. */
+async function mark(contact, utterance, given) {
+  const path = `/v1/contacts/${encodeURIComponent(contact.id)}/marks`;
+  return given ? send("DELETE", `${path}/${encodeURIComponent(given)}`) : send("POST", path, { utterance });
+}
+
+/** Keeps the note for whoever takes over; gives what went wrong, or nothing. */
+async function memo(contact, text) {
+  return send("POST", `/v1/contacts/${encodeURIComponent(contact.id)}/note`, { text });
+}
+
+async function send(method, path, body) {
+  try {
+    const headers = { "content-type": "application/json" };
+    const answer = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
+    if (answer.ok) return "";
+    if (answer.status === 401) showSignIn();
+    return answer.status === 404 ? "この通話は終了しています。" : `保存できませんでした（${answer.status}）。もう一度操作してください。`;
+  } catch {
+    return "架け橋に接続できないため、保存できませんでした。";
   }
 }
 

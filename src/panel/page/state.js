@@ -47,6 +47,7 @@ function blank(id) {
     id, asof: 0, caller: null, called: "", line: "", queue: "", since: 0, queued: 0,
     legs: new Map(), pops: new Map(), turns: [], known: new Map(),
     transfers: [], links: new Map(), parked: null,
+    contexts: new Map(), handovers: new Map(), marks: new Map(), note: "",
     omittedTurns: 0, omittedEvents: 0, delayed: null, paused: null, ended: null, document: null,
   };
 }
@@ -121,6 +122,23 @@ const HANDLERS = {
         text: one.text ?? "", corrections: one.corrections ?? [], gaps: [], confidence: 1, caughtUp: false, failed,
       });
     }
+  },
+  "contact.context": (contact, data) => {
+    const before = contact.contexts.get(data.context);
+    if (before && before.version > data.version) return;
+    if (data.removed) contact.contexts.delete(data.context);
+    else contact.contexts.set(data.context, data);
+  },
+  "contact.handover": (contact, data) => {
+    const before = contact.handovers.get(data.handover);
+    // of a line whose texts stay here there are two: the one with the text is worth more
+    if (before && (before.revision > data.revision || (data.withheld && !before.withheld))) return;
+    contact.handovers.set(data.handover, data);
+  },
+  "contact.marked": (contact, data) => contact.marks.set(data.utterance, { mark: data.mark, note: data.note ?? "" }),
+  "contact.unmarked": (contact, data) => contact.marks.delete(data.utterance),
+  "contact.note": (contact, data) => {
+    contact.note = data.text ?? "";
   },
   screenpop: (contact, data, at) => {
     who(contact, data);

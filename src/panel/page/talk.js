@@ -20,7 +20,9 @@ export const outside = (text, most) => el("bdi", { text: plain(text, most) });
 
 /** The scrolling text of one contact: new turns at the bottom, followed unless the reader has scrolled up. */
 export class Talk {
-  constructor() {
+  /** `mark(contact, utterance, mark)` marks an utterance, or takes `mark` away, and gives what went wrong. */
+  constructor(mark) {
+    this.mark = mark;
     this.log = el("ol", { class: "talk", role: "log", "aria-live": "polite", "aria-relevant": "additions", "aria-label": "通話の内容" });
     this.box = el("div", { class: "talk-box", tabindex: "0", role: "region", "aria-label": "通話の内容（スクロールできます）" }, this.log);
     this.more = el("button", { class: "more", type: "button", hidden: true });
@@ -44,11 +46,14 @@ export class Talk {
     let added = 0;
     contact.turns.forEach((turn, index) => {
       const before = this.shown.get(turn.key);
-      if (before && before.dataset.failed === String(turn.failed)) return;
-      const node = turnNode(turn);
+      const mark = contact.marks.get(turn.key);
+      if (before && before.dataset.failed === String(turn.failed) && before.dataset.marked === String(Boolean(mark))) return;
+      const node = turnNode(turn, mark, this.#marker(contact, turn, mark));
+      const focused = before?.contains(document.activeElement);
       if (before) {
         before.replaceWith(node);
         this.shown.set(turn.key, node);
+        if (focused) node.querySelector("button")?.focus();
         return;
       }
       const next = contact.turns.slice(index + 1).find((later) => this.shown.has(later.key));
@@ -61,6 +66,20 @@ export class Talk {
     if (other) requestAnimationFrame(() => this.log.setAttribute("aria-busy", "false"));
     if (this.follows) this.follow();
     else if (added && !other) this.#unseen(this.unseen + added);
+  }
+
+  /** The button that marks an utterance for whoever takes over. */
+  #marker(contact, turn, mark) {
+    if (contact.ended || turn.failed) return null;
+    const words = `${SPEAKER[turn.speaker] ?? ""}の発話（${clockText(turn.start)}）に${mark ? "付けた印を外す" : "印を付ける"}`;
+    const button = el("button", { type: "button", class: "mark-button", "aria-pressed": mark ? "true" : "false", "aria-label": words, title: words, text: mark ? "★" : "☆" });
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      const wrong = await this.mark(contact, turn.key, mark?.mark);
+      button.disabled = false;
+      if (wrong) button.title = wrong;
+    });
+    return button;
   }
 
   /** Goes to the newest turn and stays there. */
@@ -101,20 +120,21 @@ export class Talk {
   }
 }
 
-function turnNode(turn) {
+function turnNode(turn, mark, button) {
   const side = turn.speaker === "caller" ? "caller" : "agent";
   const meta = el("div", { class: "turn-meta" },
     el("span", { class: "turn-who", text: SPEAKER[side] }),
     el("time", { class: "turn-time", datetime: isoText(turn.start), text: clockText(turn.start) }),
     turn.caughtUp && el("span", { class: "tag", text: "後から認識" }),
-    !turn.failed && turn.confidence < 0.4 && el("span", { class: "tag", text: "確度 低", title: `認識の確からしさ ${Math.round(turn.confidence * 100)}%` }));
+    !turn.failed && turn.confidence < 0.4 && el("span", { class: "tag", text: "確度 低", title: `認識の確からしさ ${Math.round(turn.confidence * 100)}%` }),
+    mark && !button && el("span", { class: "tag mark-caller", text: "★ 印" }), mark?.note && el("span", { class: "mark-note" }, outside(mark.note, 200)), button);
   const text = turn.failed
     ? el("p", { class: "turn-text failed" }, el("span", { text: "（認識できませんでした。音声は保存されています）" }))
     : el("p", { class: "turn-text", dir: "auto" }, ...corrected(turn));
   const lost = turn.gaps.reduce((sum, [from, to]) => sum + Math.max(0, to - from), 0);
   const gap = lost > 0 && el("p", { class: "gap" }, el("span", { class: "gap-mark", "aria-hidden": "true", text: "⌇" }),
     el("span", { text: `音声欠落 ${lengthText(lost)}${turn.gaps.length > 1 ? `（${turn.gaps.length}か所）` : ""}：この発話の一部が届いていません` }));
-  return el("li", { class: `turn ${side}`, "data-failed": String(turn.failed) }, meta, el("div", { class: "bubble" }, text, gap));
+  return el("li", { class: `turn ${side}`, "data-failed": String(turn.failed), "data-marked": String(Boolean(mark)) }, meta, el("div", { class: "bubble" }, text, gap));
 }
 
 const isoText = (ms) => (Number.isFinite(ms) ? new Date(ms).toISOString() : undefined);

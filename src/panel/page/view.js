@@ -2,7 +2,8 @@
 
 import { bestPop, currentLeg, openPops, stateOf } from "./state.js";
 import { Talk, el, outside } from "./talk.js";
-import { COVERAGE, END, SPEAKER, TIER, WITHDRAWN, agentText, callerMarks, callerText, clockText, divertedText, lengthText, numberText, plain, spanText } from "./words.js";
+import { COVERAGE, END, SPEAKER, TIER, WITHDRAWN, agentText, callerMarks, callerText, clockText, divertedText, lengthText, numberText, plain, spanText, webAddress } from "./words.js";
+import { contextNode, handoverNode } from "./why.js";
 
 const STATE = {
   queued: ["待", "待ち呼"], ringing: ["着", "呼出中"], talking: ["話", "通話中"], held: ["保", "保留中"], ended: ["終", "終了"],
@@ -56,7 +57,9 @@ export function popNode(contact, pop, choose) {
     el("div", { class: "pop-grid" },
       el("section", { class: "pop-who" }, el("h3", { text: "発信者" }), whoNode(pop)),
       el("section", { class: "pop-why" }, el("h3", { text: "着信先" }), whyNode(contact, pop))),
-    transferNode(contact, pop, choose));
+    contextNode(pop.context),
+    transferNode(contact, pop, choose),
+    handoverNode(pop.handover));
 }
 
 /** Who passed the caller on, and the way to what was said until then. */
@@ -125,16 +128,6 @@ function matchNode(match) {
     url && el("a", { class: "match-open", href: url, target: "_blank", rel: "noopener noreferrer", "aria-label": `${plain(match.name, 80)}をCRMで開く（新しいタブ）`, text: "CRMで開く ↗" }));
 }
 
-/** Only addresses of the web become links. */
-function webAddress(text) {
-  try {
-    const url = new URL(text ?? "");
-    return url.protocol === "https:" || url.protocol === "http:" ? url.href : null;
-  } catch {
-    return null;
-  }
-}
-
 function whyNode(contact, pop) {
   const line = pop?.line || contact.line;
   const called = numberText(pop?.called || contact.called);
@@ -150,8 +143,9 @@ function whyNode(contact, pop) {
 /** The card of the chosen contact: its head is renewed as a whole, its conversation only added to. */
 export class Card {
   /** `act(contact, pause)` pauses or resumes and gives what to say when that failed; `choose(id)` opens another contact. */
-  constructor(root, { act, choose }) {
+  constructor(root, { act, choose, mark, note }) {
     this.root = root;
+    this.note = note;
     this.act = act;
     this.choose = choose;
     this.head = el("header", { class: "card-head" });
@@ -159,8 +153,10 @@ export class Card {
     this.keep = el("section", { class: "keep", "aria-label": "録音と文字起こし", hidden: true });
     this.end = el("section", { class: "end", "aria-label": "通話の終了", hidden: true });
     this.sides = el("div", { class: "sides", "aria-hidden": "true" }, el("span", { text: "◀ 発信者" }), el("span", { text: "担当者 ▶" }));
-    this.talk = new Talk();
-    root.append(this.head, this.keep, this.banner, this.end, this.sides, this.talk.root);
+    this.talk = new Talk(mark);
+    this.why = el("div", { class: "card-why", hidden: true });
+    this.memo = memoNode((text) => this.note(this.contact, text));
+    root.append(this.head, this.why, this.keep, this.banner, this.end, this.memo.root, this.sides, this.talk.root);
     this.drawn = "";
     this.snapshot = 0;
   }
@@ -168,15 +164,18 @@ export class Card {
   /** Draws `contact`, or hides the card. `snapshot` changes when everything was replaced. */
   show(contact, snapshot) {
     this.root.hidden = !contact;
+    this.contact = contact;
     if (!contact) {
       this.drawn = "";
       return;
     }
     const drawn = JSON.stringify([contact.id, stateOf(contact), contact.caller, contact.called, contact.line, contact.queue, contact.delayed, contact.paused,
-      contact.ended, contact.document, [...contact.legs.values()], [...contact.links.values()], contact.parked, bestPop(contact)]);
+      contact.ended, contact.document, [...contact.legs.values()], [...contact.links.values()], contact.parked, bestPop(contact),
+      [...contact.contexts.values()], [...contact.handovers.values()], contact.note]);
     if (drawn !== this.drawn) {
       this.drawn = drawn;
       this.#head(contact);
+      this.#why(contact);
       this.#keep(contact);
       this.#delay(contact);
       this.#end(contact);
@@ -201,6 +200,16 @@ export class Card {
         el("section", {}, el("h3", { text: "着信先" }), whyNode(contact, pop)),
         el("section", {}, el("h3", { text: "応対" }), wayNode(contact))),
       el("div", { class: "card-more" }, transferNode(contact, pop), linksNode(contact, this.choose)));
+  }
+
+  /** Why she calls, and what is handed over with her: to whoever has her now, else to whoever comes next. */
+  #why(contact) {
+    const pop = bestPop(contact);
+    const contexts = contact.contexts.size ? [...contact.contexts.values()] : pop?.context;
+    const parts = [contextNode(contexts), handoverNode(pop?.handover ?? [...contact.handovers.values()].at(-1))].filter(Boolean);
+    this.why.hidden = parts.length === 0;
+    this.why.replaceChildren(...parts);
+    this.memo.show(contact);
   }
 
   /** What is kept of the call, and the button that pauses it. */
@@ -247,6 +256,30 @@ export class Card {
         first ? el("span", { text: `通話 ${spanText(until - first)}` }) : el("span", { text: `応答前 ${spanText(contact.ended.at - contact.since)}` })),
       documentNode(contact));
   }
+}
+
+/** The note for whoever takes over. */
+function memoNode(save) {
+  const said = el("span", { class: "remark", role: "status" });
+  const field = el("input", { id: "memo", name: "memo", maxlength: "1000", autocomplete: "off", placeholder: "転送先に伝えること" });
+  const root = el("form", { class: "memo", hidden: true }, el("label", { for: "memo", text: "引き継ぎメモ" }), field, el("button", { type: "submit", text: "保存" }), said);
+  let shown = null;
+  root.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    said.textContent = (await save(field.value)) || "保存しました";
+  });
+  return {
+    root,
+    show(contact) {
+      root.hidden = !["talking", "held", "ringing"].includes(stateOf(contact));
+      const now = `${contact.id}/${contact.note}`;
+      // what somebody is writing is not taken away
+      if (shown === now || (shown?.startsWith(contact.id) && document.activeElement === field)) return;
+      shown = now;
+      field.value = contact.note;
+      said.textContent = "";
+    },
+  };
 }
 
 /** The way through the organisation, leg by leg. */

@@ -172,3 +172,13 @@ export function agentText(agent) {
   const department = agent.department ? `（${plain(agent.department, 60)}）` : "";
   return `内線${plain(agent.extension, 32)}${name}${department}`;
 }
+
+/** Only addresses of the web become links. */
+export function webAddress(text) {
+  try {
+    const url = new URL(text ?? "");
+    return url.protocol === "https:" || url.protocol === "http:" ? url.href : null;
+  } catch {
+    return null;
+  }
+}
