@@ -7,14 +7,18 @@
 //! to the [`session`] of its contact. The session keeps the model of [`call`] by it (legs, parties, the one way a leg ends) and asks
 //! who calls; at the first ring the pop goes out.
 //!
-//! The exchange sends each party's sound as RTP to a port of its own (or over a connection, [`bridge::asterisk_media`]). A media thread ([`bridge::media`]) takes the packet. [`media`]
+//! What a portal or a bot told of the caller beforehand ([`call::context`]) is in that pop; when she is passed on, what was said goes along with
+//! her to the next person's.
+//!
+//! The exchange sends each party's sound as RTP to a port of its own, or over a connection ([`bridge::asterisk_media`]). A media thread
+//! ([`bridge::media`]) takes the packet. [`media`]
 //! checks its source and its header, decodes it, and puts the PCM where it belongs in time; what was lost becomes a marked gap. The
 //! PCM is appended to a segment on disk and handed to the listener ([`bridge::listener`]), where [`speech::vad`] and [`speech::endpoint`] cut
 //! it into utterances. The session makes a job of each utterance; [`speech::schedule`] says which job is next, and a worker process
 //! ([`bridge::workers`], [`speech::protocol`]) recognises it by `speech::whisper`.
 //!
 //! The municipality's [`dictionary`] is preferred while the words are decoded and puts them right by their sound afterwards.
-//! [`transcript`] makes the text of record of that, and of all texts of a contact its document.
+//! [`transcript`] makes the text of record of that, its My Numbers and card numbers masked, and of all texts of a contact its document.
 //!
 //! The session tells the text as an event ([`events`]). A record event is committed to the [`outbox`] on disk before anything else sees
 //! it. Then [`crm`] signs it for each endpoint, the bridge delivers it until it is accepted, and the `panel` shows it on the screen.

@@ -14,6 +14,7 @@ mod sound;
 
 mod bridge;
 mod carriers;
+mod handover;
 mod hold;
 mod judge;
 mod killed;

@@ -10,13 +10,18 @@ use crate::whole::{play, who};
 
 /// A browser that waits until `words` are to be read on the page, takes the picture `name`, and ends.
 pub(crate) fn picture(bridge: &Bridge, name: &str, words: &[&str]) -> (Child, PathBuf) {
+    picture_of(bridge, name, "2001", words)
+}
+
+/// The same, as whoever has the telephone `extension` sees it.
+pub(crate) fn picture_of(bridge: &Bridge, name: &str, extension: &str, words: &[&str]) -> (Child, PathBuf) {
     let lab = std::env::var_os("LAB_DIR").map_or_else(|| repository().join(".lab"), PathBuf::from);
     let folder = lab.join("shots");
     std::fs::create_dir_all(&folder).unwrap();
     let text = folder.join(format!("{name}.txt"));
     let mut command = Command::new("node");
     command.arg(repository().join("tests/lab/panel_shot.mjs"));
-    command.arg("--url").arg(format!("{}?extension=2001", bridge.panel()));
+    command.arg("--url").arg(format!("{}?extension={extension}", bridge.panel()));
     command.arg("--out").arg(folder.join(format!("{name}.png"))).arg("--text").arg(&text);
     command.args(["--timeout", "120000", "--after", "2000"]);
     for word in words {

@@ -22,7 +22,7 @@ use crate::whole::{documented, play, who};
 const PAUSED: (f64, f64) = (10.0, 22.0);
 
 /// Posts to the panel's API; status and body.
-fn post(bridge: &Bridge, path: &str, body: &str) -> (String, String) {
+pub(crate) fn post(bridge: &Bridge, path: &str, body: &str) -> (String, String) {
     let address = bridge.panel().trim_start_matches("http://").trim_end_matches('/');
     let mut stream = TcpStream::connect(address).unwrap();
     let length = body.len();
