@@ -93,6 +93,8 @@ fn pop(revision: u32) -> Event {
         lookup: LookUp::Skipped,
         matches: Vec::new(),
         transfer: None,
+        context: Vec::new(),
+        handover: None,
     };
     Event {
         id: Uuid::from_u128(1_000 + u128::from(revision)),

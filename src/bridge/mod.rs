@@ -27,6 +27,9 @@ use crate::media::StreamEvent;
 use crate::pbx::Observed;
 use crate::speech::{Outcome, SpeechEvent};
 
+/// Resolves when what was accepted is on disk.
+pub type Stored = oneshot::Receiver<()>;
+
 /// Everything that reaches the hub, from any driver, on one bounded channel.
 #[derive(Debug)]
 pub enum Input {
@@ -67,7 +70,7 @@ pub enum Input {
         /// What.
         wish: context::Wish,
         /// What became of it; it is on disk when the receiver resolves.
-        answer: oneshot::Sender<Result<(Accepted, oneshot::Receiver<()>), context::Refused>>,
+        answer: oneshot::Sender<Result<(Accepted, Stored), context::Refused>>,
     },
     /// From the API: marks and notes of a running contact.
     Annotate {
@@ -76,7 +79,7 @@ pub enum Input {
         /// What.
         annotation: Annotation,
         /// The mark, where it is about one; it is on disk when the receiver resolves.
-        answer: oneshot::Sender<Result<(Option<Uuid>, oneshot::Receiver<()>), note::Refused>>,
+        answer: oneshot::Sender<Result<(Option<Uuid>, Stored), note::Refused>>,
     },
     /// From the disk.
     ReadBack(readback::Read),

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::Hub;
+use crate::bridge::Stored;
 use crate::call::ContactId;
 use crate::call::context::{Accepted, Fresh, Post, Posted, Refused, Target, Waiting, Wish};
 use crate::call::note::{self, Annotation};
@@ -26,7 +26,7 @@ pub(super) struct Contexts {
     sweep: Option<Mono>,
 }
 
-type Done<T, E> = Result<(T, oneshot::Receiver<()>), E>;
+type Done<T, E> = Result<(T, Stored), E>;
 
 impl Hub {
     /// Takes up what waited when the bridge stopped.

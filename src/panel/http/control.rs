@@ -16,6 +16,9 @@ use crate::call::context::{self, Accepted};
 use crate::call::note::{self, Annotation};
 use crate::call::pause::{Paused, Refused, Scope};
 
+/// Resolves when what was accepted is on disk.
+pub type Stored = oneshot::Receiver<()>;
+
 /// One wish; whoever carries it out answers.
 #[derive(Debug)]
 pub enum Control {
@@ -28,7 +31,7 @@ pub enum Control {
         /// What.
         wish: context::Wish,
         /// What became of it; it is on disk when the receiver resolves.
-        answer: oneshot::Sender<Result<(Accepted, oneshot::Receiver<()>), context::Refused>>,
+        answer: oneshot::Sender<Result<(Accepted, Stored), context::Refused>>,
     },
     /// Mark a passage of a running contact, or write the note for whoever takes over.
     Annotate {
@@ -37,7 +40,7 @@ pub enum Control {
         /// What.
         annotation: Annotation,
         /// The mark, where it is about one; it is on disk when the receiver resolves.
-        answer: oneshot::Sender<Result<(Option<Uuid>, oneshot::Receiver<()>), note::Refused>>,
+        answer: oneshot::Sender<Result<(Option<Uuid>, Stored), note::Refused>>,
     },
 }
 

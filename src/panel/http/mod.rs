@@ -12,7 +12,7 @@ mod patient;
 mod routes;
 mod stream;
 
-pub use control::{Control, Controller, Pause};
+pub use control::{Control, Controller, Pause, Stored};
 pub use handle::FeedHandle;
 
 use std::net::SocketAddr;

@@ -102,6 +102,8 @@ pub(super) enum Purpose {
     Presentation(String),
     /// From where this call was diverted.
     Diversion(String),
+    /// What does the caller of this call bring along?
+    Token(String),
     /// `CHANNEL(linkedid)` of this channel, listed after a connection.
     Linkedid(String),
     Channels,
@@ -220,6 +222,7 @@ impl Ari {
     pub fn handle_answer(&mut self, id: RequestId, answer: &Answer, now: Now) {
         match self.requests.remove(&id) {
             Some(Purpose::Presentation(key)) => self.presentation_answered(&key, answer, now),
+            Some(Purpose::Token(key)) => self.token_answered(&key, answer, now),
             Some(Purpose::Diversion(key)) => self.diversion_answered(&key, answer, now),
             Some(Purpose::Linkedid(channel)) => self.linkedid_answered(&channel, answer, now),
             Some(Purpose::Channels) => self.channels_listed(answer, now),

@@ -18,6 +18,8 @@ const PRESENTATION_MS: u64 = 500;
 const GRACE_MS: u64 = 2_000;
 /// Most ends of one call.
 const LEGS_MAX: usize = 500;
+/// Longest token, in characters.
+const TOKEN_CHARS_MAX: usize = 256;
 
 /// One call.
 #[derive(Clone, Debug, Default)]
@@ -201,6 +203,16 @@ impl Ari {
         self.identified(key, now);
     }
 
+    /// The answer about the token that the caller brings along.
+    pub(super) fn token_answered(&mut self, key: &str, answer: &Answer, now: Now) {
+        let Some(token) = answer.body().and_then(|body| parse_variable(body).ok()) else { return };
+        let token = token.trim();
+        let plain = !token.is_empty() && !token.chars().any(char::is_control);
+        if plain && token.chars().count() <= TOKEN_CHARS_MAX {
+            self.add_key(key, ExternalKey { kind: KeyKind::Token, value: token.into() }, now);
+        }
+    }
+
     /// The call that a channel belongs to.
     pub(super) fn key_of(&self, id: &str) -> Option<String> {
         match self.world.role(id)? {
@@ -333,6 +345,10 @@ impl Ari {
         // asked first: what is known when the presentation is, needs no second telling
         let redirecting = vec![("variable", REDIRECTING.into())];
         self.request(Purpose::Diversion(key.clone()), Method::Get, path.clone(), redirecting, None);
+        if !self.settings.token_variable.is_empty() {
+            let token = vec![("variable", self.settings.token_variable.clone())];
+            self.request(Purpose::Token(key.clone()), Method::Get, path.clone(), token, None);
+        }
         self.request(
             Purpose::Presentation(key.clone()),
             Method::Get,
@@ -474,7 +490,10 @@ impl Ari {
         if channel.protocol_id.is_empty() {
             return;
         }
-        let value = ExternalKey { kind: KeyKind::CallId, value: channel.protocol_id.clone() };
+        self.add_key(key, ExternalKey { kind: KeyKind::CallId, value: channel.protocol_id.clone() }, now);
+    }
+
+    fn add_key(&mut self, key: &str, value: ExternalKey, now: Now) {
         let Some(call) = self.calls.get_mut(key).filter(|call| call.keys.len() < LEGS_MAX) else { return };
         if call.keys.insert(value.clone()) && call.told.is_some() {
             self.signal(key, Signal::Keys(vec![value]), now);

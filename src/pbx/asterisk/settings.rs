@@ -46,6 +46,9 @@ pub struct Settings {
     pub own_endpoints: Vec<String>,
     /// Endpoints of lines to the outside: an end behind one of them is not listened to, its time is unobserved in the record.
     pub outside_endpoints: Vec<String>,
+    /// Variable or function of the caller's channel whose value is a token that a context waits for (`POST /v1/context`), for example
+    /// `KAKEHASHI_TOKEN` or `PJSIP_HEADER(read,User-to-User)`; empty = none.
+    pub token_variable: String,
     /// First pause before connecting again, in milliseconds; doubles up to `reconnect_max_ms`.
     pub reconnect_min_ms: u64,
     /// Longest pause before connecting again, in milliseconds.
@@ -74,6 +77,7 @@ impl Default for Settings {
             media_client: String::new(),
             own_endpoints: Vec::new(),
             outside_endpoints: Vec::new(),
+            token_variable: String::new(),
             reconnect_min_ms: 200,
             reconnect_max_ms: 10_000,
             request_timeout_ms: 5_000,

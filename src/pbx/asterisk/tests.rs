@@ -8,7 +8,7 @@ use super::ari::{Ari, Output, Wanted};
 use super::event::Event;
 use super::request::{Answer, Method, Request};
 use super::settings::Settings;
-use crate::pbx::{DivertReason, Diverted, EndCause, PbxId, Signal, Speaker, StreamId, Withheld};
+use crate::pbx::{DivertReason, Diverted, EndCause, KeyKind, PbxId, Signal, Speaker, StreamId, Withheld};
 use crate::time::{Mono, Now, Wall};
 
 macro_rules! trace {
@@ -411,6 +411,32 @@ fn a_diverted_call_appears_with_the_line_that_was_dialled_first() {
     });
     let first = Diverted { number: Some("0662011111".into()), reason: Some(DivertReason::NoAnswer) };
     assert_eq!(appeared.collect::<Vec<_>>(), [first], "told once");
+}
+
+#[test]
+fn a_token_that_the_caller_brings_along_is_a_key_of_the_call() {
+    let tokens = |answer: fn(&Request) -> Option<Answer>| {
+        let settings = Settings { token_variable: "KAKEHASHI_TOKEN".into(), ..Settings::default() };
+        let mut desk = Desk::new(settings, true);
+        desk.refuse = answer;
+        desk.play(trace!("queue_caller_gives_up"));
+        let keys = desk.signals.iter().filter_map(|(_, signal)| match signal {
+            Signal::CallAppeared { keys, .. } | Signal::Keys(keys) => Some(keys.clone()),
+            _ => None,
+        });
+        let tokens = keys.flatten().filter(|key| key.kind == KeyKind::Token);
+        tokens.map(|key| key.value).collect::<Vec<String>>()
+    };
+    fn asked(request: &Request) -> bool {
+        value(request, "variable") == "KAKEHASHI_TOKEN"
+    }
+    assert_eq!(tokens(|r| asked(r).then(|| ok(json!({ "value": "web-17 " })))), ["web-17"]);
+    assert!(tokens(|r| asked(r).then(|| ok(json!({ "value": "" })))).is_empty());
+    assert!(tokens(|r| asked(r).then_some(Answer::Failed)).is_empty());
+    assert!(
+        !desk().requests.iter().any(|r| value(r, "variable") == "KAKEHASHI_TOKEN"),
+        "not asked where none is wanted"
+    );
 }
 
 fn value_of_redirecting(request: &Request) -> bool {
