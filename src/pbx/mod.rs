@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::time::Now;
 
 pub mod asterisk;
+pub mod mirror;
 pub mod sip;
 
 mod identity;

@@ -11,7 +11,7 @@ const DEPTH_MAX: usize = 2;
 
 /// Why a body cannot be used; both are answered 415.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wrong {
+pub(in crate::pbx) enum Wrong {
     /// Compressed.
     Encoding,
     /// Of a type (or for a purpose) that is not known, and not optional.
@@ -31,7 +31,7 @@ struct Entity<'a> {
 ///
 /// # Errors
 /// When something must be understood that is not: a body is required unless it says `handling=optional` (RFC 5621 §8).
-pub(super) fn session(message: &Message) -> Result<Option<Vec<u8>>, Wrong> {
+pub(in crate::pbx) fn session(message: &Message) -> Result<Option<Vec<u8>>, Wrong> {
     let entity = Entity {
         kind: message.text("Content-Type").map(|text| text.into_owned()),
         disposition: message.text("Content-Disposition").map(|text| text.into_owned()),

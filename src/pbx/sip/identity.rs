@@ -35,7 +35,7 @@ pub fn caller(invite: &Request, trust: bool) -> Identity {
 }
 
 /// Call-ID and Session-ID (RFC 7989; the nil id says nothing); of a peer in the trust domain (`trust`) also the tokens of User-to-User.
-pub(super) fn keys(invite: &Request, trust: bool) -> Vec<ExternalKey> {
+pub(in crate::pbx) fn keys(invite: &Request, trust: bool) -> Vec<ExternalKey> {
     let mut keys = vec![ExternalKey { kind: KeyKind::CallId, value: invite.call_id.clone() }];
     if let Some(text) = invite.message.text("Session-ID")
         && let Some((id, _)) = split_params(&text)
@@ -80,7 +80,7 @@ fn from_hex(text: &str) -> Option<String> {
 }
 
 /// The user of an address as a number: with its phone-context where that is more than a name of the own network.
-pub(super) fn number_of(address: &NameAddr) -> Option<String> {
+pub(in crate::pbx) fn number_of(address: &NameAddr) -> Option<String> {
     let user = address.uri.user.as_deref()?;
     match address.uri.number_param("phone-context") {
         Some(context) if context.starts_with('+') && !user.starts_with('+') => {

@@ -146,7 +146,7 @@ pub struct Path {
 
 /// Where packets come from by what the peer wrote. An address of a private network from a peer whose messages come from elsewhere is one
 /// behind a NAT, and a host name is not looked up: both come from where the messages come from.
-pub(super) fn source(target: &(String, u16), peer: IpAddr) -> Option<SocketAddr> {
+pub(in crate::pbx) fn source(target: &(String, u16), peer: IpAddr) -> Option<SocketAddr> {
     let (host, port) = target;
     let peer = peer.to_canonical();
     let address = match host.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
@@ -159,7 +159,7 @@ pub(super) fn source(target: &(String, u16), peer: IpAddr) -> Option<SocketAddr>
 }
 
 /// RFC 1918, RFC 6598, link-local, loopback, ULA.
-fn is_private(ip: IpAddr) -> bool {
+pub(in crate::pbx) fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => {
             let [a, b, ..] = v4.octets();
@@ -358,8 +358,13 @@ impl Profile {
 
 impl Security {
     /// Whether RTP may come as it is.
-    pub(super) fn is_plain(&self) -> bool {
+    pub(in crate::pbx) fn is_plain(&self) -> bool {
         self.profile == Profile::Avp
+    }
+
+    /// Whether keys or fingerprints stand beside the line.
+    pub(in crate::pbx) fn has_keys(&self) -> bool {
+        !self.crypto.is_empty() || !self.fingerprints.is_empty()
     }
 
     /// DTLS, also as older peers write it: SAVP with a fingerprint and without keys.

@@ -34,7 +34,7 @@ mod backoff;
 mod call;
 mod calls;
 mod check;
-mod content;
+pub(in crate::pbx) mod content;
 mod ending;
 mod info;
 mod inside;

@@ -91,7 +91,7 @@ pub struct Line {
 }
 
 impl Codec {
-    pub(super) fn is_audio(self) -> bool {
+    pub(in crate::pbx) fn is_audio(self) -> bool {
         !matches!(self, Codec::TelephoneEvent | Codec::ComfortNoise)
     }
 
