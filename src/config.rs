@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::call::line::Line;
 use crate::call::{caller, context};
 use crate::crm::settings::Endpoint;
-use crate::pbx::{PbxId, asterisk, sip};
+use crate::pbx::{PbxId, asterisk, mirror, sip};
 
 mod media_connections;
 mod sound;
@@ -131,7 +131,7 @@ pub struct Site {
     pub contacts: PathBuf,
 }
 
-/// One exchange and how it is observed: by ARI, by SIP, by its media connections, or several of these.
+/// One exchange and how it is observed: by ARI, by SIP, by its media connections, or several of these; or by a mirror of its packets.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pbx {
@@ -151,9 +151,24 @@ pub struct Pbx {
     /// `[pbx.websocket]`: where an Asterisk connects by chan_websocket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub websocket: Option<asterisk::WebSocketSettings>,
+    /// `[pbx.mirror]`: an exchange of which only a copy of its packets is seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<mirror::Settings>,
 }
 
 impl Pbx {
+    /// How many ways of observing it are there.
+    fn ways(&self) -> usize {
+        let ways = [
+            self.ari.is_some(),
+            self.sip.is_some(),
+            self.audiosocket.is_some(),
+            self.websocket.is_some(),
+            self.mirror.is_some(),
+        ];
+        ways.into_iter().filter(|there| *there).count()
+    }
+
     /// Its name as later stages use it.
     pub fn name(&self) -> PbxId {
         PbxId(self.id.clone())
@@ -233,10 +248,18 @@ impl Config {
                 let problem = format!("no [[site]] has the id \"{}\"; expected one of them", pbx.site);
                 return Err((place("site"), problem));
             }
-            if pbx.ari.is_none() && pbx.sip.is_none() && pbx.audiosocket.is_none() && pbx.websocket.is_none() {
-                let problem = "neither [pbx.ari] nor [pbx.sip], [pbx.audiosocket] or [pbx.websocket] is there; expected at least one \
-                               way to observe it";
+            let ways = pbx.ways();
+            if ways == 0 {
+                let problem = "none of [pbx.ari], [pbx.sip], [pbx.audiosocket], [pbx.websocket] and [pbx.mirror] is there; expected at \
+                               least one way to observe it";
                 return Err((place("ari, sip"), problem.into()));
+            }
+            if let Some(mirror) = &pbx.mirror {
+                if ways > 1 {
+                    let problem = "[pbx.mirror] shows the calls that the others show, so each would be there twice; expected it alone";
+                    return Err((place("mirror"), problem.into()));
+                }
+                mirror.check().map_err(|(key, problem)| (place(&format!("mirror.{key}")), problem))?;
             }
             media_connections::check(pbx).map_err(|(key, problem)| (place(key), problem))?;
             if pbx.sip.is_some() && !self.sip.enabled {
@@ -296,7 +319,7 @@ mod tests {
         let error = refused("[[pbx]]\nid = \"a\"\nsite = \"osaka\"\n");
         assert!(error.contains("[[pbx]] id = \"a\": site: no [[site]]"), "{error}");
         let error = refused("[[site]]\nid = \"osaka\"\n[[pbx]]\nid = \"a\"\nsite = \"osaka\"\n");
-        assert!(error.contains("neither [pbx.ari] nor [pbx.sip]"), "{error}");
+        assert!(error.contains("neither [pbx.ari] nor [pbx.sip] nor [pbx.mirror]"), "{error}");
     }
 
     #[test]
@@ -304,6 +327,20 @@ mod tests {
         let both = "[sip]\nenabled = true\n[[site]]\nid = \"o\"\n[[pbx]]\nid = \"a\"\nsite = \"o\"\n[pbx.ari]\n[pbx.sip.watch]\n";
         let error = refused(both);
         assert!(error.contains("[[pbx]] id = \"a\": sip.watch") && error.contains("remove [pbx.sip.watch]"), "{error}");
+    }
+
+    #[test]
+    fn a_mirror_stands_alone_and_names_what_is_wrong_with_it() {
+        let pbx = "[[site]]\nid = \"o\"\n[[pbx]]\nid = \"a\"\nsite = \"o\"\n";
+        let error = refused(&format!("{pbx}[pbx.ari]\n[pbx.mirror]\n"));
+        assert!(error.contains("[[pbx]] id = \"a\": mirror") && error.contains("expected it alone"), "{error}");
+        let error = refused(&format!("{pbx}[pbx.mirror]\ninterface = \"eth1\"\n"));
+        assert!(error.contains("mirror.networks") && error.contains("addresses of the exchange"), "{error}");
+        let error = refused(&format!("{pbx}[pbx.mirror]\nnetworks = [\"192.0.2.300\"]\n"));
+        assert!(error.contains("line 7") && error.contains("is no place"), "{error}");
+        let good =
+            format!("{pbx}[pbx.mirror]\ninterface = \"eth1\"\nnetworks = [\"192.0.2.1\", \"[2001:db8::1]:5060\"]\n");
+        assert!(Config::parse(Path::new("k.toml"), &good).is_ok());
     }
 
     #[test]

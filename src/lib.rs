@@ -3,7 +3,7 @@
 //! # The path of one packet
 //!
 //! A citizen calls; an agent's telephone rings and is answered. What the exchange tells of the call arrives in [`bridge`]
-//! ([`bridge::ari`], [`bridge::sip`]) and is read by [`pbx`] into one vocabulary, [`pbx::Signal`]. The hub ([`bridge::hub`]) hands each signal
+//! ([`bridge::ari`], [`bridge::sip`], [`bridge::mirror`]) and is read by [`pbx`] into one vocabulary, [`pbx::Signal`]. The hub ([`bridge::hub`]) hands each signal
 //! to the [`session`] of its contact. The session keeps the model of [`call`] by it (legs, parties, the one way a leg ends) and asks
 //! who calls; at the first ring the pop goes out.
 //!

@@ -53,7 +53,8 @@ fn the_sections_that_may_be_repeated_stand_there_with_their_defaults() {
     let sip = Some(whole_sip());
     assert_eq!(read.site, [Site::default()]);
     let (audiosocket, websocket) = (Some(Default::default()), Some(Default::default()));
-    assert_eq!(read.pbx, [Pbx { ari, sip, audiosocket, websocket, ..Pbx::default() }]);
+    let mirror = Some(kakehashi::pbx::mirror::Settings::default());
+    assert_eq!(read.pbx, [Pbx { ari, sip, audiosocket, websocket, mirror, ..Pbx::default() }]);
     assert_eq!(read.line, [Line { number: "*".into(), ..Lines::default().policy("*") }]);
     assert_eq!(read.endpoint, [Endpoint::default()]);
     assert_eq!(read.panel.client, [kakehashi::panel::settings::Client::default()]);
@@ -68,6 +69,7 @@ fn no_key_is_missing_and_each_has_one_line_of_explanation() {
             sip: Some(whole_sip()),
             audiosocket: Some(Default::default()),
             websocket: Some(Default::default()),
+            mirror: Some(Default::default()),
             ..Pbx::default()
         }],
         line: vec![Lines::default().policy("*")],

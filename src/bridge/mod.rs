@@ -7,6 +7,7 @@ pub mod hub;
 pub mod listener;
 pub mod lookup;
 pub mod media;
+pub mod mirror;
 pub mod probe;
 pub mod readback;
 pub mod reload;

@@ -14,6 +14,7 @@ use super::ari::AriHandle;
 use super::asterisk_media::MediaConnections;
 use super::hub::{Fresh, Setup, SiteSetup};
 use super::lookup::LookUps;
+use super::mirror::MirrorHandle;
 use super::readback::ReadBack;
 use super::reload::{Files, Watch};
 use super::sip::SipHandle;
@@ -58,6 +59,9 @@ pub enum Error {
     /// Media connections of an Asterisk.
     #[error(transparent)]
     AsteriskMedia(#[from] asterisk_media::Error),
+    /// A mirror.
+    #[error(transparent)]
+    Mirror(#[from] super::mirror::Error),
     /// SIP.
     #[error(transparent)]
     Sip(#[from] super::sip::Error),
@@ -86,6 +90,7 @@ pub struct Bridge {
     aris: Vec<AriHandle>,
     media_connections: Vec<MediaConnections>,
     sip: Option<SipHandle>,
+    mirrors: Vec<MirrorHandle>,
     workers: Option<Workers>,
     reload: mpsc::Sender<()>,
     #[cfg(feature = "web")]
@@ -169,6 +174,7 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
         aris: Vec::new(),
         media_connections: Vec::new(),
         sip: None,
+        mirrors: Vec::new(),
         workers,
         reload,
         #[cfg(feature = "web")]
@@ -207,6 +213,10 @@ impl Bridge {
                 let hub = self.inputs.clone();
                 let ari = super::ari::spawn(pbx.name(), settings, Arc::clone(lines), media.clone(), doors, hub).await?;
                 self.aris.push(ari);
+            }
+            if let Some(settings) = pbx.mirror.clone() {
+                let hub = self.inputs.clone();
+                self.mirrors.push(super::mirror::spawn(pbx.name(), settings, Arc::clone(lines), media.clone(), hub)?);
             }
         }
         Ok(())
@@ -261,6 +271,9 @@ impl Bridge {
         }
         for connections in self.media_connections.drain(..) {
             connections.stop().await;
+        }
+        for mirror in self.mirrors.drain(..) {
+            mirror.stop().await;
         }
         let (done, ended) = oneshot::channel();
         let until = now().mono + Duration::from_millis(self.config.node.drain_ms);

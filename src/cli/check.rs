@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::bridge::{deliver, lookup::LookUps, reload, sip::Tls};
+use crate::bridge::{deliver, lookup::LookUps, mirror, reload, sip::Tls};
 use crate::config::Config;
 
 /// Check a configuration and the files that it names, without starting anything.
@@ -29,6 +29,9 @@ pub fn run(args: &CheckArgs) -> super::Result {
         let peers: Vec<_> = config.pbx.iter().filter_map(|pbx| Some((pbx.name(), pbx.sip.clone()?))).collect();
         Tls::load(&config.sip, &peers)?;
     }
+    for (pbx, settings) in config.pbx.iter().filter_map(|pbx| Some((pbx.name(), pbx.mirror.as_ref()?))) {
+        mirror::check(&pbx, settings)?;
+    }
     #[cfg(feature = "web")]
     config.panel.check()?;
     if config.transcribes() {
@@ -47,7 +50,11 @@ fn print(config: &Config, words: usize) {
     for pbx in &config.pbx {
         let ari = pbx.ari.as_ref().map(|ari| format!("ARI at {}", ari.url));
         let sip = pbx.sip.as_ref().map(|sip| format!("SIP from {} networks", sip.peers.len()));
-        let ways: Vec<String> = [ari, sip].into_iter().flatten().collect();
+        let mirror = pbx.mirror.as_ref().map(|mirror| match mirror.interface.as_str() {
+            "" => format!("mirror in {}", mirror.file.display()),
+            interface => format!("mirror at {interface}"),
+        });
+        let ways: Vec<String> = [ari, sip, mirror].into_iter().flatten().collect();
         println!("  exchange {} of site {}: {}", pbx.id, pbx.site, ways.join(", "));
     }
     for endpoint in &config.endpoint {
