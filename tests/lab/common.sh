@@ -38,6 +38,7 @@ versions() {
     echo "sipp:        $( (sipp -v 2>/dev/null || true) | sed -n 's/^ *SIPp *\(v[^,]*\).*/\1/p' | head -n 1)"
     echo "baresip:     $( (dpkg-query -W -f '${Version}' baresip 2>/dev/null) || echo missing)"
     echo "chromium:    $( (chromium --version 2>/dev/null || echo missing) | head -n 1)"
+    echo "tshark:      $( (tshark --version 2>/dev/null || true) | sed -n '1s/^TShark (Wireshark) \([^ ]*\).*/\1/p')"
     echo "python3:     $( (python3 --version 2>/dev/null || echo missing))"
     echo "webhooks:    $(sed 's/==/ /' "$lab/venv/.python-packages" 2>/dev/null || echo missing)"
 }

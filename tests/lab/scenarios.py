@@ -47,6 +47,15 @@ def connected(caller, agent, number="6001"):
     return out, at_agent
 
 
+def direct_media(talk):
+    """Two telephones whose sound goes from one to the other as soon as the exchange has told them of each other."""
+    with Phone("1004", 15101, lab.sound(*CALLER)) as caller, Phone("2003", lab.AGENT_PORTS["2003"], lab.sound(lab.SAMPLE, 1)) as agent:
+        out, at_agent = connected(caller, agent, "2003")
+        time.sleep(talk)
+        out.hang_up()
+        at_agent.over()
+
+
 def rings(telephone):
     call = telephone.incoming()
     call.ring()
@@ -380,6 +389,8 @@ def held_by_caller(talk):
 SCENARIOS = [held_by_agent, held_by_caller, queue_person_two_devices, queue_two_people_two_devices, queue_local_two_devices, queue_one_after_the_other, queue_timeout_next, queue_dnd, blind_refer,
              blind_digits, blind_unanswered, blind_outside, attended_refer, attended_ringing, consultation_cancelled, attended_digits,
              pickup_directed, pickup_group, parked_and_fetched, parked_and_abandoned, conference, forwarded]
+# what ARI has nothing to say of
+MORE = [direct_media]
 
 
 def main():
@@ -389,9 +400,9 @@ def main():
     parser.add_argument("--list", action="store_true")
     arguments = parser.parse_args()
     if arguments.list:
-        print("\n".join(f"{scenario.__name__:26} {scenario.__doc__}" for scenario in SCENARIOS))
+        print("\n".join(f"{scenario.__name__:26} {scenario.__doc__}" for scenario in SCENARIOS + MORE))
         return
-    chosen = [scenario for scenario in SCENARIOS if scenario.__name__ == arguments.name]
+    chosen = [scenario for scenario in SCENARIOS + MORE if scenario.__name__ == arguments.name]
     if not chosen:
         sys.exit(f"lab: error: no scenario {arguments.name!r}: see --list")
     try:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Sets up the laboratory: Asterisk 22 and whisper.cpp's own program in a chroot below .lab/, the host-side peers
-# (SIPp, baresip, Chromium), and a Python environment with an independent Standard Webhooks library.
+# (SIPp, baresip, Chromium, tshark), and a Python environment with an independent Standard Webhooks library.
 # Safe to run again: what is there is kept.
 #
 #   tests/lab/setup.sh             everything
@@ -59,7 +59,7 @@ bootstrap() {
 
 host_peers() {
     missing=
-    for peer in sipp:sip-tester baresip:baresip chromium:chromium python3:python3; do
+    for peer in sipp:sip-tester baresip:baresip chromium:chromium python3:python3 tshark:tshark dumpcap:tshark; do
         command -v "${peer%%:*}" >/dev/null 2>&1 || missing="$missing ${peer#*:}"
     done
     # shellcheck disable=SC2086 # a list of names
