@@ -7,13 +7,15 @@ use super::directory::Directory;
 use super::line::Line;
 use super::{ContactId, LegId, Tier};
 use crate::events::{Agent, Caller, EndReason, LegRecord, NAMESPACE};
-use crate::pbx::{CallKey, EndCause, ExternalKey, Fidelity, Identity, LegKey, Signal, TransferKind};
+use crate::pbx::{CallKey, EndCause, ExternalKey, Fidelity, Identity, LegKey, Signal, Speaker, TransferKind};
 
 use super::passing::{Parked, Passing};
 use crate::time::Wall;
 
 /// The most legs that one contact keeps; more are ignored and counted by the caller.
 pub const MAX_LEGS: usize = 256;
+/// Longest reason that is kept, in characters.
+const REASON_MAX: usize = 256;
 /// The most external keys that one contact keeps.
 pub const MAX_KEYS: usize = 64;
 
@@ -88,6 +90,9 @@ pub struct Leg {
     pub answered: Option<Wall>,
     /// On hold now.
     pub held: bool,
+    /// Whose sound could not be had, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unheard: Vec<(Speaker, String)>,
     /// The end, once.
     pub ended: Option<End>,
 }
@@ -179,6 +184,10 @@ impl Contact {
                 }
                 None => Vec::new(),
             },
+            Signal::StreamFailed { leg, speaker, reason } => {
+                self.unheard(leg, *speaker, reason);
+                Vec::new()
+            }
             Signal::Transferred { leg, kind, to } => self.passed_on(leg, *kind, to.as_deref()),
             Signal::Parked { leg, slot } => self.parked(leg.as_ref(), slot.as_deref()),
             Signal::CallEnded(cause) => self.end(End { at, reason: self.call_reason(*cause) }),
@@ -188,7 +197,6 @@ impl Contact {
             | Signal::KeepAgain(_)
             | Signal::StreamAdded { .. }
             | Signal::StreamRemoved(_)
-            | Signal::StreamFailed { .. }
             | Signal::Linked { .. }
             | Signal::Digit { .. } => Vec::new(),
         }
@@ -330,6 +338,7 @@ impl Contact {
             ringing: None,
             answered: None,
             held: false,
+            unheard: Vec::new(),
             ended: None,
         });
         let index = self.legs.len() - 1;
@@ -376,6 +385,13 @@ impl Contact {
             Some(index) => vec![Fact::Resumed(index)],
             None => Vec::new(),
         }
+    }
+
+    /// The last reason for each speaker.
+    fn unheard(&mut self, key: &LegKey, speaker: Speaker, reason: &str) {
+        let Some(leg) = self.position(key).and_then(|index| self.legs.get_mut(index)) else { return };
+        leg.unheard.retain(|(other, _)| *other != speaker);
+        leg.unheard.push((speaker, reason.chars().take(REASON_MAX).collect()));
     }
 
     /// Changes an open leg; gives its index when `change` says that something changed.
@@ -465,6 +481,17 @@ mod tests {
         use Fact::*;
         assert_eq!(facts, [Queued, Offered(0), Ringing(0), Answered(0), LegEnded(0), Ended]);
         assert_eq!(contact.legs[0].ended.unwrap().reason, EndReason::CallerHangup);
+    }
+
+    #[test]
+    fn why_somebody_is_not_heard_is_kept_with_the_leg() {
+        let (mut contact, directory, line) = contact(Fidelity::Full);
+        let failed =
+            |reason: &str| Signal::StreamFailed { leg: leg("a"), speaker: Speaker::Agent, reason: reason.into() };
+        let appeared = Signal::LegAppeared { leg: leg("a"), address: "2001".into(), queue: None };
+        play(&mut contact, &directory, &line, &[appeared, failed("no port"), failed(&"x".repeat(9_999))]);
+        let [(Speaker::Agent, reason)] = contact.legs[0].unheard.as_slice() else { panic!("one reason") };
+        assert_eq!(reason.len(), REASON_MAX);
     }
 
     #[test]

@@ -121,6 +121,9 @@ pub struct LegCoverage {
     pub speaker: Speaker,
     /// The sums.
     pub coverage: Coverage,
+    /// Why the sound could not be had, when that was told (encrypted, no port); the time is `unobserved`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unheard: Option<String>,
 }
 
 /// Payload of `transcript.document`.

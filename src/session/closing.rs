@@ -65,7 +65,8 @@ impl Session {
             for speaker in [Speaker::Caller, Speaker::Agent] {
                 let heard = self.streams.iter().any(|s| s.stored.leg == leg.id && s.stored.speaker == speaker);
                 if heard || self.contact.fidelity == Fidelity::Full {
-                    all.push(LegCoverage { leg: leg.id, speaker, coverage: self.leg_coverage(leg, speaker) });
+                    let unheard = leg.unheard.iter().find(|(other, _)| *other == speaker).map(|(_, why)| why.clone());
+                    all.push(LegCoverage { leg: leg.id, speaker, coverage: self.leg_coverage(leg, speaker), unheard });
                 }
             }
         }

@@ -314,6 +314,19 @@ fn a_line_that_may_not_be_transcribed_is_excluded_in_the_ledger() {
     assert_eq!(document.coverage[0].coverage.duration, 7_000);
 }
 
+#[test]
+fn the_record_says_why_somebody_was_not_heard() {
+    let mut stage = Stage::new(None, open_line());
+    let reason = "the sound is encrypted (SRTP)".to_string();
+    stage.ring().signal(Signal::LegAnswered(leg()));
+    stage.signal(Signal::StreamFailed { leg: leg(), speaker: Speaker::Agent, reason: reason.clone() });
+    stage.after(7_000).signal(Signal::CallEnded(EndCause::Normal));
+    let Data::TranscriptDocument(document) = &stage.records.last().unwrap().data else { panic!() };
+    let told: Vec<_> =
+        document.coverage.iter().map(|one| (one.speaker, one.coverage.unobserved, one.unheard.clone())).collect();
+    assert_eq!(told, [(Speaker::Caller, 7_000, None), (Speaker::Agent, 7_000, Some(reason))]);
+}
+
 fn stream_began(stage: &Stage) -> Wall {
     stage.records.iter().find(|event| event.type_name() == "kakehashi.call.answered.v1").unwrap().time
 }

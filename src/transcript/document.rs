@@ -143,7 +143,8 @@ mod tests {
     }
 
     fn covered(failed: u64) -> Vec<LegCoverage> {
-        vec![LegCoverage { leg: leg(), speaker: Speaker::Caller, coverage: Coverage { failed, ..Coverage::default() } }]
+        let coverage = Coverage { failed, ..Coverage::default() };
+        vec![LegCoverage { leg: leg(), speaker: Speaker::Caller, coverage, unheard: None }]
     }
 
     #[test]

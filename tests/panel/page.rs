@@ -115,6 +115,7 @@ fn document(call: &Call, complete: bool) -> Event {
             failed,
             ..Coverage::default()
         },
+        unheard: None,
     };
     let failed = Turn {
         utterance: "Caller/99".into(),
