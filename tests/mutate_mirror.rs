@@ -116,7 +116,7 @@ fn mutated_frames_never_panic_and_leave_nothing_open() {
         }
         let script = &scripts[(case / ROUND) as usize % scripts.len()];
         let frame = &script[(case % ROUND) as usize % script.len()];
-        if (case % ROUND) as usize % script.len() == 0 {
+        if ((case % ROUND) as usize).is_multiple_of(script.len()) {
             // the calls of the last time are forgotten
             watch.pass(Duration::from_secs(33));
         }
@@ -133,33 +133,6 @@ fn mutated_frames_never_panic_and_leave_nothing_open() {
         "{told} told, {heard} heard: the mirror was alive"
     );
     assert!(let_through > all / 2);
-}
-
-/// A pcap or pcapng file of frames.
-fn file(frames: &[Vec<u8>], pcapng: bool) -> Vec<u8> {
-    let mut bytes: Vec<u8> = Vec::new();
-    let words = |bytes: &mut Vec<u8>, words: &[u32]| words.iter().for_each(|word| bytes.extend(word.to_le_bytes()));
-    if pcapng {
-        words(&mut bytes, &[0x0a0d_0d0a, 28, 0x1a2b_3c4d, 1, u32::MAX, u32::MAX, 28]);
-        words(&mut bytes, &[1, 32, 1, 65_535, 0x0001_0009, 9, 0, 32]);
-    } else {
-        words(&mut bytes, &[0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 1]);
-    }
-    for (n, frame) in frames.iter().enumerate() {
-        let length = frame.len() as u32;
-        if pcapng {
-            let nanos = 1_795_424_000_000_000_000 + n as u64 * 20_000_000;
-            let whole = 32 + length.next_multiple_of(4);
-            words(&mut bytes, &[6, whole, 0, (nanos >> 32) as u32, nanos as u32, length, length]);
-            bytes.extend(frame);
-            bytes.resize(bytes.len().next_multiple_of(4), 0);
-            words(&mut bytes, &[whole]);
-        } else {
-            words(&mut bytes, &[1_795_424_000, n as u32 * 20_000, length, length]);
-            bytes.extend(frame);
-        }
-    }
-    bytes
 }
 
 #[test]

@@ -396,3 +396,30 @@ pub(crate) fn usual(number: &str) -> Vec<String> {
 pub(crate) fn ends(cause: EndCause) -> String {
     format!("call ends {cause:?}")
 }
+
+/// A pcap or pcapng file of frames, 20 ms apart.
+pub(crate) fn file(frames: &[Vec<u8>], pcapng: bool) -> Vec<u8> {
+    let mut bytes: Vec<u8> = Vec::new();
+    let words = |bytes: &mut Vec<u8>, words: &[u32]| words.iter().for_each(|word| bytes.extend(word.to_le_bytes()));
+    if pcapng {
+        words(&mut bytes, &[0x0a0d_0d0a, 28, 0x1a2b_3c4d, 1, u32::MAX, u32::MAX, 28]);
+        words(&mut bytes, &[1, 32, 1, 65_535, 0x0001_0009, 9, 0, 32]);
+    } else {
+        words(&mut bytes, &[0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 1]);
+    }
+    for (n, frame) in frames.iter().enumerate() {
+        let length = frame.len() as u32;
+        if pcapng {
+            let nanos = 1_795_424_000_000_000_000 + n as u64 * 20_000_000;
+            let whole = 32 + length.next_multiple_of(4);
+            words(&mut bytes, &[6, whole, 0, (nanos >> 32) as u32, nanos as u32, length, length]);
+            bytes.extend(frame);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            words(&mut bytes, &[whole]);
+        } else {
+            words(&mut bytes, &[1_795_424_000, n as u32 * 20_000, length, length]);
+            bytes.extend(frame);
+        }
+    }
+    bytes
+}

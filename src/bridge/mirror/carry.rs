@@ -9,7 +9,7 @@ use crate::bridge::{Input, now};
 use crate::media::{Codec, Fed, OpenStream, Payload};
 use crate::pbx::mirror::{Mirror, Output};
 use crate::pbx::sip::sdp::{self, Format};
-use crate::pbx::{PbxId, StreamId};
+use crate::pbx::{PbxId, Signal, StreamId};
 use crate::time::{Now, Wall};
 
 /// The way out of a mirror.
@@ -33,6 +33,9 @@ impl Carrier {
             match output {
                 Output::Signal(mut observed) => {
                     observed.at.mono = now().mono;
+                    if let Signal::StreamFailed { speaker, reason, .. } = &observed.signal {
+                        tracing::warn!(pbx = self.pbx.0, ?speaker, reason, "somebody is not heard");
+                    }
                     if self.hub.blocking_send(Input::Observed(observed)).is_err() {
                         tracing::debug!(pbx = self.pbx.0, "the hub is gone");
                     }

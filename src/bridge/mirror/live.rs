@@ -18,6 +18,8 @@ use crate::time::Now;
 const LOOK: Duration = Duration::from_millis(100);
 /// How often lost frames are told.
 const TELL: Duration = Duration::from_secs(60);
+/// How often the counters are told.
+const COUNT: Duration = Duration::from_secs(600);
 
 /// A frame on its way.
 struct Frame {
@@ -101,7 +103,7 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         let mut looked = now().mono;
-        let mut told = (looked, 0);
+        let (mut told, mut counted) = ((looked, 0), looked);
         loop {
             match self.inbox.recv_timeout(LOOK) {
                 Ok(frame) => {
@@ -122,6 +124,10 @@ impl Worker {
             looked = at.mono;
             if !matches!(self.stopped.try_recv(), Err(TryRecvError::Empty)) {
                 break;
+            }
+            if at.mono.since(counted) >= COUNT {
+                counted = at.mono;
+                tracing::info!(pbx = self.pbx.0, counters = ?self.mirror.counters(), "so far");
             }
             let lost = self.lost.load(Ordering::Relaxed);
             if lost > told.1 && at.mono.since(told.0) >= TELL {
