@@ -70,7 +70,7 @@ impl Mirror {
         let trust = self.settings.trust_identity
             && (dialog.way == Way::Leaving || self.settings.lines.iter().any(|place| place.has(dialog.peer)));
         let called = called(&dialog.invite, &self.settings.called_from, trust);
-        let keys = identity::keys(&dialog.invite);
+        let keys = identity::keys(&dialog.invite, trust);
         let call = self.next_call;
         self.next_call += 1;
         if is_caller {
@@ -110,7 +110,7 @@ impl Mirror {
             streams: Vec::new(),
             unheard: Vec::new(),
         });
-        let keys = identity::keys(&dialog.invite);
+        let keys = identity::keys(&dialog.invite, false);
         self.tell(call, Signal::LegAppeared { leg: key, address, queue: None }, now);
         self.tell(call, Signal::Keys(keys), now);
     }

@@ -95,7 +95,7 @@ impl Mirror {
         let mut dialog = Dialog::new(request, way, peer, own, now);
         let trust = self.trusts(way, peer);
         dialog.number = number_of(&identity::caller(&dialog.invite, trust));
-        let session = identity::keys(&dialog.invite).into_iter().find(|key| key.kind == KeyKind::SessionId);
+        let session = identity::keys(&dialog.invite, trust).into_iter().find(|key| key.kind == KeyKind::SessionId);
         dialog.session = session.map(|key| key.value);
         let (message, cseq) = (dialog.invite.message.clone(), dialog.invite.cseq.number);
         dialog.describe(&message, "INVITE", cseq, side, now.mono);

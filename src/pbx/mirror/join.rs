@@ -102,7 +102,7 @@ impl Mirror {
         self.relay.drop_dialog(caller);
         let Some(dialog) = self.dialogs.get_mut(&caller) else { return };
         dialog.call = Some(call);
-        let keys = crate::pbx::sip::identity::keys(&dialog.invite);
+        let keys = crate::pbx::sip::identity::keys(&dialog.invite, false);
         if let Some(call) = self.calls.get_mut(&call) {
             call.caller = Some(caller);
         }
