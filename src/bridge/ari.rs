@@ -20,10 +20,9 @@ use crate::bridge::Input;
 use crate::bridge::asterisk_media::Doors;
 use crate::bridge::media::MediaHandle;
 use crate::call::line::Lines;
-use crate::media::{Codec, OpenStream, Payload, Source};
+use crate::media::Source;
 use crate::pbx::asterisk::request::{Answer, RequestId};
 use crate::pbx::asterisk::{Ari, Carrier, Output, Settings, Wanted};
-use crate::pbx::sip::keying::Path;
 use crate::pbx::{PbxId, StreamId};
 use crate::time::{Mono, Now};
 
@@ -367,7 +366,7 @@ impl Driver {
                     });
                 }
                 Output::Open { stream, wanted, name } => match self.settings.media {
-                    Carrier::Rtp => self.open(stream, wanted),
+                    Carrier::Rtp => self.open_rtp(stream, wanted),
                     Carrier::Audiosocket | Carrier::Websocket => self.open_carried(stream, wanted, &name),
                 },
                 Output::Connect { stream, connection } => self.connect_media(stream, &connection),
@@ -391,17 +390,6 @@ impl Driver {
                 ),
             }
         }
-    }
-
-    fn open(&self, stream: StreamId, wanted: Wanted) {
-        let (media, done) = (self.media.clone(), self.done.clone());
-        let payloads = vec![Payload { number: 0, codec: Codec::Pcmu }];
-        let Wanted { record, transcribe } = wanted;
-        // Asterisk tells where it sends from when it made its end; what comes before that waits.
-        let open = OpenStream { stream, payloads, record, transcribe, source: Source::Untold, path: Path::default() };
-        tokio::task::spawn_blocking(move || {
-            let _ = done.blocking_send(Done::Opened(stream, media.open(open).map_err(|e| e.to_string())));
-        });
     }
 
     fn due(&self) -> Instant {

@@ -1,4 +1,4 @@
-//! Taps whose sound comes by a connection of its own: expected from Asterisk, or made by us.
+//! What the taps' sound comes by: ports of RTP, connections that are expected from Asterisk, or made by us.
 
 use std::time::Duration;
 
@@ -7,9 +7,11 @@ use uuid::Uuid;
 
 use super::{Done, Driver, Error};
 use crate::bridge::asterisk_media::{self, Doors, Expected, Tap};
+use crate::media::{Codec, OpenStream, Payload, Source};
 use crate::pbx::asterisk::audiosocket::Patience;
 use crate::pbx::asterisk::timeline::Format;
 use crate::pbx::asterisk::{Carrier, Settings, Wanted};
+use crate::pbx::sip::keying::Path;
 use crate::pbx::{PbxId, StreamId};
 
 /// Time without sound after which a connection that we made is given up.
@@ -52,6 +54,18 @@ pub(super) fn check(pbx: &PbxId, settings: &Settings, doors: &Doors) -> Result<(
 }
 
 impl Driver {
+    /// Opens a stream with a port of its own.
+    pub(super) fn open_rtp(&self, stream: StreamId, wanted: Wanted) {
+        let (media, done) = (self.media.clone(), self.done.clone());
+        let payloads = vec![Payload { number: 0, codec: Codec::Pcmu }];
+        let Wanted { record, transcribe } = wanted;
+        // Asterisk tells where it sends from when it made its end; what comes before that waits.
+        let open = OpenStream { stream, payloads, record, transcribe, source: Source::Untold, path: Path::default() };
+        tokio::task::spawn_blocking(move || {
+            let _ = done.blocking_send(Done::Opened(stream, media.open(open).map_err(|e| e.to_string())));
+        });
+    }
+
     /// Opens a stream that a connection feeds.
     pub(super) fn open_carried(&mut self, stream: StreamId, wanted: Wanted, name: &str) {
         let format = self.settings.format().unwrap_or(Format::Slin);

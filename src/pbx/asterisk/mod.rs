@@ -4,7 +4,7 @@
 //! * [`request`] is an HTTP request as data.
 //! * [`audiosocket`] and [`websocket`] are media connections of Asterisk's, each as a machine; [`timeline`] puts their sound into true time,
 //!   [`door`] says who may come in, [`announce`] reads what a dialplan tells of a call, [`own_leg`] makes signals of it.
-//! * [`ari`] is the state machine that `bridge::ari` drives; `world`, `observe`, `passing`, `tap` and `resync` are its parts.
+//! * [`ari`] is the state machine that `bridge::ari` drives; `world`, `observe`, `passing`, `tap`, `carrier` and `resync` are its parts.
 
 pub mod announce;
 pub mod ari;
@@ -17,6 +17,7 @@ pub mod settings;
 pub mod timeline;
 pub mod websocket;
 
+mod carrier;
 mod identity;
 mod observe;
 mod passing;

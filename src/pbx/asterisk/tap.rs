@@ -13,7 +13,6 @@ use crate::time::{Mono, Now};
 use super::ari::{Ari, Output, Purpose, after};
 use super::event::Channel;
 use super::request::{Answer, Method, segment};
-use super::settings::Carrier;
 
 /// Time for a tap to become live.
 const SETTING_MS: u64 = 5_000;
@@ -154,7 +153,7 @@ impl Ari {
         self.tell(&key, Signal::StreamAdded { leg, stream, speaker }, now);
         let app = ("app", self.settings.app.clone());
         let mut media = vec![app.clone(), ("channelId", self.part_id(stream, "media"))];
-        media.extend(self.carrier(stream, port));
+        media.extend(self.media_asked(stream, port));
         self.request(Purpose::Tap(stream, Step::Media), Method::Post, "/channels/externalMedia".into(), media, None);
         let bridge = vec![("type", "mixing".into()), ("bridgeId", self.part_id(stream, "bridge"))];
         self.request(Purpose::Tap(stream, Step::Bridge), Method::Post, "/bridges".into(), bridge, None);
@@ -174,15 +173,7 @@ impl Ari {
         }
         let Some(body) = answer.body() else {
             let what = match step {
-                Step::Media => match self.settings.media {
-                    Carrier::Rtp => "external media (is chan_rtp loaded, has rtp.conf free ports?)",
-                    Carrier::Audiosocket => {
-                        "external media (is chan_audiosocket loaded, does it reach rtp_host and the port of [pbx.audiosocket]?)"
-                    }
-                    Carrier::Websocket => {
-                        "external media (is chan_websocket loaded, is media_client in websocket_client.conf, does it reach [pbx.websocket]?)"
-                    }
-                },
+                Step::Media => self.media_refused(),
                 Step::Bridge => "a bridge (is bridge_simple loaded?)",
                 Step::Snoop => "a snoop channel (is res_stasis_snoop loaded? the party may have hung up)",
                 Step::AddMedia | Step::AddSnoop | Step::RemoveMedia => "the channels in one bridge",
@@ -193,20 +184,8 @@ impl Ari {
         match step {
             Step::Media => {
                 let made = Channel::parse_list(body).ok().and_then(|list| list.into_iter().next());
-                let Channel { media_source, media_connection: connection, .. } = made.unwrap_or_default();
-                match self.settings.media {
-                    // An empty address: Asterisk did not say, and the driver decides.
-                    Carrier::Rtp => {
-                        self.out.push_back(Output::Expect { stream, source: media_source.unwrap_or_default() });
-                    }
-                    Carrier::Websocket if self.settings.media_client.is_empty() => {
-                        if connection.is_empty() {
-                            let reason = "Asterisk did not say where its websocket is; it needs version 22.8 or newer";
-                            return self.fail_tap(stream, reason.into(), now);
-                        }
-                        self.out.push_back(Output::Connect { stream, connection });
-                    }
-                    Carrier::Audiosocket | Carrier::Websocket => {}
+                if let Err(reason) = self.media_made(stream, made.unwrap_or_default()) {
+                    return self.fail_tap(stream, reason.into(), now);
                 }
             }
             Step::Bridge => tap.bridge = true,
@@ -400,45 +379,7 @@ impl Ari {
         StreamId(Uuid::new_v5(&NAMESPACE, name.as_bytes()))
     }
 
-    /// The name under which Asterisk connects for a stream.
-    fn name_of(&self, stream: StreamId) -> String {
-        match self.settings.media {
-            Carrier::Audiosocket => Uuid::new_v5(&self.secret, stream.0.as_bytes()).to_string(),
-            Carrier::Websocket if !self.settings.media_client.is_empty() => self.part_id(stream, "media"),
-            Carrier::Rtp | Carrier::Websocket => String::new(),
-        }
-    }
-
-    /// How external media is asked for.
-    fn carrier(&self, stream: StreamId, port: u16) -> Vec<(&'static str, String)> {
-        let settings = &self.settings;
-        let host = ("external_host", format!("{}:{port}", bracketed(&settings.rtp_host)));
-        let format = settings.format().map_or("slin", |format| format.name());
-        match settings.media {
-            Carrier::Rtp => vec![host, ("format", "ulaw".into())],
-            Carrier::Audiosocket => vec![
-                host,
-                ("format", format.into()),
-                ("encapsulation", "audiosocket".into()),
-                ("transport", "tcp".into()),
-                ("data", self.name_of(stream)),
-            ],
-            Carrier::Websocket => {
-                let client = settings.media_client.clone();
-                let (host, kind) = if client.is_empty() { ("INCOMING".into(), "server") } else { (client, "client") };
-                vec![
-                    ("external_host", host),
-                    ("format", format.into()),
-                    ("encapsulation", "none".into()),
-                    ("transport", "websocket".into()),
-                    ("connection_type", kind.into()),
-                    ("transport_data", "f(json)".into()),
-                ]
-            }
-        }
-    }
-
-    fn part_id(&self, stream: StreamId, part: &str) -> String {
+    pub(super) fn part_id(&self, stream: StreamId, part: &str) -> String {
         format!("{}.{}.{part}", self.settings.app, stream.0)
     }
 
@@ -447,9 +388,4 @@ impl Ari {
         let (uuid, part) = id.strip_prefix(self.settings.app.as_str())?.strip_prefix('.')?.split_once('.')?;
         Uuid::parse_str(uuid).ok().map(|uuid| (StreamId(uuid), part))
     }
-}
-
-/// An IPv6 address in brackets, everything else as it is.
-fn bracketed(host: &str) -> String {
-    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.into() }
 }

@@ -82,7 +82,7 @@ fn a_cut_connection_is_told_with_its_reason_and_made_anew() {
     assert_eq!(desk.opened.len(), 2, "it may be the beginning of a hang-up");
     desk.pass(1_100);
     let told = desk.told();
-    assert_eq!(told[told.len() - 3..], ["A cannot hear Agent", "A hears Agent", "stream removed"], "{told:?}");
+    assert_eq!(told[told.len() - 3..], ["A cannot hear Agent", "stream removed", "A hears Agent"], "{told:?}");
     assert_eq!((desk.opened.len(), desk.closed.as_slice()), (3, &[cut][..]));
     let reason = desk.signals.iter().find_map(|(_, signal)| match signal {
         Signal::StreamFailed { reason, .. } => Some(reason.as_str()),
