@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use crate::bridge::{Bridge, config, config_in, wait_for};
 use crate::judge::received;
 use crate::lab::{finished, lab, scenario};
-use crate::panel::picture;
+use crate::panel::{is_open, picture, picture_of};
 use crate::pause::post;
 use crate::receiver::{PATIENCE, Receiver};
 use crate::transfer::contact_of;
 use crate::whole::{play, who};
 
 /// Seconds between two steps: time for the first texts and a mark before the caller is passed on.
-const TALK_S: f32 = 12.0;
+const TALK_S: f32 = 20.0;
 /// Only a failing test waits that long.
 const CALL: Duration = Duration::from_secs(120);
 const DIRECTORY: &str = "extension,agent,name,department,tier\n2001,yamada,山田,窓口,2\n3001,sato,佐藤,区役所,3\n";
@@ -69,7 +69,8 @@ fn a_context_that_was_posted_before_the_ring_is_in_the_first_pop() {
         let first = answer_of(post(bridge, "/v1/context", &body), "201");
         assert_eq!(answer_of(post(bridge, "/v1/context", &body), "200"), first, "twice is once");
         let ringing = picture(bridge, "panel-why", &["着信中", "なぜ（事前の情報）", "住民票の写しの請求", "2通"]);
-        let call = lab(&["call", "6001", "--who", &who(), "--ring-s", "6", "--talk-s", "14"]);
+        wait_for("the browser has opened the page", PATIENCE, || is_open(bridge.panel()).then_some(()));
+        let call = lab(&["call", "6001", "--who", &who(), "--ring-s", "8", "--talk-s", "14"]);
         let (mut browser, text) = ringing;
         assert!(browser.wait().unwrap().success(), "see above");
         let text = std::fs::read_to_string(text).unwrap();
@@ -112,7 +113,7 @@ fn passed_on(folder: &Path, name: &str, unheard: &str, contacts: usize) -> Vec<E
     answer_of(post(&bridge, &format!("/v1/contacts/{contact}/note"), &note), "204");
     if unheard == "3001" {
         let words = ["引き継ぎ", "本人確認は済み", "転入の手続き", "山田"];
-        let (mut browser, _) = crate::panel::picture_of(&bridge, "panel-handover", "3001", &words);
+        let (mut browser, _) = picture_of(&bridge, "panel-handover", "3001", &words);
         assert!(browser.wait().unwrap().success(), "see above");
     }
     finished(call);

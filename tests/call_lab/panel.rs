@@ -49,7 +49,7 @@ fn the_operator_sees_the_pop_while_it_rings_and_the_text_while_they_talk() {
 }
 
 /// Whether anybody is connected to this address (`/proc/net/tcp`: state 01, port in hexadecimal).
-fn is_open(url: &str) -> bool {
+pub(crate) fn is_open(url: &str) -> bool {
     let port: u16 = url.trim_end_matches('/').rsplit(':').next().unwrap().parse().unwrap();
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let mut rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());

@@ -154,7 +154,7 @@ export class Card {
     this.end = el("section", { class: "end", "aria-label": "通話の終了", hidden: true });
     this.sides = el("div", { class: "sides", "aria-hidden": "true" }, el("span", { text: "◀ 発信者" }), el("span", { text: "担当者 ▶" }));
     this.talk = new Talk(mark);
-    this.why = el("div", { class: "card-why", hidden: true });
+    this.why = el("div", { class: "card-why", tabindex: "0", role: "region", "aria-label": "なぜと引き継ぎ（スクロールできます）", hidden: true });
     this.memo = memoNode((text) => this.note(this.contact, text));
     root.append(this.head, this.why, this.keep, this.banner, this.end, this.memo.root, this.sides, this.talk.root);
     this.drawn = "";
