@@ -11,6 +11,7 @@ use crate::time::Now;
 pub mod asterisk;
 pub mod mirror;
 pub mod sip;
+pub mod web;
 
 mod identity;
 
