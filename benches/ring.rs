@@ -98,8 +98,6 @@ fn config(folder: &Path, hook: SocketAddr) -> Config {
         pbx: vec![Pbx {
             id: "bench".into(),
             site: "osaka".into(),
-            ari: None,
-            mirror: None,
             sip: Some(PeerSettings { peers: vec!["127.0.0.1/32".parse().unwrap()], ..PeerSettings::default() }),
             ..Pbx::default()
         }],

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::call::line::Line;
 use crate::call::{caller, context};
 use crate::crm::settings::Endpoint;
-use crate::pbx::{PbxId, asterisk, mirror, sip};
+use crate::pbx::{PbxId, asterisk, mirror, sip, web};
 
 mod media_connections;
 mod sound;
@@ -33,6 +33,8 @@ pub struct Config {
     pub context: context::Settings,
     /// `[sip]`.
     pub sip: sip::Settings,
+    /// `[webcall]`.
+    pub webcall: web::Settings,
     /// `[media]`.
     pub media: crate::media::settings::Settings,
     /// `[speech]`.
@@ -154,10 +156,13 @@ pub struct Pbx {
     /// `[pbx.mirror]`: an exchange of which only a copy of its packets is seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mirror: Option<mirror::Settings>,
+    /// `[pbx.web]`: softphones that send their calls by WHIP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub web: Option<web::PeerSettings>,
 }
 
 impl Pbx {
-    /// How many ways of observing it are there.
+    /// How many ways of observing its telephones are there.
     fn ways(&self) -> usize {
         let ways = [
             self.ari.is_some(),
@@ -249,10 +254,17 @@ impl Config {
                 return Err((place("site"), problem));
             }
             let ways = pbx.ways();
-            if ways == 0 {
-                let problem = "none of [pbx.ari], [pbx.sip], [pbx.audiosocket], [pbx.websocket] and [pbx.mirror] is there; expected at \
-                               least one way to observe it";
+            if ways == 0 && pbx.web.is_none() {
+                let problem = "none of [pbx.ari], [pbx.sip], [pbx.audiosocket], [pbx.websocket], [pbx.mirror] and [pbx.web] is there; \
+                               expected at least one way to observe it";
                 return Err((place("ari, sip"), problem.into()));
+            }
+            if let Some(web) = &pbx.web {
+                web.check().map_err(|(key, problem)| (place(&format!("web.{key}")), problem))?;
+                if !self.webcall.enabled {
+                    let problem = "[pbx.web] is there but [webcall] enabled is false; set it to true, with listen";
+                    return Err((place("web"), problem.into()));
+                }
             }
             if let Some(mirror) = &pbx.mirror {
                 if ways > 1 {
@@ -273,7 +285,26 @@ impl Config {
                 return Err((place("sip.watch"), problem.into()));
             }
         }
+        self.check_webcall()?;
         sound::check(self)
+    }
+
+    fn check_webcall(&self) -> Result<(), (String, String)> {
+        self.webcall.check().map_err(|(key, problem)| (format!("[webcall] {key}"), problem))?;
+        if self.webcall.enabled && cfg!(not(feature = "webcall")) {
+            let problem =
+                "this kakehashi was built without web calls; expected one that is built with the feature webcall";
+            return Err(("[webcall] enabled".into(), problem.into()));
+        }
+        let (own, media) = (&self.webcall, &self.media);
+        if own.enabled && own.first_port <= media.last_port && media.first_port <= own.last_port {
+            let problem = format!(
+                "{}–{} overlaps [media] first_port–last_port {}–{}; expected a range of its own",
+                own.first_port, own.last_port, media.first_port, media.last_port
+            );
+            return Err(("[webcall] first_port, last_port".into(), problem));
+        }
+        Ok(())
     }
 }
 
@@ -319,7 +350,7 @@ mod tests {
         let error = refused("[[pbx]]\nid = \"a\"\nsite = \"osaka\"\n");
         assert!(error.contains("[[pbx]] id = \"a\": site: no [[site]]"), "{error}");
         let error = refused("[[site]]\nid = \"osaka\"\n[[pbx]]\nid = \"a\"\nsite = \"osaka\"\n");
-        assert!(error.contains("neither [pbx.ari] nor [pbx.sip] nor [pbx.mirror]"), "{error}");
+        assert!(error.contains("none of [pbx.ari], [pbx.sip], [pbx.audiosocket]"), "{error}");
     }
 
     #[test]

@@ -54,7 +54,8 @@ fn the_sections_that_may_be_repeated_stand_there_with_their_defaults() {
     assert_eq!(read.site, [Site::default()]);
     let (audiosocket, websocket) = (Some(Default::default()), Some(Default::default()));
     let mirror = Some(kakehashi::pbx::mirror::Settings::default());
-    assert_eq!(read.pbx, [Pbx { ari, sip, audiosocket, websocket, mirror, ..Pbx::default() }]);
+    let web = Some(kakehashi::pbx::web::PeerSettings::default());
+    assert_eq!(read.pbx, [Pbx { ari, sip, audiosocket, websocket, mirror, web, ..Pbx::default() }]);
     assert_eq!(read.line, [Line { number: "*".into(), ..Lines::default().policy("*") }]);
     assert_eq!(read.endpoint, [Endpoint::default()]);
     assert_eq!(read.panel.client, [kakehashi::panel::settings::Client::default()]);
@@ -70,6 +71,7 @@ fn no_key_is_missing_and_each_has_one_line_of_explanation() {
             audiosocket: Some(Default::default()),
             websocket: Some(Default::default()),
             mirror: Some(Default::default()),
+            web: Some(Default::default()),
             ..Pbx::default()
         }],
         line: vec![Lines::default().policy("*")],

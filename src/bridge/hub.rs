@@ -16,7 +16,7 @@ use super::lookup::LookUps;
 use super::media::MediaHandle;
 use super::readback::{Read, ReadBack, Request};
 use super::workers::Workers;
-use super::{Input, now};
+use super::{Input, Known, Place, now};
 use crate::call::ContactId;
 use crate::call::line::Lines;
 use crate::call::number::Number;
@@ -179,6 +179,9 @@ impl Hub {
                 let done = self.annotate(now, contact, &annotation);
                 let _ = answer.send(done);
             }
+            Input::Find { place, extension, answer } => {
+                let _ = answer.send(self.find(&place, &extension));
+            }
             Input::ReadBack(read) => self.read_back(now, read),
             Input::Reloaded(fresh) => self.reloaded(fresh),
             Input::Stop { until, done } => {
@@ -207,6 +210,19 @@ impl Hub {
             };
         });
         done
+    }
+
+    /// A running contact with the leg of an extension.
+    fn find(&self, place: &Place, extension: &str) -> Option<Known> {
+        let id = match place {
+            Place::Contact(contact) => Some(*contact),
+            Place::Call(call) => self.calls.get(call).copied(),
+        };
+        let contact = self.sessions.get(&id?)?.contact();
+        let leg = contact.legs.iter().rfind(|leg| leg.ended.is_none() && leg.agent.extension == extension);
+        let (call, called) = (contact.call.clone(), contact.called.clone());
+        let known = Known { contact: contact.id, call, called, leg: leg.map(|leg| leg.key.clone()) };
+        contact.ended.is_none().then_some(known)
     }
 
     fn observed(&mut self, now: Now, observed: &Observed) {

@@ -13,6 +13,8 @@ pub mod readback;
 pub mod reload;
 pub mod sip;
 pub mod start;
+#[cfg(feature = "webcall")]
+pub mod webcall;
 pub mod workers;
 
 use tokio::sync::oneshot;
@@ -25,7 +27,7 @@ use crate::call::note::{self, Annotation};
 use crate::call::pause::{Paused, Refused, Scope};
 use crate::events::Match;
 use crate::media::StreamEvent;
-use crate::pbx::Observed;
+use crate::pbx::{CallKey, LegKey, Observed};
 use crate::speech::{Outcome, SpeechEvent};
 
 /// Resolves when what was accepted is on disk.
@@ -82,6 +84,15 @@ pub enum Input {
         /// The mark, where it is about one; it is on disk when the receiver resolves.
         answer: oneshot::Sender<Result<(Option<Uuid>, Stored), note::Refused>>,
     },
+    /// From a driver whose calls are asked for by their contact.
+    Find {
+        /// Which contact.
+        place: Place,
+        /// The extension whose leg is looked for.
+        extension: String,
+        /// `None` when no such contact runs.
+        answer: oneshot::Sender<Option<Known>>,
+    },
     /// From the disk.
     ReadBack(readback::Read),
     /// The site's files were read again.
@@ -93,6 +104,28 @@ pub enum Input {
         /// Answered at the end.
         done: oneshot::Sender<()>,
     },
+}
+
+/// How a running contact is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// By its id.
+    Contact(ContactId),
+    /// By its call.
+    Call(CallKey),
+}
+
+/// What is told of a running contact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its id.
+    pub contact: ContactId,
+    /// Its call.
+    pub call: CallKey,
+    /// The dialled line.
+    pub called: String,
+    /// The leg of the extension that was asked for, if it runs.
+    pub leg: Option<LegKey>,
 }
 
 /// Reads both clocks.

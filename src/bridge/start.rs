@@ -65,6 +65,10 @@ pub enum Error {
     /// SIP.
     #[error(transparent)]
     Sip(#[from] super::sip::Error),
+    /// Web calls.
+    #[cfg(feature = "webcall")]
+    #[error(transparent)]
+    Web(#[from] super::webcall::Error),
     /// The data folder cannot be used.
     #[error("[node] data_dir = \"{}\": {source}; expected a folder that this user may write", path.display())]
     DataDir {
@@ -91,6 +95,8 @@ pub struct Bridge {
     media_connections: Vec<MediaConnections>,
     sip: Option<SipHandle>,
     mirrors: Vec<MirrorHandle>,
+    #[cfg(feature = "webcall")]
+    web: Option<super::webcall::WebHandle>,
     workers: Option<Workers>,
     reload: mpsc::Sender<()>,
     #[cfg(feature = "web")]
@@ -117,8 +123,14 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
     let names: Vec<String> = config.endpoint.iter().map(|endpoint| endpoint.id.clone()).collect();
     let (outbox, committed) = Outbox::open(&data_dir, &config.outbox, &names)?;
     let (inputs, hub_inbox) = mpsc::channel(INPUTS);
+    #[cfg(feature = "webcall")]
+    let (wish, wishes) = mpsc::channel(super::webcall::WISHES);
+    #[cfg(feature = "webcall")]
+    let opener = config.webcall.enabled.then(|| web_opener(wish));
+    #[cfg(all(feature = "web", not(feature = "webcall")))]
+    let opener = None;
     #[cfg(feature = "web")]
-    let (panel, feed) = panel(&config, inputs.clone()).await?;
+    let (panel, feed) = panel(&config, inputs.clone(), opener).await?;
     #[cfg(feature = "web")]
     let show = move || {
         let feed = feed.clone();
@@ -175,13 +187,21 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
         media_connections: Vec::new(),
         sip: None,
         mirrors: Vec::new(),
+        #[cfg(feature = "webcall")]
+        web: None,
         workers,
         reload,
         #[cfg(feature = "web")]
         panel,
         _lock: lock,
     };
-    if let Err(error) = bridge.listen(&lines, &media).await {
+    let listening = bridge.listen(&lines, &media).await;
+    #[cfg(feature = "webcall")]
+    let listening = match listening {
+        Ok(()) => bridge.listen_to_web(&lines, &media, wishes).await,
+        failed => failed,
+    };
+    if let Err(error) = listening {
         bridge.stop().await;
         return Err(error);
     }
@@ -220,6 +240,31 @@ impl Bridge {
             }
         }
         Ok(())
+    }
+
+    /// Starts taking web calls.
+    #[cfg(feature = "webcall")]
+    async fn listen_to_web(
+        &mut self,
+        lines: &Arc<Lines>,
+        media: &media::MediaHandle,
+        wishes: mpsc::Receiver<super::webcall::Wish>,
+    ) -> Result<(), Error> {
+        if self.config.webcall.enabled {
+            let peers = self.config.pbx.iter().filter_map(|pbx| Some((pbx.name(), pbx.web.clone()?))).collect();
+            let (settings, hub) = (self.config.webcall.clone(), self.inputs.clone());
+            let started = super::webcall::spawn(settings, peers, Arc::clone(lines), media.clone(), hub, wishes).await?;
+            self.web = Some(started);
+        }
+        Ok(())
+    }
+
+    /// Where web calls are taken.
+    pub fn webcall(&self) -> Option<SocketAddr> {
+        #[cfg(feature = "webcall")]
+        return self.web.as_ref().map(|web| web.local_addr);
+        #[cfg(not(feature = "webcall"))]
+        None
     }
 
     /// Where the panel listens.
@@ -274,6 +319,10 @@ impl Bridge {
         }
         for mirror in self.mirrors.drain(..) {
             mirror.stop().await;
+        }
+        #[cfg(feature = "webcall")]
+        if let Some(web) = self.web.take() {
+            web.stop().await;
         }
         let (done, ended) = oneshot::channel();
         let until = now().mono + Duration::from_millis(self.config.node.drain_ms);
@@ -379,14 +428,18 @@ fn spawn_reload(
 type Panel = (Option<crate::panel::PanelHandle>, Option<crate::panel::FeedHandle>);
 
 #[cfg(feature = "web")]
-async fn panel(config: &Config, hub: mpsc::Sender<Input>) -> Result<Panel, Error> {
+async fn panel(
+    config: &Config,
+    hub: mpsc::Sender<Input>,
+    opener: Option<crate::panel::Opener>,
+) -> Result<Panel, Error> {
     if !config.panel.enabled {
         return Ok((None, None));
     }
     let feed = crate::panel::FeedHandle::new(config.panel.limits())?;
     let controller: crate::panel::Controller = Arc::new(move |wish| hub.try_send(input_of(wish)).is_ok());
     let limits = config.context.clone();
-    let panel = crate::panel::spawn_with(config.panel.clone(), limits, feed.clone(), Some(controller)).await?;
+    let panel = crate::panel::spawn_with(config.panel.clone(), limits, feed.clone(), Some(controller), opener).await?;
     Ok((Some(panel), Some(feed)))
 }
 
@@ -400,4 +453,10 @@ fn input_of(wish: crate::panel::Control) -> Input {
         Control::Context { from, wish, answer } => Input::Context { from, wish, answer },
         Control::Annotate { contact, annotation, answer } => Input::Annotate { contact, annotation, answer },
     }
+}
+
+/// Hands wishes for tokens to whoever takes web calls.
+#[cfg(feature = "webcall")]
+fn web_opener(wishes: mpsc::Sender<super::webcall::Wish>) -> crate::panel::Opener {
+    Arc::new(move |asked, answer| wishes.try_send((asked, answer)).is_ok())
 }

@@ -54,7 +54,8 @@ fn print(config: &Config, words: usize) {
             "" => format!("mirror in {}", mirror.file.display()),
             interface => format!("mirror at {interface}"),
         });
-        let ways: Vec<String> = [ari, sip, mirror].into_iter().flatten().collect();
+        let web = pbx.web.as_ref().map(|_| format!("web calls at {}", config.webcall.listen));
+        let ways: Vec<String> = [ari, sip, mirror, web].into_iter().flatten().collect();
         println!("  exchange {} of site {}: {}", pbx.id, pbx.site, ways.join(", "));
     }
     for endpoint in &config.endpoint {

@@ -166,7 +166,6 @@ fn config(args: &DemoArgs, folder: &std::path::Path, hook: SocketAddr, secret: S
     let exchange = Pbx {
         id: "demo".into(),
         site: site.id.clone(),
-        ari: None,
         sip: Some(PeerSettings { peers: vec![loopback], ..PeerSettings::default() }),
         ..Pbx::default()
     };

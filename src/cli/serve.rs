@@ -55,6 +55,7 @@ fn tell_ready(bridge: &start::Bridge) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         panel = bridge.panel().map(|address| format!("http://{address}/")),
+        web_calls = bridge.webcall().map(|address| format!("http://{address}/")),
         sip_udp = ?udp,
         sip_tcp = ?tcp,
         sip_tls = ?tls,

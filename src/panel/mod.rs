@@ -12,7 +12,10 @@ pub mod feed;
 pub mod http;
 pub mod settings;
 
-pub use http::{Control, Controller, FeedHandle, PanelHandle, Pause, Stored, spawn, spawn_with};
+pub use http::{
+    Control, Controller, FeedHandle, OpenedCall, Opener, PanelHandle, Pause, Stored, WebCall, WebCallRefused, spawn,
+    spawn_with,
+};
 pub use settings::Settings;
 
 use std::net::SocketAddr;

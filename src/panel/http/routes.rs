@@ -19,6 +19,7 @@ use super::guard::{Guard, Refusal};
 use super::handle::FeedHandle;
 use super::stream::Client;
 use super::wall;
+use super::web_calls::{self, Opener};
 use super::{annotate, context};
 use crate::panel::feed::Filter;
 
@@ -37,6 +38,7 @@ const PICTURE: &str = "image/svg+xml";
 pub(super) struct Shared {
     pub(super) feed: FeedHandle,
     pub(super) controller: Option<Controller>,
+    pub(super) opener: Option<Opener>,
     pub(super) guard: Guard,
     pub(super) ready: AtomicBool,
     pub(super) clients: Arc<Semaphore>,
@@ -54,6 +56,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/contacts/{id}/marks", post(annotate::mark))
         .route("/v1/contacts/{id}/marks/{mark}", delete(annotate::unmark))
         .route("/v1/contacts/{id}/note", post(annotate::note))
+        .route("/v1/web-calls", post(web_calls::open))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), ask_token));
     Router::new()
         .route("/", page(HTML, include_str!("../page/index.html")))
@@ -178,7 +181,7 @@ async fn ask_token(State(shared): State<Arc<Shared>>, request: Request, next: Ne
     }
 }
 
-async fn add_headers(mut response: Response) -> Response {
+pub(crate) async fn add_headers(mut response: Response) -> Response {
     let fixed = [
         ("content-security-policy", POLICY),
         ("x-content-type-options", "nosniff"),
