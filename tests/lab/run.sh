@@ -29,7 +29,7 @@ if [ $# -gt 0 ]; then
 else
     failed=
     # one call at a time: the telephones have fixed ports
-    cargo test --no-fail-fast --test receiver_lab --test ari_lab --test sip_lab --test tls_lab --test secure_lab --test probe_lab --test registrar_lab --test mirror_lab --test call_lab -- --ignored --test-threads=1 --nocapture --skip soak \
+    cargo test --no-fail-fast --test receiver_lab --test ari_lab --test sip_lab --test tls_lab --test secure_lab --test probe_lab --test registrar_lab --test mirror_lab --test webcall_lab --test siprec_lab --test call_lab -- --ignored --test-threads=1 --nocapture --skip soak \
         || failed="$failed calls"
     cargo test --test panel page -- --ignored --test-threads=2 || failed="$failed pages"
     [ -z "$failed" ] || fail "failed:$failed (see above)"

@@ -15,8 +15,8 @@ set -eu
 
 suite=${LAB_SUITE:-forky}
 packages="asterisk asterisk-modules asterisk-config whisper.cpp"
-# the reference implementation of Standard Webhooks in Python, for receiver.py
-python_packages="standardwebhooks==1.1.0"
+# the reference implementation of Standard Webhooks in Python, for receiver.py; a softphone that is none of ours, for web_phone.py
+python_packages="standardwebhooks==1.1.0 aiortc==1.16.0"
 
 mirror() {
     if [ -n "${LAB_MIRROR:-}" ]; then echo "$LAB_MIRROR"; return; fi
@@ -59,7 +59,7 @@ bootstrap() {
 
 host_peers() {
     missing=
-    for peer in sipp:sip-tester baresip:baresip chromium:chromium python3:python3 tshark:tshark dumpcap:tshark; do
+    for peer in sipp:sip-tester baresip:baresip chromium:chromium python3:python3 tshark:tshark dumpcap:tshark curl:curl; do
         command -v "${peer%%:*}" >/dev/null 2>&1 || missing="$missing ${peer#*:}"
     done
     # shellcheck disable=SC2086 # a list of names
