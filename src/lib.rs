@@ -10,8 +10,9 @@
 //! What a portal or a bot told of the caller beforehand ([`call::context`]) is in that pop; when she is passed on, what was said goes along with
 //! her to the next person's.
 //!
-//! The exchange sends each party's sound as RTP to a port of its own, or over a connection ([`bridge::asterisk_media`]). A media thread
-//! ([`bridge::media`]) takes the packet. [`media`]
+//! The exchange sends each party's sound as RTP to a port of its own, or over a connection ([`bridge::asterisk_media`]); a softphone in a browser
+//! sends it by WHIP (`bridge::webcall`, [`pbx::web`]), and of an exchange that can do none of that a copy of its packets is read
+//! ([`bridge::mirror`], [`pbx::mirror`]). A media thread ([`bridge::media`]) takes the packet. [`media`]
 //! checks its source and its header, decodes it, and puts the PCM where it belongs in time; what was lost becomes a marked gap. The
 //! PCM is appended to a segment on disk and handed to the listener ([`bridge::listener`]), where [`speech::vad`] and [`speech::endpoint`] cut
 //! it into utterances. The session makes a job of each utterance; [`speech::schedule`] says which job is next, and a worker process
