@@ -240,6 +240,7 @@ impl Contact {
         let another = self.legs.iter().enumerate().any(|(n, leg)| n != index && meanwhile(leg));
         match (cause, answered) {
             (EndCause::Normal, true) if self.fidelity == Fidelity::OwnLeg => EndReason::CallerHangup,
+            (EndCause::Normal, true) if self.fidelity == Fidelity::Recording => EndReason::Hangup,
             (EndCause::Normal, true) => EndReason::AgentHangup,
             (EndCause::Cancelled, true) => EndReason::CallerHangup,
             (EndCause::Normal | EndCause::Cancelled | EndCause::NoAnswer, false) if another => {
@@ -257,6 +258,7 @@ impl Contact {
         match cause {
             EndCause::LostSight => EndReason::LostSight,
             EndCause::Failed => EndReason::Failed,
+            EndCause::Normal if answered && open && self.fidelity == Fidelity::Recording => EndReason::Hangup,
             _ if answered && open => EndReason::CallerHangup,
             _ if answered && self.waits() => match cause {
                 EndCause::Busy | EndCause::Rejected | EndCause::NoAnswer => EndReason::of_cause(cause),

@@ -112,9 +112,20 @@ struct Track {
     start: u64,
     /// Samples on disk.
     samples: u64,
+    /// The part that is this speaker's, in samples of the WAV file.
+    own: (u64, u64),
 }
 
 impl Track {
+    /// Whether it is heard on the channel of `speaker`: a mixture only where nobody is heard apart, who is neither on both.
+    fn is_on(&self, speaker: Speaker, apart: bool) -> bool {
+        match self.speaker {
+            Speaker::Caller | Speaker::Agent => self.speaker == speaker,
+            Speaker::Mixed => !apart,
+            Speaker::Other => true,
+        }
+    }
+
     fn end(&self, rate: u32) -> u64 {
         self.start + self.samples * u64::from(rate) / u64::from(self.rate.max(1))
     }
@@ -124,7 +135,8 @@ impl Track {
 const WAV_BYTES: u64 = 0xffff_ff00;
 
 /// Writes the streams that are on disk below `audio_dir` as one WAV file: caller left, agent right, placed by the wall time of their first
-/// samples. What was not recorded is silence; a speaker with several streams (transfers) has them one after the other, mixed where they overlap.
+/// samples. Who is neither, or not told, is on both; a mixture is on both where nobody is heard apart, and left out otherwise, as is what a
+/// second recorder brought. What was not recorded is silence; a speaker with several streams (transfers) has them one after the other, mixed where they overlap.
 /// The rate is the highest of the streams; 8 kHz streams beside 16 kHz ones have each sample doubled.
 ///
 /// # Errors
@@ -132,7 +144,7 @@ const WAV_BYTES: u64 = 0xffff_ff00;
 pub fn export(audio_dir: &Path, streams: &[RecordedStream], out: &Path) -> Result<Exported, ExportError> {
     let mut damaged = 0;
     let mut found = Vec::new();
-    for recorded in streams {
+    for recorded in streams.iter().filter(|recorded| !recorded.spare) {
         if let Some(extent) = scan(audio_dir, recorded.stream)? {
             damaged += extent.damaged;
             found.push((recorded, extent));
@@ -143,12 +155,16 @@ pub fn export(audio_dir: &Path, streams: &[RecordedStream], out: &Path) -> Resul
     let rate = found.iter().map(|(_, extent)| extent.rate).max().ok_or_else(nothing)?;
     let tracks: Vec<Track> = found
         .iter()
-        .map(|(recorded, extent)| Track {
-            stream: recorded.stream,
-            speaker: recorded.speaker,
-            rate: extent.rate,
-            start: (extent.origin.since(origin).as_micros() * u128::from(rate) / 1_000_000) as u64,
-            samples: extent.samples,
+        .map(|(recorded, extent)| {
+            let place = |at: crate::time::Wall| (at.since(origin).as_micros() * u128::from(rate) / 1_000_000) as u64;
+            Track {
+                stream: recorded.stream,
+                speaker: recorded.speaker,
+                rate: extent.rate,
+                start: place(extent.origin),
+                samples: extent.samples,
+                own: (recorded.from.map_or(0, place), recorded.to.map_or(u64::MAX, place)),
+            }
         })
         .collect();
     let samples = tracks.iter().map(|track| track.end(rate)).max().unwrap_or(0);
@@ -190,7 +206,8 @@ fn channel(
     to: u64,
 ) -> Result<Vec<i16>, SegmentError> {
     let mut mixed = vec![0i16; (to - from) as usize];
-    for track in tracks.iter().filter(|track| track.speaker == speaker) {
+    let apart = tracks.iter().any(|track| matches!(track.speaker, Speaker::Caller | Speaker::Agent));
+    for track in tracks.iter().filter(|track| track.is_on(speaker, apart)) {
         if track.start >= to || track.end(rate) <= from {
             continue;
         }
@@ -199,6 +216,9 @@ fn channel(
         let first = at(from);
         let sound = read_range(audio, track.stream, first, at(to) + 1)?;
         for (place, sum) in (from..to).zip(mixed.iter_mut()) {
+            if place < track.own.0 || place >= track.own.1 {
+                continue;
+            }
             let Some(inside) = place.checked_sub(track.start) else { continue };
             let sample = sound.get((inside / times - first) as usize).copied().unwrap_or(0);
             *sum = sum.saturating_add(sample);
@@ -224,7 +244,8 @@ mod tests {
             writer.write(&frame).unwrap();
         }
         let leg = crate::call::LegId(Uuid::nil());
-        RecordedStream { stream, leg, speaker, origin, samples: samples.len() as u64, rate }
+        let (samples, from, to, spare) = (samples.len() as u64, None, None, false);
+        RecordedStream { stream, leg, speaker, origin, samples, rate, from, to, spare }
     }
 
     fn channels(path: &Path) -> (Vec<i16>, Vec<i16>) {

@@ -176,6 +176,8 @@ pub enum EndReason {
     CallerHangup,
     /// The agent hung up.
     AgentHangup,
+    /// Somebody hung up; the source does not tell who.
+    Hangup,
     /// Nobody answered.
     NoAnswer,
     /// Busy.

@@ -22,6 +22,15 @@ pub struct RecordedStream {
     pub samples: u64,
     /// Samples a second.
     pub rate: u32,
+    /// Only from then on it is theirs; absent: from its beginning.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub from: Option<Wall>,
+    /// Only until then it is theirs; absent: to its end. The same stream stands there again for who came after.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub to: Option<Wall>,
+    /// Another stream has the same sound: a second recorder's.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub spare: bool,
 }
 
 /// Payload of `recording.available`.

@@ -49,6 +49,10 @@ pub enum Speaker {
     Caller,
     /// Whoever answers: operator, staff, or the bridge's own line.
     Agent,
+    /// Several people at once on one stream, which the source does not keep apart.
+    Mixed,
+    /// One person whom the source names as neither: a third party from outside, or nobody whose name was told.
+    Other,
 }
 
 /// The kind of an identifier that another system uses for the same call.
@@ -67,6 +71,10 @@ pub enum KeyKind {
     Uniqueid,
     /// An opaque string that the call brings along (RFC 7433, a web call), by which a context finds it.
     Token,
+    /// `x-refci` of a recorded call with its cluster, as Cisco Unified CM writes it into From.
+    CiscoRefci,
+    /// Cisco-Guid of a recorded call.
+    CiscoGuid,
 }
 
 /// An identifier of the call in another system; unique per site.
@@ -86,6 +94,8 @@ pub enum Fidelity {
     Full,
     /// Only the leg that reaches the bridge (a SIP call to it).
     OwnLeg,
+    /// Who takes part and their sound, from the answer on, as a recorder is told (SIPREC); not who hung up.
+    Recording,
     /// Busy and ringing only (dialog events).
     State,
 }

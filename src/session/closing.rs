@@ -1,13 +1,13 @@
 //! The end of a contact: the recording is announced, the document written, with a ledger that sums to every leg's duration.
 
-use super::streams::{SpokenState, Stream};
+use super::streams::{Part, SpokenState, Stream};
 use super::{DOCUMENT_AFTER, Output, Session};
 use crate::call::contact::Leg;
 use crate::call::pause::within;
 use crate::events::{Coverage, Data, LegCoverage, RecordedStream, RecordingAvailable};
 use crate::media::ledger::{Ledger, Share};
 use crate::pbx::{Fidelity, Speaker};
-use crate::time::{MediaTime, Now};
+use crate::time::{MediaTime, Now, Wall};
 use crate::transcript::document::FailedSpan;
 use crate::transcript::utterance_id;
 
@@ -38,7 +38,7 @@ impl Session {
 
     fn tell_recording(&mut self, now: Now) {
         self.recording_told = true;
-        let streams: Vec<RecordedStream> = self.streams.iter().filter_map(recorded).collect();
+        let streams: Vec<RecordedStream> = self.streams.iter().flat_map(recorded).collect();
         if !streams.is_empty() {
             self.record(
                 now.wall,
@@ -62,15 +62,27 @@ impl Session {
     pub(super) fn coverage(&self) -> Vec<LegCoverage> {
         let mut all = Vec::new();
         for leg in self.contact.legs.iter().filter(|leg| leg.answered.is_some()) {
-            for speaker in [Speaker::Caller, Speaker::Agent] {
-                let heard = self.streams.iter().any(|s| s.stored.leg == leg.id && s.stored.speaker == speaker);
-                if heard || self.contact.fidelity == Fidelity::Full {
+            let heard = |speaker| self.parts(leg, speaker).next().is_some();
+            // where people are heard apart too, their mixture is no text
+            let apart = heard(Speaker::Caller) && heard(Speaker::Agent);
+            for speaker in [Speaker::Caller, Speaker::Agent, Speaker::Mixed, Speaker::Other] {
+                let is_of_two = matches!(speaker, Speaker::Caller | Speaker::Agent);
+                let told = heard(speaker) && !(apart && speaker == Speaker::Mixed);
+                if told || (is_of_two && self.contact.fidelity == Fidelity::Full) {
                     let unheard = leg.unheard.iter().find(|(other, _)| *other == speaker).map(|(_, why)| why.clone());
                     all.push(LegCoverage { leg: leg.id, speaker, coverage: self.leg_coverage(leg, speaker), unheard });
                 }
             }
         }
         all
+    }
+
+    /// The parts of streams on which a speaker was heard on a leg; what another stream brought too is left out.
+    fn parts(&self, leg: &Leg, speaker: Speaker) -> impl Iterator<Item = (&Stream, Part)> {
+        let leg = leg.id;
+        let parts = self.streams.iter().filter(|stream| !stream.stored.spare);
+        let parts = parts.flat_map(|stream| stream.stored.parts().into_iter().map(move |part| (stream, part)));
+        parts.filter(move |(_, part)| part.leg == leg && part.speaker == speaker)
     }
 
     fn leg_coverage(&self, leg: &Leg, speaker: Speaker) -> Coverage {
@@ -83,9 +95,8 @@ impl Session {
             }
             return ledger.coverage();
         }
-        let streams = self.streams.iter().filter(|s| s.stored.leg == leg.id && s.stored.speaker == speaker);
-        for stream in streams {
-            self.mark_stream(&mut ledger, stream);
+        for (stream, part) in self.parts(leg, speaker) {
+            self.mark_stream(&mut ledger, stream, part);
         }
         for (from, to) in within(self.pauses.of_transcribe(), from, end.at) {
             ledger.mark(from, to, Share::Paused);
@@ -94,37 +105,49 @@ impl Session {
     }
 
     /// Later marks win: the stream is silence, in it speech, in both the gaps.
-    fn mark_stream(&self, ledger: &mut Ledger, stream: &Stream) {
+    fn mark_stream(&self, ledger: &mut Ledger, stream: &Stream, part: Part) {
         let Some(origin) = stream.stored.origin else { return };
         let at = |time: MediaTime| origin + time.duration();
-        ledger.mark(origin, at(stream.extent()), Share::Silent);
+        let mut mark = |from: Wall, to: Wall, share: Share| {
+            let from = part.from.map_or(from, |own| from.max(own));
+            let to = part.to.map_or(to, |own| to.min(own));
+            if from < to {
+                ledger.mark(from, to, share);
+            }
+        };
+        mark(origin, at(stream.extent()), Share::Silent);
         for (_, from, to) in self.finals.iter().filter(|(id, _, _)| *id == stream.stored.id) {
-            ledger.mark(*from, *to, Share::Transcribed);
+            mark(*from, *to, Share::Transcribed);
         }
         for spoken in &stream.utterances {
             match spoken.state {
-                SpokenState::Pending => ledger.mark(at(spoken.start), at(spoken.end), Share::Pending),
-                SpokenState::Failed => ledger.mark(at(spoken.start), at(spoken.end), Share::Failed),
+                SpokenState::Pending => mark(at(spoken.start), at(spoken.end), Share::Pending),
+                SpokenState::Failed => mark(at(spoken.start), at(spoken.end), Share::Failed),
                 SpokenState::Transcribed | SpokenState::Wordless => {}
             }
         }
         for (start, end) in &stream.gaps {
-            ledger.mark(at(*start), at(*end), Share::Lost);
+            mark(at(*start), at(*end), Share::Lost);
         }
     }
 }
 
-fn recorded(stream: &Stream) -> Option<RecordedStream> {
-    let origin = stream.stored.origin.filter(|_| stream.stored.recorded)?;
-    let summary = stream.closed.as_ref();
-    Some(RecordedStream {
+/// What is on disk of a stream, an entry for everybody whose it was.
+fn recorded(stream: &Stream) -> Vec<RecordedStream> {
+    let Some(origin) = stream.stored.origin.filter(|_| stream.stored.recorded) else { return Vec::new() };
+    let samples = stream.closed.as_ref().map_or(0, |summary| summary.samples);
+    let entry = |part: Part| RecordedStream {
         stream: stream.stored.id,
-        leg: stream.stored.leg,
-        speaker: stream.stored.speaker,
+        leg: part.leg,
+        speaker: part.speaker,
         origin,
-        samples: summary.map_or(0, |summary| summary.samples),
+        samples,
         rate: stream.stored.rate,
-    })
+        from: part.from,
+        to: part.to,
+        spare: stream.stored.spare,
+    };
+    stream.stored.parts().into_iter().map(entry).collect()
 }
 
 fn failed_in(stream: &Stream) -> impl Iterator<Item = FailedSpan> {
@@ -133,11 +156,13 @@ fn failed_in(stream: &Stream) -> impl Iterator<Item = FailedSpan> {
         .iter()
         .filter(|spoken| matches!(spoken.state, SpokenState::Failed | SpokenState::Pending))
         .filter_map(|spoken| {
+            let start = stream.wall(spoken.start)?;
+            let (leg, speaker) = stream.stored.whose(start);
             Some(FailedSpan {
                 utterance: utterance_id(stream.stored.id, spoken.start),
-                leg: stream.stored.leg,
-                speaker: stream.stored.speaker,
-                start: stream.wall(spoken.start)?,
+                leg,
+                speaker,
+                start,
                 end: stream.wall(spoken.end)?,
             })
         })

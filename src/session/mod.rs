@@ -31,6 +31,7 @@ use crate::transcript::{self, Spoken as Said, mask};
 mod closing;
 mod context;
 mod handover;
+mod joined;
 mod pausing;
 mod pop;
 mod resume;
@@ -271,7 +272,7 @@ impl Session {
             self.tell(now, *fact);
         }
         if let Signal::StreamAdded { leg, stream, speaker } = signal {
-            self.add_stream(leg, *stream, *speaker);
+            self.add_stream(now, leg, *stream, *speaker);
         }
         // a call that has ended has nothing left to pause
         match signal {
@@ -301,6 +302,10 @@ impl Session {
     pub fn handle_speech(&mut self, event: SpeechEvent, from_disk: bool) {
         let SpeechEventKind::Ended(utterance) = event.kind else { return };
         let Some(stream) = self.streams.iter().find(|stream| stream.stored.id == event.stream) else { return };
+        if !self.counts(stream, utterance.end) {
+            return;
+        }
+        let Some(utterance) = self.since(stream, utterance) else { return };
         let Some((utterance, recorded)) = self.cut(stream, utterance) else { return };
         let Some(stream) = self.streams.iter_mut().find(|stream| stream.stored.id == event.stream) else { return };
         if stream.utterances.len() >= MAX_UTTERANCES || stream.spoken(utterance.number).is_some() {
@@ -326,9 +331,8 @@ impl Session {
     /// Takes the text of an utterance, or why there is none.
     pub fn handle_outcome(&mut self, now: Now, stream: StreamId, number: u32, result: Result<Hypothesis, Failure>) {
         let Some(stream) = self.streams.iter_mut().find(|known| known.stored.id == stream) else { return };
-        let (Some(origin), leg) = (stream.stored.origin, stream.stored.leg) else { return };
-        let speaker = stream.stored.speaker;
-        let id = stream.stored.id;
+        let (Some(origin), stored) = (stream.stored.origin, stream.stored.clone()) else { return };
+        let id = stored.id;
         let Some(spoken) = stream.spoken(number).filter(|spoken| spoken.state == SpokenState::Pending) else { return };
         let began = origin + spoken.start.duration();
         let hypothesis = match result {
@@ -344,6 +348,7 @@ impl Session {
         };
         spoken.state = SpokenState::Transcribed;
         let (start, end, caught_up) = (spoken.start, spoken.end, spoken.caught_up);
+        let (leg, speaker) = stored.whose(origin + start.duration());
         let gaps = stream.gaps_within(start, end);
         let said = Said { leg, stream: id, speaker, origin, start, end, gaps, caught_up };
         let corrected = self.site.dictionary.correct(&hypothesis);
@@ -413,15 +418,20 @@ impl Session {
         self.streams.iter().flat_map(Stream::pending).map(|spoken| spoken.since).min()
     }
 
-    fn add_stream(&mut self, leg: &LegKey, id: StreamId, speaker: Speaker) {
-        let known = self.streams.iter().any(|stream| stream.stored.id == id);
+    /// A stream is new, or it is somebody else's from now on.
+    fn add_stream(&mut self, now: Now, leg: &LegKey, id: StreamId, speaker: Speaker) {
         let Some(leg) = self.contact.position(leg).and_then(|index| self.contact.legs.get(index)) else { return };
-        if known || self.streams.len() >= MAX_STREAMS {
+        let leg = leg.id;
+        if let Some(known) = self.streams.iter_mut().find(|stream| stream.stored.id == id) {
+            if known.stored.becomes(now.wall, leg, speaker) {
+                self.out.push_back(Output::Save);
+            }
             return;
         }
-        let recorded = self.line.record;
-        let stored = Stored { id, leg: leg.id, speaker, origin: None, rate: 8_000, recorded };
-        self.streams.push(Stream::new(stored));
+        if self.streams.len() >= MAX_STREAMS {
+            return;
+        }
+        self.streams.push(Stream::new(Stored::new(id, leg, speaker, self.line.record)));
         self.out.push_back(Output::Save);
         self.mute_if_paused(id);
     }

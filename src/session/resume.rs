@@ -135,7 +135,7 @@ impl Session {
                 session.tell(now, fact);
             }
         }
-        for stream in &session.streams {
+        for stream in session.streams.iter().filter(|stream| !stream.stored.spare) {
             let rate = stream.stored.rate;
             let done = finals
                 .iter()

@@ -20,6 +20,82 @@ pub(super) struct Stored {
     pub(super) origin: Option<Wall>,
     pub(super) rate: u32,
     pub(super) recorded: bool,
+    /// Whose it was before, in order.
+    #[serde(default)]
+    pub(super) earlier: Vec<Earlier>,
+    /// What came before counts for nothing: another stream brought it.
+    #[serde(default)]
+    pub(super) from: Option<Wall>,
+    /// Another stream brings the same.
+    #[serde(default)]
+    pub(super) spare: bool,
+}
+
+/// Whose a stream was for a while.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Earlier {
+    pub(super) until: Wall,
+    pub(super) leg: LegId,
+    pub(super) speaker: Speaker,
+}
+
+/// A part of a stream that is one person's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Part {
+    pub(super) from: Option<Wall>,
+    pub(super) to: Option<Wall>,
+    pub(super) leg: LegId,
+    pub(super) speaker: Speaker,
+}
+
+/// Changes of one stream that are kept apart; later ones prolong the last one.
+const MAX_EARLIER: usize = 64;
+
+impl Stored {
+    pub(super) fn new(id: StreamId, leg: LegId, speaker: Speaker, recorded: bool) -> Stored {
+        let (origin, rate, earlier, from, spare) = (None, 8_000, Vec::new(), None, false);
+        Stored { id, leg, speaker, origin, rate, recorded, earlier, from, spare }
+    }
+
+    /// From `at` on it is somebody else's. Who was not named until then was the same person all the time. Tells whether anything changed.
+    pub(super) fn becomes(&mut self, at: Wall, leg: LegId, speaker: Speaker) -> bool {
+        if (leg, speaker) == (self.leg, self.speaker) {
+            return false;
+        }
+        if self.speaker == Speaker::Other {
+            self.speaker = speaker;
+            self.earlier.iter_mut().filter(|own| own.speaker == Speaker::Other).for_each(|own| own.speaker = speaker);
+        }
+        if (leg, speaker) != (self.leg, self.speaker) {
+            let full = self.earlier.len() >= MAX_EARLIER;
+            match self.earlier.last_mut() {
+                Some(last) if full => last.until = at,
+                _ => self.earlier.push(Earlier { until: at, leg: self.leg, speaker: self.speaker }),
+            }
+        }
+        (self.leg, self.speaker) = (leg, speaker);
+        true
+    }
+
+    /// Whose it is, part by part.
+    pub(super) fn parts(&self) -> Vec<Part> {
+        let mut from = self.from;
+        let mut parts = Vec::new();
+        for Earlier { until, leg, speaker } in &self.earlier {
+            if from.is_none_or(|from| from < *until) {
+                parts.push(Part { from, to: Some(*until), leg: *leg, speaker: *speaker });
+                from = Some(*until);
+            }
+        }
+        parts.push(Part { from, to: None, leg: self.leg, speaker: self.speaker });
+        parts
+    }
+
+    /// Whose it is at a moment.
+    pub(super) fn whose(&self, at: Wall) -> (LegId, Speaker) {
+        let earlier = self.earlier.iter().find(|own| at < own.until);
+        earlier.map_or((self.leg, self.speaker), |own| (own.leg, own.speaker))
+    }
 }
 
 /// A stream while its session lives.
@@ -129,14 +205,8 @@ mod tests {
     use uuid::Uuid;
 
     fn stream() -> Stream {
-        Stream::new(Stored {
-            id: StreamId(Uuid::nil()),
-            leg: LegId(Uuid::nil()),
-            speaker: Speaker::Caller,
-            origin: Some(Wall(1_000)),
-            rate: 8_000,
-            recorded: true,
-        })
+        let stored = Stored::new(StreamId(Uuid::nil()), LegId(Uuid::nil()), Speaker::Caller, true);
+        Stream::new(Stored { origin: Some(Wall(1_000)), ..stored })
     }
 
     #[test]
@@ -148,6 +218,25 @@ mod tests {
         }
         assert_eq!(stream.gaps.len(), MAX_GAPS);
         assert_eq!(stream.gaps.last().unwrap().1, MediaTime(9_999 * 100 + 10));
+    }
+
+    #[test]
+    fn a_stream_that_is_somebody_elses_from_a_moment_on_is_kept_apart_and_a_late_name_is_not() {
+        let (a, b) = (LegId(Uuid::from_u128(1)), LegId(Uuid::from_u128(2)));
+        let mut stored = Stored::new(StreamId(Uuid::nil()), a, Speaker::Other, true);
+        assert!(stored.becomes(Wall(10), a, Speaker::Agent));
+        assert_eq!(stored.whose(Wall(5)), (a, Speaker::Agent), "the name came late");
+        assert!(stored.becomes(Wall(20), b, Speaker::Agent) && !stored.becomes(Wall(21), b, Speaker::Agent));
+        assert!(stored.becomes(Wall(30), b, Speaker::Mixed));
+        assert_eq!(stored.whose(Wall(19)), (a, Speaker::Agent));
+        assert_eq!(stored.whose(Wall(20)), (b, Speaker::Agent));
+        assert_eq!(stored.whose(Wall(99)), (b, Speaker::Mixed));
+        let spans: Vec<_> = stored.parts().iter().map(|part| (part.from, part.to, part.speaker)).collect();
+        let at = |at| Some(Wall(at));
+        let wanted = [(None, at(20), Speaker::Agent), (at(20), at(30), Speaker::Agent), (at(30), None, Speaker::Mixed)];
+        assert_eq!(spans, wanted);
+        stored.from = at(25);
+        assert_eq!(stored.parts().len(), 2, "what came before counts for nothing");
     }
 
     #[test]

@@ -78,6 +78,8 @@ fn name(speaker: Speaker) -> &'static str {
     match speaker {
         Speaker::Caller => "発信者",
         Speaker::Agent => "担当者",
+        Speaker::Mixed => "発信者と担当者",
+        Speaker::Other => "話者不明",
     }
 }
 

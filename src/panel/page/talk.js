@@ -122,8 +122,9 @@ export class Talk {
 
 function turnNode(turn, mark, button) {
   const side = turn.speaker === "caller" ? "caller" : "agent";
+  const who = SPEAKER[turn.speaker] ?? SPEAKER.agent;
   const meta = el("div", { class: "turn-meta" },
-    el("span", { class: "turn-who", text: SPEAKER[side] }),
+    el("span", { class: "turn-who", text: who }),
     el("time", { class: "turn-time", datetime: isoText(turn.start), text: clockText(turn.start) }),
     turn.caughtUp && el("span", { class: "tag", text: "後から認識" }),
     !turn.failed && turn.confidence < 0.4 && el("span", { class: "tag", text: "確度 低", title: `認識の確からしさ ${Math.round(turn.confidence * 100)}%` }),

@@ -127,13 +127,14 @@ export function lengthText(ms) {
   return seconds < 60 ? `${seconds}秒` : `${Math.floor(seconds / 60)}分${seconds % 60}秒`;
 }
 
-export const SPEAKER = { caller: "発信者", agent: "担当者" };
+export const SPEAKER = { caller: "発信者", agent: "担当者", mixed: "発信者と担当者", other: "話者不明" };
 
 export const TIER = { first: "一次応答", second: "二次応答", third: "三次応答" };
 
 export const END = {
   caller_hangup: "発信者が切断",
   agent_hangup: "担当者が切断",
+  hangup: "切断（どちらからかは不明）",
   no_answer: "応答なし",
   busy: "話中",
   rejected: "着信拒否",

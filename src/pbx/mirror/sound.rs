@@ -205,6 +205,8 @@ impl Mirror {
             // what a caller hears is everybody who talks to her
             (Some(caller), Speaker::Agent) if !several => vec![(id, from_peer), (caller, Side::Peer)],
             (_, Speaker::Agent) => vec![(id, from_peer)],
+            // a dialog has two ends, each with a voice of its own
+            (_, Speaker::Mixed | Speaker::Other) => Vec::new(),
         };
         let mut why = None;
         for (dialog, side) in ways {
