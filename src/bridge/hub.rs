@@ -26,16 +26,18 @@ use crate::media::segment;
 use crate::media::{StreamEvent, StreamEventKind};
 use crate::outbox::store::Outbox;
 use crate::outbox::{Batch, ContactRow};
-use crate::pbx::{CallKey, Observed, PbxId, Signal, StreamId};
+use crate::pbx::{CallKey, ExternalKey, Fidelity, Observed, PbxId, Signal, StreamId};
 use crate::session::{Opening, Output, Session, Site, State};
 use crate::speech::{SpeechEvent, SpeechEventKind};
 use crate::time::{Mono, Now, Wall};
 
 mod contexts;
+mod joined;
 mod orphans;
 mod work;
 
 use contexts::Contexts;
+use joined::{Joined, Told, is_common, may_join};
 use orphans::Orphans;
 use work::Work;
 
@@ -92,6 +94,10 @@ struct Hub {
     /// The running contact of each call; a call whose contact was ended by a restart gets a new one.
     calls: HashMap<CallKey, ContactId>,
     streams: HashMap<StreamId, ContactId>,
+    /// Running contacts by site and the keys of their calls elsewhere.
+    keys: HashMap<(String, ExternalKey), ContactId>,
+    /// Contacts that several sources tell of.
+    joined: HashMap<ContactId, Joined>,
     due: BTreeSet<(Mono, ContactId)>,
     due_of: HashMap<ContactId, Mono>,
     work: Work,
@@ -109,6 +115,8 @@ pub fn run(setup: Setup, inputs: mpsc::Receiver<Input>) {
         sessions: HashMap::new(),
         calls: HashMap::new(),
         streams: HashMap::new(),
+        keys: HashMap::new(),
+        joined: HashMap::new(),
         due: BTreeSet::new(),
         due_of: HashMap::new(),
         orphans: Orphans::default(),
@@ -230,11 +238,20 @@ impl Hub {
         let running = known.filter(|id| self.sessions.get(id).is_some_and(|s| s.contact().ended.is_none()));
         let contact = match (running, &observed.signal) {
             (Some(contact), _) => contact,
-            (None, Signal::CallAppeared { caller, called, .. }) => {
-                let Some(contact) = self.open(observed, caller, called) else { return };
-                self.after(now, contact);
-                self.attach_waiting(now, contact);
-                return self.consultation(now, contact);
+            (None, Signal::CallAppeared { caller, called, keys, fidelity }) => {
+                match self.same(observed, keys, *fidelity) {
+                    Some(contact) => {
+                        self.calls.insert(observed.call.clone(), contact);
+                        contact
+                    }
+                    None => {
+                        let Some(contact) = self.open(observed, caller, called) else { return };
+                        self.note_keys(contact);
+                        self.after(now, contact);
+                        self.attach_waiting(now, contact);
+                        return self.consultation(now, contact);
+                    }
+                }
             }
             // what comes after the end of a contact belongs to it (the end of a stream, of a leg)
             (None, _) => match known {
@@ -251,13 +268,66 @@ impl Hub {
         if let Signal::StreamAdded { stream, .. } = &observed.signal {
             self.streams.insert(*stream, contact);
         }
-        self.with(contact, |session| session.handle_signal(observed.at, &observed.signal));
+        match self.translated(contact, observed) {
+            Some(told) => told.into_iter().for_each(|told| self.tell(contact, observed.at, told)),
+            None => self.with(contact, |session| session.handle_signal(observed.at, &observed.signal)),
+        }
+        if matches!(observed.signal, Signal::Keys(_) | Signal::CallAppeared { .. }) {
+            self.note_keys(contact);
+        }
         if matches!(observed.signal, Signal::CallAppeared { .. } | Signal::Keys(_) | Signal::CallerIdentified(_)) {
             self.attach_waiting(now, contact);
         }
         if let Signal::StreamAdded { stream, .. } = &observed.signal {
             for early in self.orphans.take(*stream) {
                 self.handle(now, early);
+            }
+        }
+    }
+
+    /// The running contact of the same site that another source tells of under one of these keys.
+    fn same(&mut self, observed: &Observed, keys: &[ExternalKey], fidelity: Fidelity) -> Option<ContactId> {
+        let setup = self.setup.sites.iter().find(|setup| setup.exchanges.contains(&observed.call.pbx))?;
+        let site = setup.site.id.clone();
+        let found =
+            keys.iter().filter(|key| is_common(key)).find_map(|key| self.keys.get(&(site.clone(), key.clone())));
+        let contact = *found?;
+        let session = self.sessions.get(&contact).filter(|session| session.contact().ended.is_none())?;
+        if !may_join(session.contact().fidelity, fidelity) && !self.joined.contains_key(&contact) {
+            return None;
+        }
+        let Signal::CallAppeared { called, .. } = &observed.signal else { return None };
+        let joined = self.joined.entry(contact).or_insert_with(|| Joined::of(session));
+        joined.add(&observed.call, fidelity, called).then(|| {
+            tracing::debug!(%contact, "another source tells of the same call");
+            contact
+        })
+    }
+
+    /// What a signal means for a contact of several sources; `None`: it has one.
+    fn translated(&mut self, contact: ContactId, observed: &Observed) -> Option<Vec<Told>> {
+        let joined = self.joined.get_mut(&contact)?;
+        let session = self.sessions.get(&contact)?;
+        Some(joined.translate(&observed.call, &observed.signal, session))
+    }
+
+    fn tell(&mut self, contact: ContactId, at: Now, told: Told) {
+        self.with(contact, |session| match told {
+            Told::Signal(signal) => session.handle_signal(at, &signal),
+            Told::Spare(stream, leg, speaker) => session.add_spare(at, &leg, stream, speaker),
+            Told::Use(stream) => session.use_spare(at, stream),
+        });
+    }
+
+    /// The keys under which other sources find a contact; the first that has one keeps it.
+    fn note_keys(&mut self, contact: ContactId) {
+        let Some(session) = self.sessions.get(&contact) else { return };
+        let of = session.contact();
+        for key in of.keys.iter().filter(|key| is_common(key)) {
+            let owner = self.keys.entry((of.site.clone(), key.clone())).or_insert(contact);
+            let over = self.sessions.get(owner).is_none_or(|own| own.contact().ended.is_some());
+            if over {
+                *owner = contact;
             }
         }
     }
@@ -464,6 +534,15 @@ impl Hub {
         let call = &session.contact().call;
         if self.calls.get(call) == Some(&contact) {
             self.calls.remove(call);
+        }
+        if let Some(joined) = self.joined.remove(&contact) {
+            joined.calls().for_each(|call| _ = self.calls.remove(call));
+        }
+        for key in &session.contact().keys {
+            let key = (session.contact().site.clone(), key.clone());
+            if self.keys.get(&key) == Some(&contact) {
+                self.keys.remove(&key);
+            }
         }
         self.streams.retain(|_, of| *of != contact);
     }
