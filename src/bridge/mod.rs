@@ -1,5 +1,6 @@
 //! The edge: sockets, media threads, worker processes, HTTP clients and timers. Drives the sessions; decides nothing.
 
+pub mod agents;
 pub mod ari;
 pub mod asterisk_media;
 pub mod deliver;

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use crate::bridge::Input;
+use crate::bridge::agents::Agents;
 use crate::bridge::media::MediaHandle;
 use crate::call::line::Lines;
 use crate::media::{Codec, OpenStream, Payload};
@@ -185,7 +186,7 @@ impl SipHandle {
     }
 }
 
-/// Starts receiving calls.
+/// Starts receiving calls; `agents` tells who of the people in a recording session are agents.
 ///
 /// # Errors
 /// An address that cannot be bound, a setting that cannot work, a password file that cannot be read, or no peers at all.
@@ -193,6 +194,7 @@ pub async fn spawn(
     settings: Settings,
     mut peers: Vec<(PbxId, PeerSettings)>,
     lines: Arc<Lines>,
+    agents: Agents,
     media: MediaHandle,
     hub: mpsc::Sender<Input>,
 ) -> Result<SipHandle, Error> {
@@ -212,6 +214,7 @@ pub async fn spawn(
         Policy { record: line.record, transcribe: line.transcribe, answer_after_ms: line.answer_after_ms }
     });
     let mut uas = Uas::new(settings.clone(), &peers, policy, secret);
+    uas.set_agents(Box::new(move |pbx, extension| agents.knows(pbx, extension)));
     uas.set_fingerprint(media.fingerprint().clone());
     let (udp, tcp, tls) = (sockets.udp(), sockets.tcp.clone(), sockets.tls.clone());
     info!(?udp, ?tcp, ?tls, "receiving calls by SIP");

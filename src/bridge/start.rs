@@ -1,5 +1,6 @@
 //! Composes the whole bridge from a configuration, and takes it down again in the order of the data.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::sync::{mpsc, oneshot};
 
+use super::agents::Agents;
 use super::ari::AriHandle;
 use super::asterisk_media::MediaConnections;
 use super::hub::{Fresh, Setup, SiteSetup};
@@ -20,10 +22,12 @@ use super::reload::{Files, Watch};
 use super::sip::SipHandle;
 use super::workers::Workers;
 use super::{Input, asterisk_media, deliver, hub, listener, media, now, reload, workers};
+use crate::call::directory::Directory;
 use crate::call::line::Lines;
 use crate::config::Config;
 use crate::events::Event;
 use crate::outbox::store::Outbox;
+use crate::pbx::PbxId;
 use crate::session::Site;
 
 /// Inputs that wait for the hub; the drivers wait when it is full.
@@ -195,7 +199,9 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
         panel,
         _lock: lock,
     };
-    let listening = bridge.listen(&lines, &media).await;
+    let agents = Agents::default();
+    agents.set(directories(&config, &files));
+    let listening = bridge.listen(&lines, &agents, &media).await;
     #[cfg(feature = "webcall")]
     let listening = match listening {
         Ok(()) => bridge.listen_to_web(&lines, &media, wishes).await,
@@ -206,7 +212,7 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
         return Err(error);
     }
     let certificates = bridge.sip.as_ref().map(SipHandle::certificates);
-    spawn_reload(config, files, look_ups, certificates, inputs, asked);
+    spawn_reload(config, files, look_ups, (certificates, agents), inputs, asked);
     #[cfg(feature = "web")]
     if let Some(panel) = &bridge.panel {
         panel.ready().set(true);
@@ -216,13 +222,14 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
 
 impl Bridge {
     /// Starts the drivers of the exchanges.
-    async fn listen(&mut self, lines: &Arc<Lines>, media: &media::MediaHandle) -> Result<(), Error> {
+    async fn listen(&mut self, lines: &Arc<Lines>, agents: &Agents, media: &media::MediaHandle) -> Result<(), Error> {
         if self.config.sip.enabled {
             let peers = self.config.pbx.iter();
             let peers = peers.filter_map(|pbx| Some((pbx.name(), pbx.sip.clone()?))).collect();
             let settings = self.config.sip.clone();
             let hub = self.inputs.clone();
-            self.sip = Some(super::sip::spawn(settings, peers, Arc::clone(lines), media.clone(), hub).await?);
+            let (lines, agents) = (Arc::clone(lines), agents.clone());
+            self.sip = Some(super::sip::spawn(settings, peers, lines, agents, media.clone(), hub).await?);
         }
         for pbx in &self.config.pbx {
             let (own, hub) = ((pbx.audiosocket.clone(), pbx.websocket.clone()), self.inputs.clone());
@@ -378,12 +385,19 @@ fn session_sites(config: &Config, files: &Files) -> Vec<Site> {
     .collect()
 }
 
+/// The directory of each exchange's site.
+fn directories(config: &Config, files: &Files) -> HashMap<PbxId, Arc<Directory>> {
+    let of = |site: &str| config.site.iter().zip(&files.directories).find(|(own, _)| own.id == site);
+    let all = config.pbx.iter().filter_map(|pbx| Some((pbx.name(), Arc::clone(of(&pbx.site)?.1))));
+    all.collect()
+}
+
 /// Reads the site's files again when they change (`reload_ms`) or somebody asks.
 fn spawn_reload(
     config: Arc<Config>,
     mut files: Files,
     look_ups: Vec<LookUps>,
-    certificates: Option<Arc<super::sip::Tls>>,
+    (certificates, agents): (Option<Arc<super::sip::Tls>>, Agents),
     hub: mpsc::Sender<Input>,
     mut asked: mpsc::Receiver<()>,
 ) {
@@ -416,6 +430,7 @@ fn spawn_reload(
             });
             let Ok(fresh) = read.await else { return };
             files = fresh;
+            agents.set(directories(&config, &files));
             tracing::info!(entries = files.dictionary.entries().len(), "the site's files were read again");
             if hub.send(Input::Reloaded(Fresh { sites: session_sites(&config, &files) })).await.is_err() {
                 return;

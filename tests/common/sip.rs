@@ -77,7 +77,7 @@ impl Wanted {
         let peers =
             vec![(PbxId("honcho".into()), PeerSettings { peers: vec![self.peers.parse().unwrap()], ..self.exchange })];
         let (hub, inputs) = mpsc::channel(self.hub);
-        let sip = spawn(self.settings, peers, Arc::new(Lines::new(vec![line])), media, hub).await?;
+        let sip = spawn(self.settings, peers, Arc::new(Lines::new(vec![line])), Default::default(), media, hub).await?;
         Ok(Bridge { sip, inputs, heard, _data: data })
     }
 }

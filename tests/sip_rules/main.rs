@@ -8,6 +8,7 @@ mod refused;
 mod reliable;
 mod routes;
 mod secure;
+mod siprec;
 mod table;
 mod timers;
 mod update;

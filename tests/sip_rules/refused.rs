@@ -127,7 +127,7 @@ fn options_tell_what_is_supported_also_without_hops_left() {
     let mut lab = answering_after(0);
     let qualify = request("OPTIONS", "o1", 1, "", "", "").replace("Max-Forwards: 70", "Max-Forwards: 0");
     assert_eq!(lab.send(&qualify), ["200"]);
-    assert_eq!(lab.last().text("Supported").unwrap(), "100rel, timer");
+    assert_eq!(lab.last().text("Supported").unwrap(), "100rel, timer, siprec");
     let allow = lab.last().list("Allow");
     assert!(["PRACK", "UPDATE", "INFO"].iter().all(|method| allow.iter().any(|own| own == method)), "{allow:?}");
 }
@@ -145,8 +145,8 @@ fn require_of_what_we_support_is_no_420() {
 #[test]
 fn a_body_that_is_too_large_is_413_and_a_head_513() {
     let mut lab = answering_after(0);
-    assert_eq!(lab.send(&invite("", &"x".repeat(66_000))), ["413"]);
+    assert_eq!(lab.send(&invite("", &"x".repeat(140_000))), ["413"]);
     assert_eq!(lab.last().text("Call-ID").unwrap(), "call-1");
-    let long = format!("X-Long: {}\r\n", "x".repeat(66_000));
+    let long = format!("X-Long: {}\r\n", "x".repeat(140_000));
     assert_eq!(lab.send(&invite(&long, SDP)), ["513"]);
 }

@@ -50,6 +50,11 @@ pub(super) fn flows(sockets: &Sockets, transport: Transport, found: &[SocketAddr
 pub(super) fn log(pbx: &PbxId, note: Note) {
     let pbx = &pbx.0;
     match note {
+        Note::Metadata(error) => warn!(
+            pbx,
+            %error,
+            "the metadata of a recording session cannot be read: its sound is kept in a contact of its own, without names; compare docs/siprec.md with what the exchange sends"
+        ),
         Note::OutsidePeers => warn!(
             pbx,
             "the server of [pbx.sip.register] or [pbx.sip.watch] is at an address outside `peers`: nothing is sent there; add its network"

@@ -15,6 +15,7 @@ use super::message::{Header, Message};
 use super::register::{self, Registration, State};
 use super::request::Request;
 use super::settings::{OwnTransport, PeerSettings};
+use super::siprec;
 use super::subscribe::{self, Watch, describe};
 use super::transaction::Key;
 use super::uas::{Output, Purpose, Uas};
@@ -36,6 +37,8 @@ pub enum Note {
     Watch(usize, subscribe::Told),
     /// The server's address is in no network of the exchange.
     OutsidePeers,
+    /// The metadata of a recording session cannot be read (the reason has nothing of what is in it); its sound is kept.
+    Metadata(siprec::Error),
 }
 
 /// Of every exchange: how it proves itself, how we do, and what we are there.

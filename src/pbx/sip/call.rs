@@ -10,8 +10,9 @@ use super::dialog::Dialog;
 use super::flow::Flow;
 use super::identity;
 use super::inside::probe_at;
-use super::media::Agreed;
+use super::media::{Agreed, Purpose};
 use super::message::Message;
+use super::recording::Recording;
 use super::refresh::Refreshing;
 use super::reliable::Reliable;
 use super::renegotiate::Pending;
@@ -55,6 +56,8 @@ pub(super) struct Call {
     pub(super) pending: Option<Pending>,
     pub(super) timer: Option<SessionTimer>,
     pub(super) refreshing: Refreshing,
+    /// It records other calls; what is told is told of those.
+    pub(super) recording: Option<Recording>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +95,12 @@ impl Call {
         let reliable = self.reliable.as_ref().and_then(Reliable::deadline);
         let pending = self.pending.as_ref().map(|pending| pending.until);
         let timer = self.timer.as_ref().map(SessionTimer::deadline);
-        [phase, ack, reliable, pending, timer].into_iter().flatten().min()
+        [phase, ack, reliable, pending, timer, self.naming_until()].into_iter().flatten().min()
+    }
+
+    /// Until when somebody may still be named in a recording session.
+    fn naming_until(&self) -> Option<Mono> {
+        self.recording.as_ref().and_then(|recording| recording.naming_until)
     }
 
     /// The 2xx waits for a PRACK.
@@ -132,23 +140,31 @@ impl Uas {
         let reliable = self.reliable_for(&invite);
         let place = Place { host: self.host(flow), session: now.wall.0.unsigned_abs(), version: 1 };
         let terms = self.terms(flow.peer.ip());
+        let call_key = CallKey { pbx: pbx.clone(), key: self.call_key(pbx, &invite) };
+        let recording = self.recording_of(pbx, &invite, &call_key);
+        let purpose = if recording.is_some() { Purpose::Recording } else { Purpose::Call };
         let body = content::session(&invite.message).unwrap_or_default();
         let (offer, agreed) = if let Some(body) = body {
             let offer = Description::parse(&body).ok();
             let open = |offer: &Description| {
-                Agreed::of_offer(offer, place, terms, |speaker| self.new_stream(pbx, &tag, speaker, now))
+                Agreed::of_offer(offer, place, terms, purpose, |speaker| self.new_stream(pbx, &tag, speaker, now))
             };
             let agreed = offer.as_ref().and_then(open);
             (offer, agreed)
         } else {
             let stream = self.new_stream(pbx, &tag, Speaker::Caller, now);
-            (None, Some(Agreed::of_nothing(place, terms, stream)))
+            (None, Some(Agreed::of_nothing(place, terms, purpose, stream)))
         };
         let Some(mut agreed) = agreed else {
             return self.respond(&key, &invite.answer(488, &tag), now);
         };
         self.respond(&key, &invite.answer(100, &tag), now);
-        let policy = (self.policy)(&self.called(pbx, &invite));
+        let (recording, called) = recording.unzip();
+        let mut policy = (self.policy)(&called.unwrap_or_else(|| self.called(pbx, &invite)));
+        if recording.is_some() {
+            // the people talk already
+            policy.answer_after_ms = 0;
+        }
         if !policy.record && !policy.transcribe {
             agreed.deafen();
         }
@@ -160,7 +176,7 @@ impl Uas {
         }
         self.count_keys(agreed.has_sdes(), flow);
         let mut call = Call {
-            key: CallKey { pbx: pbx.clone(), key: self.call_key(pbx, &invite) },
+            key: call_key,
             leg: LegKey(tag.clone()),
             dialog: Dialog::of_invite(&invite, &tag, flow),
             flow,
@@ -178,6 +194,7 @@ impl Uas {
             pending: None,
             timer: None,
             refreshing: Refreshing::default(),
+            recording,
         };
         call.note_allow(&call.invite.message.clone());
         self.calls.insert(tag.clone(), call);
@@ -243,13 +260,16 @@ impl Uas {
         };
         let Some(waiting) = call.unacknowledged.take_if(|waiting| waiting.cseq == ack.cseq.number) else { return };
         if !waiting.offered {
-            return;
+            return self.ask_for_snapshot(&tag, now);
         }
         let body = content::session(&ack.message).unwrap_or_default();
         let answer = body.and_then(|body| Description::parse(&body).ok());
         let answer = answer.filter(|answer| call.agreed.allows(answer, true));
         match answer {
-            Some(answer) => self.take(&tag, &answer, true, now),
+            Some(answer) => {
+                self.take(&tag, &answer, true, now);
+                self.tell_recording(&tag, now);
+            }
             // Without a usable answer there is no session (RFC 3261 §13.3.1.4 and §14.2).
             None => self.hang_up(&tag, EndCause::Failed, now),
         }
@@ -278,6 +298,7 @@ impl Uas {
                 Phase::Answered if call.timer.as_ref().is_some_and(|timer| past(timer.deadline())) => {
                     self.session_due(&tag, now)
                 }
+                Phase::Answered if call.naming_until().is_some_and(past) => self.naming_over(&tag, now),
                 Phase::Answered => self.probe(&tag, now),
             }
         }
@@ -316,7 +337,9 @@ impl Uas {
         let offered = Signal::LegAppeared { leg: leg.clone(), address: called, queue: None };
         let signals = [appeared, offered, Signal::LegRinging(leg)].map(|signal| call.observed(signal, now));
         self.counters.calls += 1;
-        self.out.extend(signals);
+        if call.recording.is_none() {
+            self.out.extend(signals);
+        }
         self.send_180(tag, now);
         self.answer_if_due(tag, now);
     }
@@ -353,12 +376,16 @@ impl Uas {
             let (leg, speaker) = (call.leg.clone(), stream.speaker);
             signals.push(Signal::StreamAdded { leg, stream: stream.id, speaker });
         }
-        let told = signals.into_iter().map(|signal| call.observed(signal, now));
+        let told: Vec<Output> = match call.recording {
+            Some(_) => Vec::new(),
+            None => signals.into_iter().map(|signal| call.observed(signal, now)).collect(),
+        };
         self.out.extend(told);
         let cseq = call.invite.cseq.number;
         self.run_timer(tag, &invite, &mut answer, now);
         self.send_2xx(tag, &key, &answer, cseq, offer.is_none() && !described, now);
         self.tell_hold(tag, now);
+        self.begin_recording(tag, now);
     }
 
     /// A final answer that is repeated until its ACK.

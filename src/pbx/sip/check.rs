@@ -7,8 +7,8 @@ use super::request::Request;
 
 /// Methods that are acted on.
 pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, NOTIFY";
-/// Extensions that are supported: RFC 3262, RFC 4028.
-const SUPPORTED: [&str; 2] = ["100rel", "timer"];
+/// Extensions that are supported: RFC 3262, RFC 4028, RFC 7866.
+const SUPPORTED: [&str; 3] = ["100rel", "timer", "siprec"];
 
 /// The answer that refuses a request, when something is wrong with it. `merged`: it came before by another way; `secure`: by TLS.
 pub(super) fn refusal(request: &Request, merged: bool, secure: bool, tag: &str) -> Option<Message> {

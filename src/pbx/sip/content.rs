@@ -1,11 +1,14 @@
-//! What a message carries: the session description, alone or as one part of several (RFC 3261 §20.11, RFC 5621).
+//! What a message carries: the session description and a recorder's metadata, alone or as parts of several (RFC 3261 §20.11, RFC 5621).
 
 use super::header::{Param, param, split_params};
 use super::message::Message;
 use super::multipart;
 
 /// Bodies that are read.
-pub(super) const ACCEPT: &str = "application/sdp, multipart/mixed";
+pub(super) const ACCEPT: &str =
+    "application/sdp, multipart/mixed, application/rs-metadata+xml, application/rs-metadata";
+/// Metadata of a recording session: as RFC 7866 registers it, and as recorders of earlier drafts still write it.
+const METADATA: [&str; 2] = ["application/rs-metadata+xml", "application/rs-metadata"];
 /// A multipart body may hold another, and no more.
 const DEPTH_MAX: usize = 2;
 
@@ -27,11 +30,39 @@ struct Entity<'a> {
     body: &'a [u8],
 }
 
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The session description.
+    pub(super) session: Option<Vec<u8>>,
+    /// The metadata of a recording session and its charset.
+    pub(super) metadata: Option<(Vec<u8>, Option<String>)>,
+}
+
+impl Found {
+    /// The first of each.
+    fn or(self, other: Found) -> Found {
+        Found { session: self.session.or(other.session), metadata: self.metadata.or(other.metadata) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.session.is_none() && self.metadata.is_none()
+    }
+}
+
 /// The session description of a message; `None` when it has none.
 ///
 /// # Errors
 /// When something must be understood that is not: a body is required unless it says `handling=optional` (RFC 5621 §8).
 pub(in crate::pbx) fn session(message: &Message) -> Result<Option<Vec<u8>>, Wrong> {
+    all(message).map(|found| found.session)
+}
+
+/// The session description and the metadata of a recording session.
+///
+/// # Errors
+/// As [`session`].
+pub(super) fn all(message: &Message) -> Result<Found, Wrong> {
     let entity = Entity {
         kind: message.text("Content-Type").map(|text| text.into_owned()),
         disposition: message.text("Content-Disposition").map(|text| text.into_owned()),
@@ -42,17 +73,17 @@ pub(in crate::pbx) fn session(message: &Message) -> Result<Option<Vec<u8>>, Wron
     look(&entity, 0)
 }
 
-fn look(entity: &Entity<'_>, depth: usize) -> Result<Option<Vec<u8>>, Wrong> {
+fn look(entity: &Entity<'_>, depth: usize) -> Result<Found, Wrong> {
     if entity.body.is_empty() {
-        return Ok(None);
+        return Ok(Found::default());
     }
     let (disposition, params) = value_of(entity.disposition.as_deref());
     let optional = param(&params, "handling").is_some_and(|handling| handling.eq_ignore_ascii_case("optional"));
     let found = understand(entity, &disposition, depth);
-    if optional { Ok(found.unwrap_or(None)) } else { found }
+    if optional { Ok(found.unwrap_or_default()) } else { found }
 }
 
-fn understand(entity: &Entity<'_>, disposition: &str, depth: usize) -> Result<Option<Vec<u8>>, Wrong> {
+fn understand(entity: &Entity<'_>, disposition: &str, depth: usize) -> Result<Found, Wrong> {
     if entity.encodings.iter().any(|encoding| !encoding.trim().eq_ignore_ascii_case("identity")) {
         return Err(Wrong::Encoding);
     }
@@ -60,22 +91,27 @@ fn understand(entity: &Entity<'_>, disposition: &str, depth: usize) -> Result<Op
     if !matches!(transfer.as_str(), "7bit" | "8bit" | "binary") {
         return Err(Wrong::Type);
     }
-    let (kind, _) = value_of(entity.kind.as_deref());
+    let (kind, params) = value_of(entity.kind.as_deref());
     if let Some(subtype) = kind.strip_prefix("multipart/") {
         return parts(entity, subtype == "alternative", depth + 1);
     }
+    // recorders write other dispositions than `recording-session`, or none
+    if METADATA.contains(&kind.as_str()) {
+        let charset = param(&params, "charset").map(str::to_string);
+        return Ok(Found { session: None, metadata: Some((entity.body.to_vec(), charset)) });
+    }
     let is_session = kind.is_empty() || kind == "application/sdp";
     match disposition {
-        "" | "session" if is_session => Ok(Some(entity.body.to_vec())),
+        "" | "session" if is_session => Ok(Found { session: Some(entity.body.to_vec()), metadata: None }),
         _ => Err(Wrong::Type),
     }
 }
 
 /// Any other kind of multipart is read as `mixed` (RFC 2046 §5.1.7); of alternatives one that is understood is enough.
-fn parts(entity: &Entity<'_>, alternative: bool, depth: usize) -> Result<Option<Vec<u8>>, Wrong> {
+fn parts(entity: &Entity<'_>, alternative: bool, depth: usize) -> Result<Found, Wrong> {
     let whole = entity.kind.as_deref().unwrap_or_default();
     let parts = multipart::split(whole, entity.body).filter(|_| depth <= DEPTH_MAX).ok_or(Wrong::Type)?;
-    let mut session = None;
+    let mut all = Found::default();
     let mut wrong = None;
     for part in &parts {
         let text = |name| part.header(name).map(str::to_string);
@@ -87,13 +123,13 @@ fn parts(entity: &Entity<'_>, alternative: bool, depth: usize) -> Result<Option<
             body: &part.body,
         };
         match look(&inner, depth) {
-            Ok(found) => session = session.or(found),
+            Ok(found) => all = all.or(found),
             Err(why) => wrong = wrong.or(Some(why)),
         }
     }
     match wrong {
-        Some(why) if !alternative || session.is_none() => Err(why),
-        _ => Ok(session),
+        Some(why) if !alternative || all.is_empty() => Err(why),
+        _ => Ok(all),
     }
 }
 

@@ -178,7 +178,7 @@ impl Document {
 }
 
 /// The document in Unicode: as its declaration says, else as the header says, else as headers are read.
-fn text_of(body: &[u8], charset: Option<&str>) -> String {
+pub(super) fn text_of(body: &[u8], charset: Option<&str>) -> String {
     let head = String::from_utf8_lossy(body.get(..body.len().min(128)).unwrap_or_default()).into_owned();
     let declared = head.split_once("?>").and_then(|(declaration, _)| declaration.split_once("encoding="));
     let declared = declared.and_then(|(_, rest)| rest.get(1..)?.split(['"', '\'']).next());

@@ -19,6 +19,7 @@ impl Uas {
                 let answer = self.busy(&invite, &tag);
                 self.respond(&key, &answer, now);
             }
+            self.stop_recording(&tag, now);
             self.close_streams(&tag, now);
             self.calls.remove(&tag);
         }
@@ -62,10 +63,13 @@ impl Uas {
     /// The one way a call ends for the hub.
     pub(super) fn end(&mut self, tag: &str, cause: EndCause, now: Now) {
         self.drop_pending(tag, now);
+        let recorded = self.end_recording(tag, cause, now);
         self.close_streams(tag, now);
         let Some(call) = self.calls.remove(tag) else { return };
         if call.is_known() {
             self.ended.add(&call.dialog, now.mono + self.times.limit(), now);
+        }
+        if call.is_known() && !recorded {
             self.out.push_back(call.observed(Signal::LegEnded(call.leg.clone(), cause), now));
             self.out.push_back(call.observed(Signal::CallEnded(cause), now));
         }
@@ -75,7 +79,7 @@ impl Uas {
         let Some(call) = self.calls.get(tag) else { return };
         for stream in call.agreed.heard().iter().filter(|stream| stream.port.is_some()) {
             self.out.push_back(Output::Close(stream.id));
-            if call.is_answered() {
+            if call.is_answered() && call.recording.is_none() {
                 self.out.push_back(call.observed(Signal::StreamRemoved(stream.id), now));
             }
         }

@@ -79,6 +79,50 @@ fn from_hex(text: &str) -> Option<String> {
     String::from_utf8(bytes.collect()).ok()
 }
 
+/// Whom an address of record in metadata names: a URI, or a bare number or user (RFC 7865 §6.5).
+pub(super) fn of_aor(aor: &str, name: Option<&str>) -> Identity {
+    let Some(address) = address_of(aor) else {
+        return Identity { display: name.and_then(|name| bounded_display(name, None)), ..Identity::default() };
+    };
+    let said = name.and_then(withheld).or_else(|| address.uri.user.as_deref().and_then(withheld));
+    if said.is_some() || is_hidden(&address) {
+        return Identity { withheld: Some(said.unwrap_or(Withheld::Refused)), ..Identity::default() };
+    }
+    let number = number_of(&address);
+    let name = name.or(address.display.as_deref());
+    let display = name.and_then(|name| bounded_display(name, number.as_deref()));
+    Identity { number, display, ..Identity::default() }
+}
+
+/// The user of an address of record as a number or extension.
+pub(super) fn user_of(aor: &str) -> Option<String> {
+    number_of(&address_of(aor)?)
+}
+
+fn address_of(aor: &str) -> Option<NameAddr> {
+    let aor = aor.trim();
+    let known = |address: &NameAddr| matches!(address.uri.scheme.as_str(), "sip" | "sips" | "tel");
+    let bare = || match aor.contains('@') {
+        true => NameAddr::parse(&format!("sip:{aor}")),
+        false => NameAddr::parse(&format!("tel:{aor}")),
+    };
+    let address = NameAddr::parse(aor).filter(known).or_else(bare)?;
+    // `sip:0661111111`: the number stands where the host should
+    match address.uri.user {
+        None => NameAddr::parse(&format!("tel:{}", address.uri.host)),
+        Some(_) => Some(address),
+    }
+}
+
+/// Both halves of a Session-ID (RFC 7989 §5); the nil id says nothing.
+pub(super) fn session_ids(text: &str) -> Vec<String> {
+    let halves = text.split(';').map(|half| half.trim().trim_start_matches("remote=").trim().to_ascii_lowercase());
+    let is_id = |id: &String| {
+        id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) && id.bytes().any(|byte| byte != b'0')
+    };
+    halves.take(2).filter(is_id).collect()
+}
+
 /// The user of an address as a number: with its phone-context where that is more than a name of the own network.
 pub(in crate::pbx) fn number_of(address: &NameAddr) -> Option<String> {
     let user = address.uri.user.as_deref()?;

@@ -28,7 +28,8 @@ impl Uas {
             return self.respond(key, &answer, now);
         }
         self.respond(key, &request.answer(200, tag), now);
-        let Some(call) = self.calls.get(tag) else { return };
+        // in a recording session nobody knows who pressed it
+        let Some(call) = self.calls.get(tag).filter(|call| call.recording.is_none()) else { return };
         let pressed = digit(message).map(|digit| Signal::Digit { speaker: Speaker::Caller, digit });
         let pressed = pressed.map(|signal| call.observed(signal, now));
         self.out.extend(pressed);

@@ -4,6 +4,7 @@ use crate::pbx::{Speaker, StreamId};
 
 use super::keying::{self, Keying, Path, Secured, Terms};
 use super::sdp::{self, Description, Direction, Format, Line, Place, Taken};
+use super::siprec;
 
 /// One line that is heard.
 #[derive(Clone, Debug)]
@@ -12,6 +13,8 @@ pub(super) struct Stream {
     pub(super) speaker: Speaker,
     /// Index of the media line.
     line: usize,
+    /// The peer's name for the line.
+    label: Option<String>,
     /// Our RTP port, once the media stage opened it.
     pub(super) port: Option<u16>,
     pub(super) formats: Vec<Format>,
@@ -36,6 +39,7 @@ impl Stream {
             id,
             speaker,
             line,
+            label: offered.label.clone(),
             port: None,
             formats: offered.choose(&terms.codecs),
             aliases: Vec::new(),
@@ -48,9 +52,19 @@ impl Stream {
         })
     }
 
+    /// As the metadata of a recording session sees it.
+    pub(super) fn as_line(&self) -> siprec::Line {
+        siprec::Line { stream: self.id, index: self.line, label: self.label.clone(), silent: self.is_silent() }
+    }
+
     /// Everything that may come on it: our numbers first.
     pub(super) fn payloads(&self) -> Vec<Format> {
         self.formats.iter().chain(&self.aliases).copied().collect()
+    }
+
+    /// Nothing comes on it now: a recorder's pause is `inactive`, or the address of hold as before RFC 3264 (RFC 7866 §7.1.1).
+    fn is_silent(&self) -> bool {
+        self.null_address || matches!(self.offered, Direction::Inactive | Direction::Recvonly)
     }
 
     /// On hold: nothing can be heard, or the peer no longer wants to hear anybody. A recording leg is sendonly all the time.
@@ -62,6 +76,15 @@ impl Stream {
             Direction::Sendrecv => false,
         }
     }
+}
+
+/// What the lines of a call are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A call to the bridge: the first line is the caller's, the second the agent's, nobody else is heard.
+    Call,
+    /// A recording session (RFC 7866 §7.1): every line is heard and nothing is sent; whose each is, others say.
+    Recording,
 }
 
 /// What a re-negotiation changed for the media stage.
@@ -93,10 +116,13 @@ pub(super) struct Agreed {
     /// Streams that were added and not told yet.
     added: Vec<StreamId>,
     terms: Terms,
+    purpose: Purpose,
 }
 
 /// The port of a line that is agreed and not received (discard, RFC 863); port 0 would refuse the line, and with it the call.
 const DISCARD: u16 = 9;
+/// Lines of a recording session that are heard; more are refused.
+const RECORDED_MAX: usize = 16;
 
 impl Agreed {
     /// From the first offer: with two usable audio lines the first is the caller's and the second the agent's (a recording leg), with
@@ -105,9 +131,10 @@ impl Agreed {
         offer: &Description,
         place: Place,
         mut terms: Terms,
+        purpose: Purpose,
         mut id: impl FnMut(Speaker) -> StreamId,
     ) -> Option<Agreed> {
-        let mut speakers = [Speaker::Caller, Speaker::Agent].into_iter().peekable();
+        let mut speakers = purpose.speakers().into_iter().peekable();
         let mut streams: Vec<Stream> = Vec::new();
         for (index, line) in offer.usable() {
             let Some(speaker) = speakers.peek().copied() else { break };
@@ -126,16 +153,18 @@ impl Agreed {
             added: Vec::new(),
             deaf: false,
             terms,
+            purpose,
         })
     }
 
     /// For a call that came without an offer: we offer one line.
-    pub(super) fn of_nothing(place: Place, mut terms: Terms, id: StreamId) -> Agreed {
+    pub(super) fn of_nothing(place: Place, mut terms: Terms, purpose: Purpose, id: StreamId) -> Agreed {
         let secured = terms.offer();
         let stream = Stream {
             id,
-            speaker: Speaker::Caller,
+            speaker: purpose.speakers().into_iter().next().unwrap_or(Speaker::Caller),
             line: 0,
+            label: None,
             port: None,
             formats: sdp::own_formats(&terms.codecs),
             aliases: Vec::new(),
@@ -147,7 +176,7 @@ impl Agreed {
             null_address: false,
         };
         let (shape, added) = (None, Vec::new());
-        Agreed { streams: vec![stream], place, last: Vec::new(), lines: 1, shape, added, deaf: false, terms }
+        Agreed { streams: vec![stream], place, last: Vec::new(), lines: 1, shape, added, deaf: false, terms, purpose }
     }
 
     /// Agrees to every line and hears none.
@@ -212,8 +241,12 @@ impl Agreed {
     pub(super) fn additions(&mut self, offer: &Description, mut id: impl FnMut(Speaker) -> StreamId) -> Vec<Stream> {
         let kept: Vec<&Stream> =
             self.streams.iter().filter(|stream| stream.goes_on(offer, false, &self.terms)).collect();
-        let speakers = [Speaker::Caller, Speaker::Agent].into_iter();
-        let mut free = speakers.filter(|speaker| kept.iter().all(|stream| stream.speaker != *speaker)).peekable();
+        let mut speakers = self.purpose.speakers();
+        for stream in &kept {
+            let place = speakers.iter().position(|speaker| *speaker == stream.speaker);
+            place.map(|place| speakers.remove(place));
+        }
+        let mut free = speakers.into_iter().peekable();
         let taken: Vec<usize> = kept.iter().map(|stream| stream.line).collect();
         let port = self.deaf.then_some(DISCARD);
         let mut added = Vec::new();
@@ -295,7 +328,7 @@ impl Agreed {
             line: stream.line,
             port: stream.port.unwrap_or_default(),
             formats: stream.formats.clone(),
-            direction: if self.deaf { Direction::Inactive } else { stream.offered.answered() },
+            direction: if self.deaf { Direction::Inactive } else { self.purpose.answered(stream.offered) },
             proto: stream.secured.proto.unwrap_or("RTP/AVP"),
             attributes: stream.attributes(),
         };
@@ -311,6 +344,25 @@ impl Agreed {
         }
         self.last = own.clone();
         own
+    }
+}
+
+impl Purpose {
+    /// Who may be heard, a line each.
+    fn speakers(self) -> Vec<Speaker> {
+        match self {
+            Purpose::Call => vec![Speaker::Caller, Speaker::Agent],
+            Purpose::Recording => vec![Speaker::Other; RECORDED_MAX],
+        }
+    }
+
+    /// The direction of an answer. A recorder never sends (RFC 7866 §7.2).
+    fn answered(self, offered: Direction) -> Direction {
+        match (self, offered.answered()) {
+            (Purpose::Recording, Direction::Sendrecv) => Direction::Recvonly,
+            (Purpose::Recording, Direction::Sendonly) => Direction::Inactive,
+            (_, answered) => answered,
+        }
     }
 }
 
@@ -362,6 +414,7 @@ impl Stream {
             changes.push(Change::Path(self.id, path));
         }
         self.secured = secured;
+        self.label = line.label.clone();
         self.rtcp_mux = line.rtcp_mux;
         self.offered = line.direction;
         self.null_address = line.null_address;

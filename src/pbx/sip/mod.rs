@@ -6,7 +6,8 @@
 //! `renegotiate`, `timer` and `refresh` are the extensions of a call: RFC 3262, RFC 3311 and RFC 4028. [`rate`] and [`auth`] stand before
 //! all of it: who asks too much, and who proves himself. What the bridge asks of an exchange by itself, [`register`] and [`subscribe`]
 //! (which reads [`dialog_info`]), is sent by `account`. `docs/sip.md` lists every rule that is kept, and where it is not; `tests/sip_rules/`
-//! has the tests.
+//! has the tests. A call that
+//! records others ([`siprec`], RFC 7866) is a `recording`: its sound is that of calls of their own.
 
 pub mod auth;
 pub mod dialog;
@@ -24,6 +25,7 @@ pub mod request;
 pub mod sdes;
 pub mod sdp;
 pub mod settings;
+pub mod siprec;
 pub mod subscribe;
 pub mod transaction;
 pub mod uas;
@@ -40,6 +42,7 @@ mod info;
 mod inside;
 mod media;
 mod outgoing;
+mod recording;
 mod refresh;
 mod reliable;
 mod renegotiate;

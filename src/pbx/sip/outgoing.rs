@@ -58,7 +58,9 @@ impl Uas {
         for route in request.message.raw("Record-Route") {
             answer.push("Record-Route", route.to_vec());
         }
-        answer.push("Contact", self.contact(call.flow, call.dialog.secure));
+        let contact = self.contact(call.flow, call.dialog.secure);
+        // RFC 7866 §6.2
+        answer.push("Contact", if call.recording.is_some() { format!("{contact};+sip.srs") } else { contact });
         answer.push("Allow", check::ALLOW);
         answer.push("Supported", check::supported());
         Some((call.invite_key, answer))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::pbx::{Signal, StreamId};
 use crate::time::{Mono, Now};
 
+use super::call::Call;
 use super::content;
 use super::flow::Flow;
 use super::media::{Change, Stream};
@@ -118,6 +119,8 @@ impl Uas {
             Err(reason) => {
                 let speaker = pending.streams.iter().find(|own| own.id == stream).map(|own| own.speaker);
                 pending.streams.retain(|own| own.id != stream);
+                // a recording session has no leg of its own
+                let speaker = speaker.filter(|_| call.recording.is_none());
                 let failed = speaker.map(|speaker| Signal::StreamFailed { leg, speaker, reason: reason.clone() });
                 let failed = failed.map(|signal| call.observed(signal, now));
                 self.out.extend(failed);
@@ -162,6 +165,7 @@ impl Uas {
         if let Some(offer) = offer {
             self.take(tag, offer, false, now);
         }
+        self.take_metadata(tag, request);
         let Some(call) = self.calls.get_mut(tag) else { return };
         answer.body = match offer {
             Some(offer) => call.agreed.answer(offer),
@@ -179,6 +183,7 @@ impl Uas {
         } else {
             self.respond(key, &answer, now);
         }
+        self.tell_recording(tag, now);
     }
 
     /// 422, when the request wants a shorter session interval than we (RFC 4028 §9).
@@ -212,7 +217,7 @@ impl Uas {
     /// Brings the media to what the peer described.
     pub(super) fn take(&mut self, tag: &str, description: &Description, is_answer: bool, now: Now) {
         let Some(call) = self.calls.get_mut(tag) else { return };
-        let (told, flow) = (call.is_answered(), call.flow);
+        let (told, flow) = (call.is_answered() && call.recording.is_none(), call.flow);
         let changes = call.agreed.renegotiate(description, is_answer);
         let has_sdes = call.agreed.has_sdes();
         self.count_keys(has_sdes, flow);
@@ -237,7 +242,8 @@ impl Uas {
     }
 
     pub(super) fn tell_hold(&mut self, tag: &str, now: Now) {
-        let Some(call) = self.calls.get_mut(tag).filter(|call| call.is_answered()) else { return };
+        let is_call = |call: &&mut Call| call.is_answered() && call.recording.is_none();
+        let Some(call) = self.calls.get_mut(tag).filter(is_call) else { return };
         let held = call.agreed.is_held();
         if held != call.held {
             call.held = held;

@@ -88,6 +88,8 @@ pub struct Line {
     pub rtcp_mux: bool,
     /// Where the peer receives RTCP, when it is not one above RTP (RFC 3605).
     pub rtcp_port: Option<u16>,
+    /// The peer's name for it (`a=label`, RFC 4574), at most 128 bytes.
+    pub label: Option<String>,
 }
 
 impl Codec {

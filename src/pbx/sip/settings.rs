@@ -130,7 +130,7 @@ impl Default for Settings {
             handshake_ms: 5_000,
             max_requests_per_s: 200,
             request_burst: 400,
-            message_max_bytes: 65_535,
+            message_max_bytes: 131_072,
             idle_s: 3_600,
             frame_ms: 10_000,
             retry_after_s: 10,
@@ -173,6 +173,8 @@ pub struct PeerSettings {
     pub called_from: Vec<CalledFrom>,
     /// Pause recording and transcription while the exchange holds a call to the bridge (re-INVITE with `a=sendonly`, `a=inactive` or `c=0.0.0.0`).
     pub hold_pauses: bool,
+    /// Who is the agent where nothing tells the people of a recording session apart (docs/siprec.md): `caller` or `agent` stands first.
+    pub recorded_first: First,
     /// Names in the certificate of the exchange (subjectAltName: DNS, address or `sip:` URI). When given, it is heard over TLS only, with a
     /// certificate that has one of them.
     pub tls_names: Vec<String>,
@@ -199,6 +201,17 @@ pub struct PeerSettings {
     /// `[pbx.sip.watch]`: extensions are watched by dialog events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watch: Option<WatchSettings>,
+}
+
+/// Who stands first in the metadata of a recording session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum First {
+    /// The citizen.
+    #[default]
+    Caller,
+    /// Whoever answers.
+    Agent,
 }
 
 /// The extension that the bridge registers as.
@@ -299,6 +312,7 @@ impl Default for PeerSettings {
             trust_identity: true,
             called_from,
             hold_pauses: false,
+            recorded_first: First::Caller,
             tls_names: Vec::new(),
             tls_ca: PathBuf::new(),
             tls_certificate: PathBuf::new(),

@@ -30,7 +30,7 @@ use super::refresh::Ack;
 use super::replaces::Ended;
 use super::request::{self, Request, stamp_via};
 use super::sdp::Format;
-use super::settings::{PeerSettings, Settings};
+use super::settings::{First, PeerSettings, Settings};
 use super::transaction::{Client, Key, Servers, Times};
 use super::wire::{self, Bad, Limits};
 
@@ -121,6 +121,14 @@ pub struct Counters {
     pub wrong_password: u64,
     /// Of these: with a proof that was used before.
     pub replayed: u64,
+    /// Recording sessions that were taken.
+    pub recordings: u64,
+    /// Metadata that could not be read; the sound of its calls is kept all the same.
+    pub metadata_broken: u64,
+    /// Updates of metadata that referred to what was never told.
+    pub metadata_lacking: u64,
+    /// Snapshots of metadata that were asked for.
+    pub snapshots: u64,
 }
 
 /// What one of our own requests is for.
@@ -129,6 +137,11 @@ pub(super) enum Purpose {
     Bye,
     /// Whether the peer still has this call.
     Probe(String),
+    /// All metadata of this recording session.
+    Snapshot {
+        tag: String,
+        invite: bool,
+    },
     /// The session timer of this call.
     Refresh {
         tag: String,
@@ -140,6 +153,9 @@ pub(super) enum Purpose {
     Subscribe(usize, usize, String),
 }
 
+/// Whether an extension is in the directory of an exchange's site.
+pub type Agents = Box<dyn Fn(&PbxId, &str) -> bool + Send + Sync>;
+
 /// The server of all exchanges that call by SIP.
 pub struct Uas {
     pub(super) settings: Settings,
@@ -147,6 +163,7 @@ pub struct Uas {
     /// How each exchange's word on caller and called line is taken.
     exchanges: BTreeMap<PbxId, PeerSettings>,
     pub(super) policy: Box<dyn Fn(&str) -> Policy + Send + Sync>,
+    pub(super) agents: Agents,
     pub(super) secret: [u8; 32],
     pub(super) accounts: Accounts,
     pub(super) counter: u64,
@@ -186,6 +203,7 @@ impl Uas {
             peers: networks,
             exchanges: peers.iter().cloned().collect(),
             policy,
+            agents: Box::new(|_, _| false),
             secret,
             accounts,
             counter: 0,
@@ -229,6 +247,11 @@ impl Uas {
     /// Whether a hold by this exchange pauses what is kept.
     pub(super) fn hold_pauses(&self, pbx: &PbxId) -> bool {
         self.exchanges.get(pbx).is_some_and(|own| own.hold_pauses)
+    }
+
+    /// Of people in a recording session of this exchange of whom nothing tells, the first is the agent.
+    pub(super) fn agent_first(&self, pbx: &PbxId) -> bool {
+        self.exchanges.get(pbx).is_some_and(|own| own.recorded_first == First::Agent)
     }
 
     /// How much of a message is to be read.
@@ -287,6 +310,11 @@ impl Uas {
     /// The certificate that the media stage shows in DTLS handshakes; without one, DTLS is not taken.
     pub fn set_fingerprint(&mut self, fingerprint: Fingerprint) {
         self.fingerprint = Some(fingerprint);
+    }
+
+    /// Who is known as an agent; without it nobody is.
+    pub fn set_agents(&mut self, agents: Agents) {
+        self.agents = agents;
     }
 
     /// Time passed; call at or after [`Uas::poll_timeout`].

@@ -50,6 +50,7 @@ impl Two {
             directory: Arc::new(Directory::parse("d", directory).unwrap()),
             dictionary: Arc::new(Dictionary::empty()),
             callers: Arc::default(),
+            mask: Default::default(),
         };
         let signal = appeared(Some("0663621234"), first);
         let caller = Identity { number: Some("0663621234".into()), ..Identity::default() };
@@ -61,7 +62,7 @@ impl Two {
             called: "recorder",
             line,
             first: &signal,
-            paused: None,
+            before: None,
         };
         let mut session = Session::open(at(), site, opening);
         for signal in people("a", 1) {

@@ -12,6 +12,8 @@ use super::{Codec, Direction, Format, Line};
 const FORMATS_MAX: usize = 64;
 /// More keys or fingerprints on one line are not looked at.
 const SECRETS_MAX: usize = 16;
+/// A longer label is none.
+const LABEL_MAX: usize = 128;
 
 pub(super) fn read_line(session: &Session, media: &Media) -> Line {
     let connection = media.connections.first().or(session.connection.as_ref());
@@ -33,6 +35,10 @@ pub(super) fn read_line(session: &Session, media: &Media) -> Line {
         security,
         rtcp_mux: values(&media.attributes, "rtcp-mux").next().is_some(),
         rtcp_port: values(&media.attributes, "rtcp").next().and_then(port),
+        label: values(&media.attributes, "label")
+            .next()
+            .map(|label| label.trim().to_string())
+            .filter(|label| is_label(label)),
     }
 }
 
@@ -40,6 +46,10 @@ pub(super) fn read_line(session: &Session, media: &Media) -> Line {
 fn values<'a>(attributes: &'a [Attribute], name: &'a str) -> impl Iterator<Item = &'a str> {
     let named = move |attribute: &&Attribute| attribute.attribute == name;
     attributes.iter().filter(named).map(|attribute| attribute.value.as_deref().unwrap_or_default())
+}
+
+fn is_label(label: &str) -> bool {
+    (1..=LABEL_MAX).contains(&label.len())
 }
 
 /// Keys of the line; fingerprint and setup may stand for the whole session (RFC 8122 §5, RFC 4145 §4).

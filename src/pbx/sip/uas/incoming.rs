@@ -156,6 +156,7 @@ impl Uas {
         match purpose {
             Purpose::Bye | Purpose::Register(_) | Purpose::Subscribe(..) => {}
             Purpose::Probe(tag) => self.probed(&tag, answer.map(code_of), now),
+            Purpose::Snapshot { tag, invite } => self.snapshot_answered(&tag, invite, answer, now),
             Purpose::Refresh { tag, invite } => self.refreshed(&tag, invite, answer, now),
         }
     }
