@@ -15,8 +15,11 @@ use kakehashi::config::{Config, Node, Pbx, Site};
 use kakehashi::media::segment::{read_range, scan};
 use kakehashi::pbx::StreamId;
 use kakehashi::pbx::asterisk::{AudioSocketSettings, WebSocketSettings};
+use kakehashi::pbx::mirror;
 use kakehashi::pbx::sip::{PeerSettings, Settings as SipSettings};
 
+#[path = "ingest/capture.rs"]
+mod capture;
 #[path = "ingest/connections.rs"]
 mod connections;
 #[path = "sip/generator.rs"]
@@ -25,6 +28,9 @@ mod generator;
 #[path = "sip/machine.rs"]
 #[allow(dead_code)]
 mod machine;
+#[cfg(feature = "webcall")]
+#[path = "ingest/softphones.rs"]
+mod softphones;
 
 use machine::{process_cpu, resident_kib};
 
@@ -39,6 +45,10 @@ fn main() {
         std::process::exit(2);
     }
     if let Ok(role) = std::env::var(ROLE) {
+        #[cfg(feature = "webcall")]
+        if softphones::run(&role) {
+            return;
+        }
         if !connections::run(&role) {
             generator::run(&role);
         }
@@ -53,7 +63,7 @@ fn main() {
         load.trim()
     );
     let wanted = std::env::var("KAKEHASHI_BENCH_WAYS").unwrap_or_default();
-    for (name, way) in WAYS {
+    for (name, way) in WAYS.iter().copied() {
         if wanted.is_empty() || wanted.split(',').any(|one| one == name) {
             way(&size);
         }
@@ -64,8 +74,15 @@ fn main() {
 type Way = fn(&Size);
 
 /// Every way in, by its name.
-const WAYS: [(&str, Way); 4] =
-    [("sip", sip), ("siprec", siprec), ("audiosocket", audiosocket), ("websocket", websocket)];
+const WAYS: &[(&str, Way)] = &[
+    ("sip", sip),
+    ("siprec", siprec),
+    ("mirror", mirror),
+    ("audiosocket", audiosocket),
+    ("websocket", websocket),
+    #[cfg(feature = "webcall")]
+    ("web", web),
+];
 
 /// How much is measured.
 struct Size {
@@ -197,6 +214,27 @@ fn siprec(size: &Size) {
     running.stop("siprec", caller.stop(), 160);
 }
 
+/// A capture that is played in its own time; nobody calls meanwhile.
+fn mirror(size: &Size) {
+    let file = folder().with_extension("pcap");
+    // the calls are set up before the measurement and end after it
+    let sent = capture::write(&file, size.calls, size.seconds + 4);
+    let resident = resident_kib(std::process::id());
+    let own = mirror::Settings {
+        file: file.clone(),
+        networks: serde_json::from_value(serde_json::json!([capture::EXCHANGE])).unwrap(),
+        agents_unseen: true,
+        ..mirror::Settings::default()
+    };
+    let running = Running::start(|config| config.pbx[0].mirror = Some(own));
+    std::thread::sleep(Duration::from_millis(5 * size.calls));
+    measure("mirror", size, resident);
+    // to the end of the file
+    std::thread::sleep(Duration::from_secs(5) + Duration::from_millis(5 * size.calls));
+    running.stop("mirror", sent, 160);
+    let _ = std::fs::remove_file(&file);
+}
+
 /// A port of this machine that nobody has now.
 fn free_port() -> SocketAddr {
     let any = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -233,4 +271,21 @@ fn websocket(size: &Size) {
     let caller = Caller::start(&format!("websocket {listen} {}", size.calls));
     measure("websocket", size, caller.resident);
     running.stop("websocket", caller.stop(), connections::FRAME);
+}
+
+/// Two speakers a call, over ICE, DTLS and SRTP.
+#[cfg(feature = "webcall")]
+fn web(size: &Size) {
+    let listen = free_port();
+    let running = Running::start(|config| {
+        config.pbx[0].web = Some(Default::default());
+        config.webcall.enabled = true;
+        config.webcall.listen = listen;
+        (config.webcall.first_port, config.webcall.last_port) = (42_000, 42_999);
+        (config.webcall.offers_per_s, config.webcall.max_sessions) = (0, 1_000);
+    });
+    let panel = running.bridge.panel().unwrap();
+    let caller = Caller::start(&format!("web {panel} {}", size.calls));
+    measure("web", size, caller.resident);
+    running.stop("web", caller.stop(), 160);
 }

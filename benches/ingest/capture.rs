@@ -51,10 +51,8 @@ fn ports(call: u64) -> (u16, u16) {
 }
 
 fn message(first: &str, call: u64, cseq: &str, to_tag: bool, body: &str) -> String {
-    let (tag, kind) = (
-        if to_tag { ";tag=b" } else { "" },
-        if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" },
-    );
+    let (tag, kind) =
+        (if to_tag { ";tag=b" } else { "" }, if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" });
     let method = cseq.split(' ').nth(1).unwrap();
     format!(
         "{first}\r\nVia: SIP/2.0/UDP {TRUNK};branch=z9hG4bK{method}{call}\r\nMax-Forwards: 70\r\nFrom: <sip:045{call:07}@{TRUNK}>;tag=a{call}\r\n\
@@ -112,8 +110,7 @@ impl Capture {
 
     fn udp(&mut self, at: Duration, from_trunk: bool, (from, to): (u16, u16), payload: &[u8]) {
         let (source, target) = if from_trunk { (TRUNK, EXCHANGE) } else { (EXCHANGE, TRUNK) };
-        let builder =
-            PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(source.octets(), target.octets(), 64).udp(from, to);
+        let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(source.octets(), target.octets(), 64).udp(from, to);
         let mut frame = Vec::with_capacity(builder.size(payload.len()));
         builder.write(&mut frame, payload).unwrap();
         let length = u32::try_from(frame.len()).unwrap();
