@@ -55,6 +55,8 @@ fn rfc_with_a_late_participant_a_third_stream_and_one_who_leaves() {
         "call.offered",
         "call.answered",
         "call.offered",
+        // who comes to a caller gets what was said before
+        "contact.handover",
         "call.answered",
         "call.ended",
         "call.ended",
