@@ -173,9 +173,10 @@ impl PeerSettings {
     }
 }
 
-/// One or two, each once.
+/// Caller and agent, or one of them, each once.
 pub(super) fn are_speakers(tracks: &[Speaker]) -> bool {
-    matches!(tracks, [_]) || matches!(tracks, [one, other] if one != other)
+    let is_person = |speaker: &Speaker| matches!(speaker, Speaker::Caller | Speaker::Agent);
+    tracks.iter().all(is_person) && (matches!(tracks, [_]) || matches!(tracks, [one, other] if one != other))
 }
 
 #[cfg(test)]
@@ -202,6 +203,7 @@ mod tests {
         assert_eq!(wrong(Settings { ice_servers: vec!["stun:a>; x".into()], ..Settings::default() }), "ice_servers");
         assert_eq!(wrong(Settings { max_sessions: 0, ..Settings::default() }), "max_sessions");
         assert!(PeerSettings { tracks: vec![Speaker::Agent; 2] }.check().is_err());
+        assert!(PeerSettings { tracks: vec![Speaker::Agent, Speaker::Mixed] }.check().is_err());
         assert!(PeerSettings { tracks: Vec::new() }.check().is_err());
     }
 }
