@@ -283,6 +283,8 @@ fn web(size: &Size) {
         config.webcall.listen = listen;
         (config.webcall.first_port, config.webcall.last_port) = (42_000, 42_999);
         (config.webcall.offers_per_s, config.webcall.max_sessions) = (0, 1_000);
+        // the first calls are silent until the last one is set up
+        config.webcall.silence_ms = 300_000;
     });
     let panel = running.bridge.panel().unwrap();
     let caller = Caller::start(&format!("web {panel} {}", size.calls));
