@@ -19,9 +19,9 @@ use crate::bridge::Input;
 use crate::bridge::agents::Agents;
 use crate::bridge::media::MediaHandle;
 use crate::call::line::Lines;
-use crate::media::{Codec, OpenStream, Payload};
+use crate::media::{OpenStream, Payload};
 use crate::pbx::sip::keying::Path;
-use crate::pbx::sip::sdp::{self, Format};
+use crate::pbx::sip::sdp::Format;
 use crate::pbx::sip::wire::Item;
 use crate::pbx::sip::{Flow, Output, PeerSettings, Policy, RouteId, Settings, Transport, Uas, uas};
 use crate::pbx::{Observed, PbxId, StreamId};
@@ -402,7 +402,7 @@ impl Driver {
                     }
                 },
                 Output::Open { stream, formats, path, policy } => self.open(stream, &formats, path, policy),
-                Output::Payloads(stream, formats) => self.media.set_payloads(stream, payloads(&formats)),
+                Output::Payloads(stream, formats) => self.media.set_payloads(stream, Payload::of(&formats)),
                 Output::Path(stream, path) => self.media.set_path(stream, path),
                 Output::Close(stream) => self.media.close(stream),
                 Output::Route { route, host, port, transport } => self.look_up(route, host, port, transport),
@@ -443,7 +443,7 @@ impl Driver {
     fn open(&self, stream: StreamId, formats: &[Format], path: Path, policy: Policy) {
         let Policy { record, transcribe, .. } = policy;
         let source = self.media.source_of(&path);
-        let open = OpenStream { stream, payloads: payloads(formats), record, transcribe, source, path };
+        let open = OpenStream { stream, payloads: Payload::of(formats), record, transcribe, source, path };
         // its thread is there as long as this
         let _ = self.opener.send(open);
     }
@@ -486,20 +486,4 @@ fn spawn_opener(
         }
     })?;
     Ok(opener)
-}
-
-/// For the media stage.
-fn payloads(formats: &[Format]) -> Vec<Payload> {
-    let translate = |format: &Format| {
-        let codec = match format.codec {
-            sdp::Codec::Pcmu => Codec::Pcmu,
-            sdp::Codec::Pcma => Codec::Pcma,
-            sdp::Codec::G722 => Codec::G722,
-            sdp::Codec::Opus => Codec::Opus,
-            sdp::Codec::TelephoneEvent => Codec::TelephoneEvent,
-            sdp::Codec::ComfortNoise => Codec::ComfortNoise,
-        };
-        Payload { number: format.number, codec }
-    };
-    formats.iter().map(translate).collect()
 }

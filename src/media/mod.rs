@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pbx::StreamId;
 use crate::pbx::sip::keying::Path;
+use crate::pbx::sip::sdp::{self, Format};
 use crate::time::{MediaTime, Now};
 
 /// What the owner of a stream (a PBX driver) asks the media stage to open.
@@ -74,6 +75,24 @@ pub struct Payload {
     pub number: u8,
     /// What it carries.
     pub codec: Codec,
+}
+
+impl Payload {
+    /// What a session description agreed on.
+    pub fn of(formats: &[Format]) -> Vec<Payload> {
+        let translate = |format: &Format| {
+            let codec = match format.codec {
+                sdp::Codec::Pcmu => Codec::Pcmu,
+                sdp::Codec::Pcma => Codec::Pcma,
+                sdp::Codec::G722 => Codec::G722,
+                sdp::Codec::Opus => Codec::Opus,
+                sdp::Codec::TelephoneEvent => Codec::TelephoneEvent,
+                sdp::Codec::ComfortNoise => Codec::ComfortNoise,
+            };
+            Payload { number: format.number, codec }
+        };
+        formats.iter().map(translate).collect()
+    }
 }
 
 /// What the media stage decodes.

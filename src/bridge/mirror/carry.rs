@@ -6,9 +6,8 @@ use tokio::sync::mpsc;
 
 use crate::bridge::media::{MediaHandle, Shift};
 use crate::bridge::{Input, now};
-use crate::media::{Codec, Fed, OpenStream, Payload};
+use crate::media::{Fed, OpenStream, Payload};
 use crate::pbx::mirror::{Mirror, Output};
-use crate::pbx::sip::sdp::{self, Format};
 use crate::pbx::{PbxId, Signal, StreamId};
 use crate::time::{Now, Wall};
 
@@ -44,14 +43,14 @@ impl Carrier {
                     let shift = Shift(at.wall.0.saturating_sub(now().wall.0));
                     let source = self.media.source_of(&path);
                     let (record, transcribe) = (wanted.record, wanted.transcribe);
-                    let payloads = payloads(&formats);
+                    let payloads = Payload::of(&formats);
                     let open = OpenStream { stream, payloads, record, transcribe, source, path };
                     if let Err(error) = self.media.open_fed(open, shift) {
                         tracing::error!(pbx = self.pbx.0, %error, "a stream cannot be opened");
                     }
                     self.shifts.insert(stream, shift);
                 }
-                Output::Payloads(stream, formats) => self.media.set_payloads(stream, payloads(&formats)),
+                Output::Payloads(stream, formats) => self.media.set_payloads(stream, Payload::of(&formats)),
                 Output::Path(stream, path) => self.media.set_path(stream, path),
                 Output::Fed { stream, from, datagram } => {
                     let shift = self.shifts.get(&stream).copied().unwrap_or_default();
@@ -67,17 +66,4 @@ impl Carrier {
             }
         }
     }
-}
-
-/// SDP's formats as the media stage knows them.
-fn payloads(formats: &[Format]) -> Vec<Payload> {
-    let codec = |codec| match codec {
-        sdp::Codec::Pcmu => Codec::Pcmu,
-        sdp::Codec::Pcma => Codec::Pcma,
-        sdp::Codec::G722 => Codec::G722,
-        sdp::Codec::Opus => Codec::Opus,
-        sdp::Codec::TelephoneEvent => Codec::TelephoneEvent,
-        sdp::Codec::ComfortNoise => Codec::ComfortNoise,
-    };
-    formats.iter().map(|format| Payload { number: format.number, codec: codec(format.codec) }).collect()
 }

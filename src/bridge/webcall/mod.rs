@@ -19,11 +19,11 @@ use tokio::task::JoinHandle;
 use super::media::{MediaHandle, Shift};
 use super::{Input, now};
 use crate::call::line::Lines;
-use crate::media::{Codec, Fed, OpenStream, Payload, Source};
+use crate::media::{Fed, OpenStream, Payload, Source};
 use crate::panel::http::server::Server;
 use crate::panel::{OpenedCall, WebCall, WebCallRefused};
 use crate::pbx::sip::keying::Path;
-use crate::pbx::sip::sdp::{self, Format};
+use crate::pbx::sip::sdp::Format;
 use crate::pbx::web::answer::Local;
 use crate::pbx::web::{Calls, Negotiation, Output, PeerSettings, SessionId, Settings, Why};
 use crate::pbx::{PbxId, StreamId};
@@ -216,7 +216,7 @@ impl Shared {
         let line = self.lines.policy(called);
         let request = OpenStream {
             stream,
-            payloads: payloads(formats),
+            payloads: Payload::of(formats),
             record: line.record,
             transcribe: line.transcribe,
             source: Source::First,
@@ -383,20 +383,4 @@ impl State {
         self.ports.remove(&port);
         self.resting.push((now().mono, port));
     }
-}
-
-/// For the media stage.
-fn payloads(formats: &[Format]) -> Vec<Payload> {
-    let translate = |format: &Format| {
-        let codec = match format.codec {
-            sdp::Codec::Pcmu => Codec::Pcmu,
-            sdp::Codec::Pcma => Codec::Pcma,
-            sdp::Codec::G722 => Codec::G722,
-            sdp::Codec::Opus => Codec::Opus,
-            sdp::Codec::TelephoneEvent => Codec::TelephoneEvent,
-            sdp::Codec::ComfortNoise => Codec::ComfortNoise,
-        };
-        Payload { number: format.number, codec }
-    };
-    formats.iter().map(translate).collect()
 }
