@@ -3,15 +3,8 @@
 //! Read with namespaces, without DTD, and without entities other than the five of XML. Limits: [`BYTES_MAX`], [`DEPTH_MAX`],
 //! [`ELEMENTS_MAX`], [`DIALOGS_MAX`]; longer texts are cut off.
 
-use encoding_rs::{EUC_JP, Encoding, SHIFT_JIS};
-use quick_xml::NsReader;
-use quick_xml::escape::unescape;
-use quick_xml::events::Event;
-use quick_xml::name::ResolveResult;
-
-use super::message::decode;
-
 use self::reading::Reading;
+use super::xml::{self, Fault, Namespace, Piece};
 
 mod book;
 mod reading;
@@ -45,6 +38,15 @@ pub enum Error {
     /// Well-formed, but something else.
     #[error("no dialog-info with version and state")]
     NotDialogInfo,
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Error {
+        match fault {
+            Fault::Syntax => Error::Syntax,
+            Fault::Dtd => Error::Dtd,
+        }
+    }
 }
 
 /// A whole document.
@@ -145,47 +147,19 @@ impl Document {
         if body.len() > BYTES_MAX {
             return Err(Error::TooLarge);
         }
-        let text = text_of(body, charset);
         let mut reading = Reading::default();
-        let mut reader = NsReader::from_str(text.trim_start_matches('\u{feff}').trim_start());
-        loop {
-            let (namespace, event) = reader.read_resolved_event().map_err(|_| Error::Syntax)?;
-            let ours = match namespace {
-                ResolveResult::Bound(name) => name.0 == NAMESPACE,
-                ResolveResult::Unbound => true,
-                ResolveResult::Unknown(_) => return Err(Error::Syntax),
-            };
-            match event {
-                Event::Start(tag) => reading.open(&tag, ours)?,
-                Event::Empty(tag) => {
-                    reading.open(&tag, ours)?;
-                    reading.close();
+        xml::read(body, charset, |piece| {
+            match piece {
+                Piece::Open(_, Namespace::Undeclared) => return Err(Error::Syntax),
+                Piece::Open(tag, namespace) => {
+                    reading.open(tag, matches!(namespace, Namespace::None | Namespace::Bound(NAMESPACE)))?
                 }
-                Event::End(_) => reading.close(),
-                Event::Text(piece) => reading.text(&piece.xml10_content()),
-                Event::CData(piece) => reading.text(&piece.xml10_content()),
-                Event::GeneralRef(name) => {
-                    let plain =
-                        unescape(&format!("&{};", &*name.xml10_content())).map_err(|_| Error::Syntax)?.into_owned();
-                    reading.text(&plain);
-                }
-                Event::DocType(_) => return Err(Error::Dtd),
-                Event::Eof => return reading.finish(),
-                Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
+                Piece::Close => reading.close(),
+                Piece::Text(piece) => reading.text(piece),
             }
-        }
-    }
-}
-
-/// The document in Unicode: as its declaration says, else as the header says, else as headers are read.
-pub(super) fn text_of(body: &[u8], charset: Option<&str>) -> String {
-    let head = String::from_utf8_lossy(body.get(..body.len().min(128)).unwrap_or_default()).into_owned();
-    let declared = head.split_once("?>").and_then(|(declaration, _)| declaration.split_once("encoding="));
-    let declared = declared.and_then(|(_, rest)| rest.get(1..)?.split(['"', '\'']).next());
-    let named = declared.or(charset).and_then(|label| Encoding::for_label(label.as_bytes()));
-    match named.filter(|encoding| [SHIFT_JIS, EUC_JP].contains(encoding)) {
-        Some(encoding) => encoding.decode_without_bom_handling(body).0.into_owned(),
-        None => decode(body).into_owned(),
+            Ok(true)
+        })?;
+        reading.finish()
     }
 }
 

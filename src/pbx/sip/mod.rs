@@ -30,6 +30,7 @@ pub mod subscribe;
 pub mod transaction;
 pub mod uas;
 pub mod wire;
+mod xml;
 
 mod account;
 mod backoff;

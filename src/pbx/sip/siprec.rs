@@ -7,14 +7,8 @@
 //! Read with namespaces, without DTD, and without entities other than the five of XML. Limits: [`BYTES_MAX`], [`DEPTH_MAX`],
 //! [`ELEMENTS_MAX`], [`SESSIONS_MAX`], [`PEOPLE_MAX`], [`STREAMS_MAX`]; longer texts are cut off.
 
-use quick_xml::NsReader;
-use quick_xml::escape::unescape;
-use quick_xml::events::Event;
-use quick_xml::name::ResolveResult;
-
-use super::dialog_info::text_of;
-
 use self::reading::Reading;
+use super::xml::{self, Fault, Namespace, Piece};
 
 mod book;
 mod cisco;
@@ -63,6 +57,15 @@ pub enum Error {
     /// Well-formed, but something else.
     #[error("no recording metadata")]
     NotMetadata,
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Error {
+        match fault {
+            Fault::Syntax => Error::Syntax,
+            Fault::Dtd => Error::Dtd,
+        }
+    }
 }
 
 /// A document, or what all documents so far say together.
@@ -172,35 +175,16 @@ impl Metadata {
         if body.len() > BYTES_MAX {
             return Err(Error::TooLarge);
         }
-        let text = text_of(body, charset);
         let mut reading = Reading::default();
-        let mut reader = NsReader::from_str(text.trim_start_matches('\u{feff}').trim_start());
-        while !reading.is_complete() {
-            let (namespace, event) = reader.read_resolved_event().map_err(|_| Error::Syntax)?;
-            let ours = match namespace {
-                ResolveResult::Bound(name) => NAMESPACES.contains(&name.0),
-                ResolveResult::Unbound => true,
-                ResolveResult::Unknown(_) => false,
-            };
-            match event {
-                Event::Start(tag) => reading.open(&tag, ours)?,
-                Event::Empty(tag) => {
-                    reading.open(&tag, ours)?;
-                    reading.close()?;
-                }
-                Event::End(_) => reading.close()?,
-                Event::Text(piece) => reading.text(&piece.xml10_content()),
-                Event::CData(piece) => reading.text(&piece.xml10_content()),
-                Event::GeneralRef(name) => {
-                    let plain =
-                        unescape(&format!("&{};", &*name.xml10_content())).map_err(|_| Error::Syntax)?.into_owned();
-                    reading.text(&plain);
-                }
-                Event::DocType(_) => return Err(Error::Dtd),
-                Event::Eof => break,
-                Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
+        xml::read(body, charset, |piece| {
+            match piece {
+                Piece::Open(tag, Namespace::Bound(name)) => reading.open(tag, NAMESPACES.contains(&name))?,
+                Piece::Open(tag, namespace) => reading.open(tag, namespace == Namespace::None)?,
+                Piece::Close => reading.close()?,
+                Piece::Text(piece) => reading.text(piece),
             }
-        }
+            Ok::<_, Error>(!reading.is_complete())
+        })?;
         reading.finish()
     }
 

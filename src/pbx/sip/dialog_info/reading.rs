@@ -1,12 +1,9 @@
 //! A dialog-info document element by element: what each adds to the [`Document`].
 
-use quick_xml::escape::unescape;
 use quick_xml::events::BytesStart;
 
 use super::{DEPTH_MAX, DIALOGS_MAX, Dialog, Direction, Document, ELEMENTS_MAX, Error, Reason, State, TEXT_MAX};
-
-/// Attributes of one element that are looked at.
-const ATTRIBUTES_MAX: usize = 32;
+use crate::pbx::sip::xml::attributes;
 
 /// Where in the document the reader is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +44,8 @@ impl Reading {
         };
         self.text.clear();
         let attributes = attributes(tag)?;
-        let get = |name: &str| attributes.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone());
+        let cut = |value: &String| value.chars().take(TEXT_MAX).collect::<String>();
+        let get = |name: &str| attributes.iter().find(|(own, _)| own == name).map(|(_, value)| cut(value));
         match place {
             Place::Root => {
                 let known = ours && <_ as AsRef<str>>::as_ref(&tag.local_name()) == "dialog-info";
@@ -147,17 +145,6 @@ fn child(parent: Place, name: &str) -> Place {
         (Place::Remote, "identity") => Place::RemoteIdentity,
         _ => Place::Other,
     }
-}
-
-fn attributes(tag: &BytesStart<'_>) -> Result<Vec<(String, String)>, Error> {
-    let mut all = Vec::new();
-    for attribute in tag.attributes().with_checks(false).take(ATTRIBUTES_MAX) {
-        let attribute = attribute.map_err(|_| Error::Syntax)?;
-        let value = unescape(&attribute.value).map_err(|_| Error::Syntax)?;
-        let name: &str = attribute.key.as_ref();
-        all.push((name.to_string(), value.chars().take(TEXT_MAX).collect()));
-    }
-    Ok(all)
 }
 
 fn direction(text: &str) -> Option<Direction> {

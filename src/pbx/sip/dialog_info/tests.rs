@@ -1,5 +1,7 @@
 //! Documents as exchanges send them, and such as nobody should.
 
+use encoding_rs::{EUC_JP, SHIFT_JIS};
+
 use super::*;
 
 /// RFC 4235 §6.1, a message of the flow, with a namespace prefix and what may stand around it.

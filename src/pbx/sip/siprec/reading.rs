@@ -1,15 +1,13 @@
 //! A metadata document element by element: what each adds to the [`Metadata`].
 
-use quick_xml::escape::unescape;
 use quick_xml::events::BytesStart;
 
 use super::{
     DEPTH_MAX, ELEMENTS_MAX, Error, Hints, Metadata, PEOPLE_MAX, Participant, Presence, SESSIONS_MAX, STREAMS_MAX,
     Sending, Session, Stream, TEXT_MAX,
 };
+use crate::pbx::sip::xml::attributes;
 
-/// Attributes of one element that are looked at.
-const ATTRIBUTES_MAX: usize = 32;
 /// Associations of one document, of each kind.
 const LINKS_MAX: usize = 512;
 /// Session-IDs of one session, addresses of one participant.
@@ -85,8 +83,10 @@ impl Reading {
         let attributes = attributes(tag)?;
         let get = |names: &[&str]| {
             names.iter().find_map(|name| {
-                let own = attributes.iter().find(|(own, _)| own == name)?;
-                Some(own.1.clone()).filter(|value| !value.is_empty())
+                // a prefix says nothing here
+                let is_it = |(own, _): &&(String, String)| own.rsplit(':').next() == Some(*name);
+                let (_, value) = attributes.iter().find(is_it)?;
+                Some(value.trim().chars().take(TEXT_MAX).collect::<String>()).filter(|value| !value.is_empty())
             })
         };
         self.begin(place, name, &get)?;
@@ -318,16 +318,4 @@ fn direction(text: &str) -> Option<bool> {
         "origCall" | "originating" => Some(false),
         _ => None,
     }
-}
-
-fn attributes(tag: &BytesStart<'_>) -> Result<Vec<(String, String)>, Error> {
-    let mut all = Vec::new();
-    for attribute in tag.attributes().with_checks(false).take(ATTRIBUTES_MAX) {
-        let attribute = attribute.map_err(|_| Error::Syntax)?;
-        let value = unescape(&attribute.value).map_err(|_| Error::Syntax)?;
-        let local = attribute.key.local_name();
-        let name: &str = local.as_ref();
-        all.push((name.to_string(), value.trim().chars().take(TEXT_MAX).collect()));
-    }
-    Ok(all)
 }
