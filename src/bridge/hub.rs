@@ -22,22 +22,22 @@ use crate::call::line::Lines;
 use crate::call::number::Number;
 use crate::call::pause::{Cause, Paused, Refused, Scope};
 use crate::events::{EndReason, Event};
-use crate::media::segment;
 use crate::media::{StreamEvent, StreamEventKind};
 use crate::outbox::store::Outbox;
 use crate::outbox::{Batch, ContactRow};
-use crate::pbx::{CallKey, ExternalKey, Fidelity, Observed, PbxId, Signal, StreamId};
+use crate::pbx::{CallKey, ExternalKey, Observed, PbxId, Signal, StreamId};
 use crate::session::{Opening, Output, Session, Site, State};
 use crate::speech::{SpeechEvent, SpeechEventKind};
-use crate::time::{Mono, Now, Wall};
+use crate::time::{Mono, Now};
 
 mod contexts;
 mod joined;
 mod orphans;
+mod resume;
 mod work;
 
 use contexts::Contexts;
-use joined::{Joined, Told, is_common, may_join};
+use joined::Joined;
 use orphans::Orphans;
 use work::Work;
 
@@ -285,53 +285,6 @@ impl Hub {
         }
     }
 
-    /// The running contact of the same site that another source tells of under one of these keys.
-    fn same(&mut self, observed: &Observed, keys: &[ExternalKey], fidelity: Fidelity) -> Option<ContactId> {
-        let setup = self.setup.sites.iter().find(|setup| setup.exchanges.contains(&observed.call.pbx))?;
-        let site = setup.site.id.clone();
-        let found =
-            keys.iter().filter(|key| is_common(key)).find_map(|key| self.keys.get(&(site.clone(), key.clone())));
-        let contact = *found?;
-        let session = self.sessions.get(&contact).filter(|session| session.contact().ended.is_none())?;
-        if !may_join(session.contact().fidelity, fidelity) && !self.joined.contains_key(&contact) {
-            return None;
-        }
-        let Signal::CallAppeared { called, .. } = &observed.signal else { return None };
-        let joined = self.joined.entry(contact).or_insert_with(|| Joined::of(session));
-        joined.add(&observed.call, fidelity, called).then(|| {
-            tracing::debug!(%contact, "another source tells of the same call");
-            contact
-        })
-    }
-
-    /// What a signal means for a contact of several sources; `None`: it has one.
-    fn translated(&mut self, contact: ContactId, observed: &Observed) -> Option<Vec<Told>> {
-        let joined = self.joined.get_mut(&contact)?;
-        let session = self.sessions.get(&contact)?;
-        Some(joined.translate(&observed.call, &observed.signal, session))
-    }
-
-    fn tell(&mut self, contact: ContactId, at: Now, told: Told) {
-        self.with(contact, |session| match told {
-            Told::Signal(signal) => session.handle_signal(at, &signal),
-            Told::Spare(stream, leg, speaker) => session.add_spare(at, &leg, stream, speaker),
-            Told::Use(stream) => session.use_spare(at, stream),
-        });
-    }
-
-    /// The keys under which other sources find a contact; the first that has one keeps it.
-    fn note_keys(&mut self, contact: ContactId) {
-        let Some(session) = self.sessions.get(&contact) else { return };
-        let of = session.contact();
-        for key in of.keys.iter().filter(|key| is_common(key)) {
-            let owner = self.keys.entry((of.site.clone(), key.clone())).or_insert(contact);
-            let over = self.sessions.get(owner).is_none_or(|own| own.contact().ended.is_some());
-            if over {
-                *owner = contact;
-            }
-        }
-    }
-
     /// A contact for a call that was not known.
     fn open(&mut self, observed: &Observed, caller: &crate::pbx::Identity, called: &str) -> Option<ContactId> {
         if self.stop.is_some() {
@@ -362,14 +315,6 @@ impl Hub {
         self.sessions.insert(contact, session);
         self.calls.insert(observed.call.clone(), contact);
         Some(contact)
-    }
-
-    /// The contact that the same call had when the bridge was stopped or killed.
-    fn before(&self, call: &CallKey) -> Option<ContactRow> {
-        let row = self.setup.outbox.last_contact_of(call).inspect_err(
-            |error| tracing::error!(%error, "whether a call was known before cannot be read; it is taken as new"),
-        );
-        row.ok().flatten()
     }
 
     fn stream(&mut self, event: StreamEvent) {
@@ -545,43 +490,6 @@ impl Hub {
             }
         }
         self.streams.retain(|_, of| *of != contact);
-    }
-
-    /// Takes up the contacts that were open when the bridge stopped.
-    fn resume(&mut self, now: Now) {
-        let rows = match self.setup.outbox.open_contacts() {
-            Ok(rows) => rows,
-            Err(error) => {
-                tracing::error!(%error, "open contacts cannot be read; they stay open until the next start");
-                return;
-            }
-        };
-        for row in rows {
-            if let Err(problem) = self.resume_one(now, &row) {
-                tracing::error!(contact = %row.id, problem, "a contact cannot be taken up; its events are kept and delivered");
-            }
-        }
-    }
-
-    fn resume_one(&mut self, now: Now, row: &ContactRow) -> Result<(), String> {
-        let setup = self.setup.sites.iter().find(|setup| setup.site.id == row.site);
-        let site = setup.ok_or_else(|| format!("no [[site]] has the id \"{}\"", row.site))?.site.clone();
-        let state = State::parse(&row.state).map_err(|error| error.to_string())?;
-        let events = self.setup.outbox.events_of(row.id).map_err(|error| error.to_string())?;
-        let audio = &self.setup.audio;
-        let heard = |stream: StreamId| segment::scan(audio, stream).ok().flatten();
-        let end = |(stream, origin): (StreamId, Option<Wall>)| {
-            heard(stream).map(|extent| {
-                let length = crate::time::MediaTime::of_sample(extent.samples, extent.rate).duration();
-                origin.unwrap_or(extent.origin) + length
-            })
-        };
-        let heard_until = state.streams().filter_map(end).max();
-        let session = Session::resume(now, site, &row.state, &events, heard_until).map_err(|e| e.to_string())?;
-        self.streams.extend(state.streams().map(|(stream, _)| (stream, row.id)));
-        self.sessions.insert(row.id, session);
-        self.after(now, row.id);
-        Ok(())
     }
 }
 

@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use sha2::{Digest, Sha256};
+use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -20,13 +18,14 @@ use crate::pbx::{CallKey, ExternalKey, PbxId};
 use crate::time::Wall;
 
 mod schema;
+mod writer;
+
+use writer::Writer;
 
 /// Schema version that this program writes.
 pub const VERSION: i64 = 2;
 /// Committed groups that wait for the dispatcher; when it is full the writer waits.
 const COMMITTED: usize = 1_024;
-/// Pause before a group that could not be written is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// Why the outbox cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -493,198 +492,4 @@ fn contact_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<ContactRow> {
         open: row.get(4)?,
         state: row.get(5)?,
     })
-}
-
-/// The one writer.
-struct Writer {
-    connection: Connection,
-    /// Row of each endpoint, by its index in the configuration.
-    ids: Vec<i64>,
-    committed: mpsc::Sender<Committed>,
-    /// The last link of the hash chain of contacts that are written now.
-    chains: HashMap<ContactId, Vec<u8>>,
-    group: usize,
-}
-
-impl Writer {
-    fn run(mut self, inbox: &Receiver<Command>) {
-        while let Ok(first) = inbox.recv() {
-            let mut group = vec![first];
-            while group.len() < self.group {
-                match inbox.try_recv() {
-                    Ok(command) => group.push(command),
-                    Err(_) => break,
-                }
-            }
-            let written = loop {
-                match self.write(&group) {
-                    Ok(written) => break written,
-                    Err(error) => {
-                        // Nothing that was accepted is lost: it waits here, and its senders behind it, until the disk takes it.
-                        tracing::error!(%error, waiting = group.len(), "the outbox cannot be written; it is tried again");
-                        self.chains.clear();
-                        std::thread::sleep(AGAIN);
-                    }
-                }
-            };
-            for one in written {
-                if self.committed.blocking_send(one).is_err() {
-                    break;
-                }
-            }
-            for command in group {
-                if let Command::Commit(_, Some(done)) | Command::Flush(done) = command {
-                    let _ = done.send(());
-                }
-            }
-        }
-    }
-
-    fn write(&mut self, group: &[Command]) -> rusqlite::Result<Vec<Committed>> {
-        let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let mut written = Vec::new();
-        write_contacts(&transaction, group)?;
-        for command in group {
-            match command {
-                Command::Commit(batch, _) => {
-                    write_batch(&transaction, batch, &self.ids, &mut self.chains, &mut written)?;
-                }
-                Command::Outcome(delivery, outcome) => write_outcome(&transaction, *delivery, outcome)?,
-                Command::Keep(context) => write_context(&transaction, context)?,
-                Command::Forget(contexts) => forget_contexts(&transaction, contexts)?,
-                Command::Flush(_) => {}
-            }
-        }
-        transaction.commit()?;
-        Ok(written)
-    }
-}
-
-/// Stores the newest state of each contact of a group, once.
-fn write_contacts(transaction: &Transaction<'_>, group: &[Command]) -> rusqlite::Result<()> {
-    let mut newest: HashMap<ContactId, &ContactRow> = HashMap::new();
-    for command in group {
-        if let Command::Commit(batch, _) = command {
-            newest.insert(batch.contact.id, &batch.contact);
-        }
-    }
-    let mut store = transaction.prepare_cached(
-        "INSERT INTO contact (id, site, pbx, call_key, open, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-         ON CONFLICT (id) DO UPDATE SET open = excluded.open, state = excluded.state",
-    )?;
-    for row in newest.values() {
-        store.execute(params![row.id.to_string(), row.site, row.call.pbx.0, row.call.key, row.open, row.state])?;
-    }
-    Ok(())
-}
-
-fn write_context(transaction: &Transaction<'_>, context: &ContextRow) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached("INSERT OR REPLACE INTO context (id, site, expires, body) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![context.id.to_string(), context.site, context.expires.0, context.body])?;
-    Ok(())
-}
-
-fn forget_contexts(transaction: &Transaction<'_>, contexts: &[Uuid]) -> rusqlite::Result<()> {
-    let mut delete = transaction.prepare_cached("DELETE FROM context WHERE id = ?1")?;
-    for id in contexts {
-        delete.execute([id.to_string()])?;
-    }
-    Ok(())
-}
-
-fn write_batch(
-    transaction: &Transaction<'_>,
-    batch: &Batch,
-    endpoints: &[i64],
-    chains: &mut HashMap<ContactId, Vec<u8>>,
-    written: &mut Vec<Committed>,
-) -> rusqlite::Result<()> {
-    let row = &batch.contact;
-    let id = row.id.to_string();
-    for key in &batch.keys {
-        let kind = serde_json::to_string(&key.kind).unwrap_or_default();
-        transaction
-            .prepare_cached("INSERT OR IGNORE INTO contact_key (site, kind, value, contact) VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![row.site, kind, key.value, id])?;
-    }
-    for event in &batch.events {
-        let kept_here = !batch.deliver_text && event.data.carries_text();
-        let receivers = if kept_here { &[] } else { endpoints };
-        written.push(write_event(transaction, event, receivers, chains)?);
-    }
-    if !row.open {
-        chains.remove(&row.id);
-    }
-    Ok(())
-}
-
-fn write_event(
-    transaction: &Transaction<'_>,
-    event: &Event,
-    endpoints: &[i64],
-    chains: &mut HashMap<ContactId, Vec<u8>>,
-) -> rusqlite::Result<Committed> {
-    let contact = event.contact.to_string();
-    let body = event.to_json();
-    let digest = Sha256::digest(body.as_bytes());
-    let before = match chains.get(&event.contact) {
-        Some(link) => link.clone(),
-        None => transaction
-            .prepare_cached("SELECT chain FROM event WHERE contact = ?1 ORDER BY row DESC LIMIT 1")?
-            .query_row([&contact], |row| row.get(0))
-            .optional()?
-            .unwrap_or_default(),
-    };
-    let sequence = match event.sequence {
-        Some(sequence) => sequence as i64,
-        None => unsent_number(transaction, &contact)?,
-    };
-    let chain = Sha256::new().chain_update(&before).chain_update(digest).finalize().to_vec();
-    transaction
-        .prepare_cached(
-            "INSERT INTO event (id, contact, sequence, type, time, body, key_id, digest, chain) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8)",
-        )?
-        .execute(params![
-            event.id.to_string(),
-            contact,
-            sequence,
-            event.type_name(),
-            event.time.0,
-            body,
-            digest.as_slice(),
-            chain,
-        ])?;
-    let row = transaction.last_insert_rowid();
-    chains.insert(event.contact, chain);
-    let mut deliveries = Vec::with_capacity(endpoints.len());
-    for (index, endpoint) in endpoints.iter().enumerate() {
-        transaction
-            .prepare_cached(
-                "INSERT INTO delivery (event, endpoint, contact, step, attempts, next_at, status) VALUES (?1, ?2, ?3, 0, 0, ?4, 'pending')",
-            )?
-            .execute(params![row, endpoint, contact, event.time.0])?;
-        deliveries.push((index, DeliveryId(transaction.last_insert_rowid())));
-    }
-    Ok(Committed { event: event.clone(), deliveries })
-}
-
-/// What stands in the column `sequence` of an event that has none: -1, -2, … within its contact.
-fn unsent_number(transaction: &Transaction<'_>, contact: &str) -> rusqlite::Result<i64> {
-    let lowest: Option<i64> = transaction
-        .prepare_cached("SELECT min(sequence) FROM event WHERE contact = ?1")?
-        .query_row([contact], |row| row.get(0))?;
-    Ok(lowest.unwrap_or(0).min(0) - 1)
-}
-
-fn write_outcome(transaction: &Transaction<'_>, delivery: DeliveryId, outcome: &Outcome) -> rusqlite::Result<()> {
-    let mut update = transaction.prepare_cached(
-        "UPDATE delivery SET status = ?2, attempts = attempts + 1, next_at = coalesce(?3, next_at), error = ?4 WHERE id = ?1",
-    )?;
-    match outcome {
-        Outcome::Delivered => update.execute(params![delivery.0, "delivered", None::<i64>, None::<String>])?,
-        Outcome::Again { at, error } => update.execute(params![delivery.0, "pending", at.0, error])?,
-        Outcome::Dead { error } => update.execute(params![delivery.0, "dead", None::<i64>, error])?,
-    };
-    Ok(())
 }

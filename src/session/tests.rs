@@ -1,5 +1,7 @@
 //! Sessions in virtual time: scripted signals, streams and hypotheses in; events and work out.
 
+use uuid::Uuid;
+
 use super::*;
 use crate::call::line::Lines;
 use crate::call::pause::{Paused, Refused};

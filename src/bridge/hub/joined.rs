@@ -4,8 +4,13 @@
 //! A leg that another source told under the same address is that leg. A stream of somebody who is heard already is spare: its speech counts
 //! only when the other stream ends. A leg or the contact ends when the last source says so, or at once when the source sees every end.
 
-use crate::pbx::{CallKey, EndCause, ExternalKey, Fidelity, Identity, KeyKind, LegKey, Signal, Speaker, StreamId};
+use super::Hub;
+use crate::call::ContactId;
+use crate::pbx::{
+    CallKey, EndCause, ExternalKey, Fidelity, Identity, KeyKind, LegKey, Observed, Signal, Speaker, StreamId,
+};
 use crate::session::Session;
+use crate::time::Now;
 
 /// Sources of one contact.
 const SOURCES_MAX: usize = 8;
@@ -55,6 +60,55 @@ pub(super) fn may_join(one: Fidelity, other: Fidelity) -> bool {
 /// Whether a key tells calls apart in a whole site.
 pub(super) fn is_common(key: &ExternalKey) -> bool {
     !matches!(key.kind, KeyKind::Uniqueid)
+}
+
+impl Hub {
+    /// The running contact of the same site that another source tells of under one of these keys.
+    pub(super) fn same(&mut self, observed: &Observed, keys: &[ExternalKey], fidelity: Fidelity) -> Option<ContactId> {
+        let setup = self.setup.sites.iter().find(|setup| setup.exchanges.contains(&observed.call.pbx))?;
+        let site = setup.site.id.clone();
+        let found =
+            keys.iter().filter(|key| is_common(key)).find_map(|key| self.keys.get(&(site.clone(), key.clone())));
+        let contact = *found?;
+        let session = self.sessions.get(&contact).filter(|session| session.contact().ended.is_none())?;
+        if !may_join(session.contact().fidelity, fidelity) && !self.joined.contains_key(&contact) {
+            return None;
+        }
+        let Signal::CallAppeared { called, .. } = &observed.signal else { return None };
+        let joined = self.joined.entry(contact).or_insert_with(|| Joined::of(session));
+        joined.add(&observed.call, fidelity, called).then(|| {
+            tracing::debug!(%contact, "another source tells of the same call");
+            contact
+        })
+    }
+
+    /// What a signal means for a contact of several sources; `None`: it has one.
+    pub(super) fn translated(&mut self, contact: ContactId, observed: &Observed) -> Option<Vec<Told>> {
+        let joined = self.joined.get_mut(&contact)?;
+        let session = self.sessions.get(&contact)?;
+        Some(joined.translate(&observed.call, &observed.signal, session))
+    }
+
+    pub(super) fn tell(&mut self, contact: ContactId, at: Now, told: Told) {
+        self.with(contact, |session| match told {
+            Told::Signal(signal) => session.handle_signal(at, &signal),
+            Told::Spare(stream, leg, speaker) => session.add_spare(at, &leg, stream, speaker),
+            Told::Use(stream) => session.use_spare(at, stream),
+        });
+    }
+
+    /// The keys under which other sources find a contact; the first that has one keeps it.
+    pub(super) fn note_keys(&mut self, contact: ContactId) {
+        let Some(session) = self.sessions.get(&contact) else { return };
+        let of = session.contact();
+        for key in of.keys.iter().filter(|key| is_common(key)) {
+            let owner = self.keys.entry((of.site.clone(), key.clone())).or_insert(contact);
+            let over = self.sessions.get(owner).is_none_or(|own| own.contact().ended.is_some());
+            if over {
+                *owner = contact;
+            }
+        }
+    }
 }
 
 impl Joined {

@@ -1,5 +1,7 @@
 //! What is known before the call and what goes along with a caller who is passed on, in virtual time.
 
+use uuid::Uuid;
+
 use super::*;
 use crate::call::context::{Fresh, Posted, Settings as Waits, Target, Waiting, read};
 use crate::call::note::{Annotation, MOST_MARKS, Refused};
