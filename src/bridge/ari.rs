@@ -22,8 +22,8 @@ use crate::bridge::media::MediaHandle;
 use crate::call::line::Lines;
 use crate::media::Source;
 use crate::pbx::asterisk::request::{Answer, RequestId};
-use crate::pbx::asterisk::{Ari, Carrier, Output, Settings, Wanted};
-use crate::pbx::{PbxId, StreamId};
+use crate::pbx::asterisk::{Ari, Carrier, Output, Settings};
+use crate::pbx::{PbxId, StreamId, Wanted};
 use crate::time::{Mono, Now};
 
 use self::carried::Carried;

@@ -24,9 +24,9 @@ use crate::media::{Codec, OpenStream, Payload, Source};
 use crate::pbx::asterisk::audiosocket::Patience;
 use crate::pbx::asterisk::door::{Door, Limits};
 use crate::pbx::asterisk::timeline::Format;
-use crate::pbx::asterisk::{AudioSocketSettings, Wanted, WebSocketSettings};
+use crate::pbx::asterisk::{AudioSocketSettings, WebSocketSettings};
 use crate::pbx::sip::keying::Path;
-use crate::pbx::{PbxId, StreamId};
+use crate::pbx::{PbxId, StreamId, Wanted};
 use crate::time::Mono;
 
 mod audiosocket;

@@ -55,6 +55,15 @@ pub enum Speaker {
     Other,
 }
 
+/// What may be done with the sound of calls to one dialled line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Keep it on disk.
+    pub record: bool,
+    /// Turn it into text.
+    pub transcribe: bool,
+}
+
 /// The kind of an identifier that another system uses for the same call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -10,9 +10,9 @@ use crate::bridge::asterisk_media::{self, Doors, Expected, Tap};
 use crate::media::{Codec, OpenStream, Payload, Source};
 use crate::pbx::asterisk::audiosocket::Patience;
 use crate::pbx::asterisk::timeline::Format;
-use crate::pbx::asterisk::{Carrier, Settings, Wanted};
+use crate::pbx::asterisk::{Carrier, Settings};
 use crate::pbx::sip::keying::Path;
-use crate::pbx::{PbxId, StreamId};
+use crate::pbx::{PbxId, StreamId, Wanted};
 
 /// Time without sound after which a connection that we made is given up.
 const IDLE: Duration = Duration::from_secs(600);

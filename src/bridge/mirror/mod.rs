@@ -19,8 +19,8 @@ use self::file::Capture;
 use super::media::MediaHandle;
 use super::{Input, now};
 use crate::call::line::Lines;
-use crate::pbx::PbxId;
-use crate::pbx::mirror::{Mirror, Settings, Wanted};
+use crate::pbx::mirror::{Mirror, Settings};
+use crate::pbx::{PbxId, Wanted};
 use crate::time::{Mono, Now, Wall};
 
 mod carry;

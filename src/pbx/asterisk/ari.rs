@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::pbx::{CallKey, Observed, PbxId, Signal, StreamId};
+use crate::pbx::{CallKey, Observed, PbxId, Signal, StreamId, Wanted};
 use crate::time::{Mono, Now};
 
 use super::event::{self, Channel, Event};
@@ -48,15 +48,6 @@ const EVENTS: [&str; 20] = [
     "BridgeAttendedTransfer",
     "DeviceStateChanged",
 ];
-
-/// What may be done with the sound of calls to one dialled line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// Keep it on disk.
-    pub record: bool,
-    /// Turn it into text.
-    pub transcribe: bool,
-}
 
 /// What the machine wants done, in order.
 #[derive(Clone, Debug, PartialEq)]

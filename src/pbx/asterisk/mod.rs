@@ -28,5 +28,5 @@ mod world;
 #[cfg(test)]
 mod tests;
 
-pub use ari::{Ari, Output, Wanted};
+pub use ari::{Ari, Output};
 pub use settings::{AudioSocketSettings, Carrier, Settings, WebSocketSettings};

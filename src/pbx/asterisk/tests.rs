@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::ari::{Ari, Output, Wanted};
+use super::ari::{Ari, Output};
 use super::event::Event;
 use super::request::{Answer, Method, Request};
 use super::settings::Settings;
+use crate::pbx::Wanted;
 use crate::pbx::{DivertReason, Diverted, EndCause, KeyKind, PbxId, Signal, Speaker, StreamId, Withheld};
 use crate::time::{Mono, Now, Wall};
 

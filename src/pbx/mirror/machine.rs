@@ -15,22 +15,13 @@ use super::tcp::{Flows, is_start};
 use crate::pbx::sip::keying::Path;
 use crate::pbx::sip::sdp::Format;
 use crate::pbx::sip::wire::{Limits, read_datagram};
-use crate::pbx::{Observed, PbxId, Signal, StreamId};
+use crate::pbx::{Observed, PbxId, Signal, StreamId, Wanted};
 use crate::time::{Mono, Now};
 
 /// Largest SIP message, in bytes.
 const MESSAGE_MAX: usize = 65_535;
 /// How often time passes for calls.
 const TICK: Duration = Duration::from_millis(100);
-
-/// What may be done with the sound of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// Keep it on disk.
-    pub record: bool,
-    /// Turn it into text.
-    pub transcribe: bool,
-}
 
 /// What the mirror found, in order.
 #[derive(Clone, Debug, PartialEq)]

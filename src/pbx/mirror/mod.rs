@@ -21,6 +21,6 @@ mod tcp;
 mod transfer;
 
 pub use frame::Link;
-pub use machine::{Counters, Mirror, Output, Wanted};
+pub use machine::{Counters, Mirror, Output};
 pub use settings::{Place, Settings};
 pub use sieve::Sieve;
