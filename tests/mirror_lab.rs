@@ -30,10 +30,10 @@ use kakehashi::pbx::Speaker;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use bridge::{Bridge, config, config_in, exported, wait_for};
-use judge::{Evidence, check, complete_document, gap_free, received, sum, texts_in};
+use bridge::{Bridge, config, config_in, wait_for};
+use judge::{Evidence, check, complete_document, gap_free, gather, received, sum};
 use lab::{Lab, finished, lab, scenario};
-use privacy::{CALLER, assert_spotless, secrets};
+use privacy::CALLER;
 use receiver::Receiver;
 use sound::{compare, played};
 use text::{error_rate, said_by};
@@ -96,14 +96,7 @@ fn play(folder: &Path, config: impl FnOnce(&str) -> String, call: impl FnOnce() 
     if let Some(call) = call {
         finished(call);
     }
-    let log = bridge.log();
-    bridge.stop();
-    let events = received(&receiver.accepted());
-    let sound = exported(folder, &contact.to_string());
-    let evidence = Evidence { contact, events, counts: receiver.counts(), sound, log };
-    assert!(evidence.events.iter().all(|received| received.event.contact == contact), "one call is one contact");
-    assert_spotless(&evidence.log, &secrets(texts_in(&evidence.events)));
-    evidence
+    gather(folder, bridge, &receiver, contact)
 }
 
 /// The end of the contact.

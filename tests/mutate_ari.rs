@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use cases::cases;
 use kakehashi::pbx::PbxId;
+use kakehashi::pbx::Wanted;
 use kakehashi::pbx::asterisk::request::Answer;
-use kakehashi::pbx::asterisk::{Ari, Output, Settings, Wanted};
+use kakehashi::pbx::asterisk::{Ari, Output, Settings};
 use kakehashi::time::{Mono, Now, Wall};
 use mutate::{Dice, mutate};
 

@@ -2,6 +2,12 @@
 //! verifying receiver and on the panel's feed, on the contact that the token names, and the sound on disk. `make lab` installs what is needed.
 #![cfg(all(feature = "webcall", feature = "whisper", feature = "opus"))]
 
+#[path = "call_lab/bridge.rs"]
+#[allow(dead_code)]
+mod bridge;
+#[path = "common/lab.rs"]
+#[allow(dead_code)]
+mod lab;
 #[path = "common/receiver.rs"]
 #[allow(dead_code)]
 mod receiver;
@@ -14,8 +20,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use bridge::wait_for;
 use kakehashi::events::{Data, EndReason, Event, TranscriptFinal};
 use kakehashi::pbx::Speaker;
+use lab::repository;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use receiver::{PATIENCE, Receiver, SECRET};
@@ -30,22 +38,6 @@ const OTHER_IS_FAR: f64 = 0.60;
 const ALIKE: f64 = 0.80;
 /// What is played in these tests, in seconds.
 const TALK_S: f64 = 24.0;
-
-/// Root of the repository.
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
-}
-
-fn wait_for<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + patience;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 /// The bridge with its receiver and the two parties' voices as files.
 struct Site {

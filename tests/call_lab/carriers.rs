@@ -10,7 +10,8 @@ use kakehashi::pbx::{KeyKind, Speaker};
 
 use crate::bridge::{Bridge, config, config_in, exported_at, wait_for};
 use crate::judge::{
-    Evidence, MODEL_MEETS, OTHER_IS_FAR, Received, complete_document, gap_free, received, short, sum, texts_in,
+    Evidence, MODEL_MEETS, OTHER_IS_FAR, OWN_CALL, QUEUE_CALL, Received, complete_document, gap_free, received, short,
+    sum, texts_in,
 };
 use crate::lab::{Lab, lab, repository};
 use crate::matrix::sound_of;
@@ -173,17 +174,7 @@ fn tapped(way: &Way, swapped: bool) -> Evidence {
     };
     let mut all = record(1, way.rate, |plain| configured(&plain, way, PORTS), call);
     let call = all.remove("6001").expect("the queue was called");
-    let wanted = [
-        "call.queued",
-        "call.offered",
-        "call.ringing",
-        "call.answered",
-        "call.ended",
-        "call.ended",
-        "recording.available",
-        "transcript.document",
-    ];
-    assert_eq!(call.kinds(), wanted);
+    assert_eq!(call.kinds(), QUEUE_CALL);
     for (_, c) in ledger(&call) {
         assert!(c.lost == 0 && c.unobserved < 1_500 && c.transcribed > 4_000, "{c:?}");
     }
@@ -396,16 +387,7 @@ fn calls_of_the_dialplan_are_calls_with_caller_line_and_keys() {
     for (at, line) in LINES.iter().enumerate() {
         let call = &all[*line];
         println!("{line}: {:?}, {:?}", call.kinds(), ends(call));
-        let wanted = [
-            "call.offered",
-            "call.ringing",
-            "call.answered",
-            "call.ended",
-            "call.ended",
-            "recording.available",
-            "transcript.document",
-        ];
-        assert_eq!(call.kinds(), wanted);
+        assert_eq!(call.kinds(), OWN_CALL);
         assert!(ends(call).iter().all(|reason| *reason != EndReason::Failed), "{:?}", ends(call));
         let ringing = call.events.iter().find_map(|one| match &one.event.data {
             Data::CallRinging(leg) => Some(leg),

@@ -35,7 +35,7 @@ fn contexts(events: &[Event]) -> Vec<&ContactContext> {
     contexts.collect()
 }
 
-fn packets(events: &[Event], contact: ContactId) -> Vec<&Handover> {
+pub(crate) fn packets(events: &[Event], contact: ContactId) -> Vec<&Handover> {
     let mut own: Vec<&Event> = events.iter().filter(|event| event.contact == contact).collect();
     own.sort_by_key(|event| event.sequence);
     own.dedup_by_key(|event| event.id);

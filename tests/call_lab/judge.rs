@@ -1,5 +1,7 @@
 //! What a whole call left behind, and whether that is right.
 
+use std::path::Path;
+
 use kakehashi::call::ContactId;
 use kakehashi::events::{
     CallEnded, Coverage, Data, EndReason, Event, LookUp, ScreenPop, TranscriptDocument, TranscriptFinal,
@@ -8,6 +10,9 @@ use kakehashi::pbx::Speaker;
 use kakehashi::time::Wall;
 use serde_json::Value;
 
+use crate::bridge::{Bridge, exported};
+use crate::privacy::{assert_spotless, secrets};
+use crate::receiver::Receiver;
 use crate::sound::{compare, played};
 use crate::text::{error_rate, said_by};
 
@@ -15,6 +20,28 @@ use crate::text::{error_rate, said_by};
 pub(crate) const MODEL_MEETS: f64 = 0.15;
 /// The text of the other party is at least so far from it.
 pub(crate) const OTHER_IS_FAR: f64 = 0.70;
+
+/// What comes of a call by the queue that is answered, and ended by its caller.
+pub(crate) const QUEUE_CALL: [&str; 8] = [
+    "call.queued",
+    "call.offered",
+    "call.ringing",
+    "call.answered",
+    "call.ended",
+    "call.ended",
+    "recording.available",
+    "transcript.document",
+];
+/// What comes of a call to the bridge itself.
+pub(crate) const OWN_CALL: [&str; 7] = [
+    "call.offered",
+    "call.ringing",
+    "call.answered",
+    "call.ended",
+    "call.ended",
+    "recording.available",
+    "transcript.document",
+];
 
 /// An event as the receiver took it.
 #[derive(Clone, Debug)]
@@ -53,6 +80,18 @@ pub(crate) struct Evidence {
     pub(crate) sound: [Vec<i16>; 2],
     /// The bridge's log at trace level, that of its recognisers with it.
     pub(crate) log: String,
+}
+
+/// Stops the bridge after its only call and takes what is left of it.
+pub(crate) fn gather(folder: &Path, bridge: Bridge, receiver: &Receiver, contact: ContactId) -> Evidence {
+    let log = bridge.log();
+    bridge.stop();
+    let events = received(&receiver.accepted());
+    let sound = exported(folder, &contact.to_string());
+    let evidence = Evidence { contact, events, counts: receiver.counts(), sound, log };
+    assert!(evidence.events.iter().all(|received| received.event.contact == contact), "one call is one contact");
+    assert_spotless(&evidence.log, &secrets(texts_in(&evidence.events)));
+    evidence
 }
 
 impl Evidence {
@@ -141,17 +180,7 @@ fn pops(call: &Evidence) -> Result<(), String> {
 
 fn sequence(call: &Evidence) -> Result<(), String> {
     gap_free(&call.events)?;
-    let wanted = [
-        "call.queued",
-        "call.offered",
-        "call.ringing",
-        "call.answered",
-        "call.ended",
-        "call.ended",
-        "recording.available",
-        "transcript.document",
-    ];
-    demand(call.kinds() == wanted, || format!("events: {:?} instead of {wanted:?}", call.kinds()))?;
+    demand(call.kinds() == QUEUE_CALL, || format!("events: {:?} instead of {QUEUE_CALL:?}", call.kinds()))?;
     let ends: Vec<&CallEnded> = call.events.iter().filter_map(|received| ended(&received.event)).collect();
     demand(ends.iter().all(|end| end.reason == EndReason::CallerHangup), || "events: the caller hung up".into())
 }

@@ -1,5 +1,6 @@
 //! Calls that are passed on, through the whole bridge: who is heard on which channel, what the CRM is told, what the ledger says.
 
+use std::collections::HashMap;
 use std::io::copy;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::ops::Range;
@@ -10,8 +11,10 @@ use std::time::Duration;
 
 use kakehashi::call::ContactId;
 use kakehashi::events::{Data, EndReason, Event};
+use uuid::Uuid;
 
 use crate::bridge::{Bridge, config, config_in, exported, wait_for};
+use crate::handover::packets;
 use crate::judge::received;
 use crate::lab::{finished, scenario};
 use crate::receiver::Receiver;
@@ -79,6 +82,26 @@ pub(crate) fn kinds(events: &[Event], contact: ContactId) -> Vec<&'static str> {
     named.filter(|kind| kind.starts_with("call.") || kind.starts_with("contact.")).collect()
 }
 
+/// Without the packets of the caller who is passed on: how often one is revised depends on when texts come.
+fn without_packets(kinds: Vec<&'static str>) -> Vec<&'static str> {
+    kinds.into_iter().filter(|kind| *kind != "contact.handover").collect()
+}
+
+/// The caller was handed over by somebody: the revisions of each packet follow each other, and the last one has what was said before.
+fn assert_handed_over(events: &[Event], contact: ContactId, from: &str) {
+    let packets = packets(events, contact);
+    let mut revisions: HashMap<Uuid, u32> = HashMap::new();
+    for packet in &packets {
+        let due = revisions.entry(packet.handover).or_default();
+        assert_eq!(packet.revision, *due, "the revisions follow each other");
+        *due += 1;
+    }
+    let last = packets.last().expect("a packet");
+    assert_eq!(last.from_agent.as_ref().and_then(|agent| agent.id.as_deref()), Some(from));
+    assert_eq!(last.pending, 0, "all texts from before came");
+    assert!(!last.turns.is_empty(), "something was said before");
+}
+
 /// The ledger of each leg sums up, and both speakers were heard on each.
 pub(crate) fn assert_heard_throughout(events: &[Event], contact: ContactId, legs: usize) {
     assert_heard_but_for(1_500, events, contact, legs);
@@ -123,7 +146,8 @@ fn a_blind_transfer_is_one_contact_with_two_legs() {
     let folder = tempfile::tempdir().unwrap();
     let events = run(folder.path(), "blind_refer", TALK_S, 1, |config| config, || {});
     let contact = contact_of(&events, "6001");
-    let mut kinds = kinds(&events, contact);
+    assert_handed_over(&events, contact, "yamada");
+    let mut kinds = without_packets(kinds(&events, contact));
     // Asterisk lets the first agent's channel go before or after it dials the second one
     let gone = kinds.iter().position(|kind| *kind == "call.ended").expect("the first leg ends");
     kinds.remove(gone);
@@ -206,8 +230,9 @@ fn assert_attended(folder: &Path, events: &[Event]) {
         "call.transferred",
         "contact.linked",
     ];
+    assert_handed_over(events, contact, "yamada");
     begins_and_goes_on(
-        kinds(events, contact),
+        without_packets(kinds(events, contact)),
         &["call.queued", "call.offered", "call.ringing", "call.answered", "call.held"],
         &passed_on,
     );

@@ -8,10 +8,10 @@ use std::time::Duration;
 use kakehashi::call::ContactId;
 use kakehashi::pbx::Speaker;
 
-use crate::bridge::{Bridge, exported, wait_for};
-use crate::judge::{Evidence, check, complete_document, gap_free, received, short, texts_in};
+use crate::bridge::{Bridge, wait_for};
+use crate::judge::{Evidence, check, complete_document, gap_free, gather, received, short};
 use crate::lab::{Lab, finished, lab};
-use crate::privacy::{CALLER, assert_spotless, secrets};
+use crate::privacy::CALLER;
 use crate::receiver::Receiver;
 use crate::text::{error_rate, said_by};
 
@@ -41,14 +41,7 @@ pub(crate) fn play(folder: &Path, call: impl FnOnce(&Bridge, &Receiver) -> Lab) 
     let call = call(&bridge, &receiver);
     let contact = documented(&receiver, &[]);
     finished(call);
-    let log = bridge.log();
-    bridge.stop();
-    let events = received(&receiver.accepted());
-    let sound = exported(folder, &contact.to_string());
-    let evidence = Evidence { contact, events, counts: receiver.counts(), sound, log };
-    assert!(evidence.events.iter().all(|received| received.event.contact == contact), "one call is one contact");
-    assert_spotless(&evidence.log, &secrets(texts_in(&evidence.events)));
-    evidence
+    gather(folder, bridge, &receiver, contact)
 }
 
 /// A call to the queue as it should be; played once for all tests that need one.

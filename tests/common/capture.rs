@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use etherparse::{PacketBuilder, VlanId};
-use kakehashi::pbx::mirror::{Link, Mirror, Output, Place, Settings, Wanted};
+use kakehashi::pbx::Wanted;
+use kakehashi::pbx::mirror::{Link, Mirror, Output, Place, Settings};
 use kakehashi::pbx::{EndCause, PbxId, Signal, Speaker, StreamId};
 use kakehashi::time::{Mono, Now, Wall};
 

@@ -51,6 +51,8 @@ pub(crate) struct Session<'a> {
     pub(crate) values: &'a [(&'a str, &'a str)],
     /// First port: signalling, then the streams.
     pub(crate) port: u16,
+    /// It begins once the contact of the one before is answered.
+    pub(crate) second: bool,
 }
 
 /// Ports that no session had before: a sender outlives its call, and with it the ports of its SIPp.
@@ -61,7 +63,15 @@ fn next_port() -> u16 {
 
 impl Default for Session<'_> {
     fn default() -> Self {
-        Self { file: "", voices: &[], seconds: 8, from: "<sip:src@127.0.0.1>", values: &[], port: next_port() }
+        Self {
+            file: "",
+            voices: &[],
+            seconds: 8,
+            from: "<sip:src@127.0.0.1>",
+            values: &[],
+            port: next_port(),
+            second: false,
+        }
     }
 }
 
@@ -181,12 +191,19 @@ pub(crate) fn record(folder: &Path, sessions: &[Session<'_>], contacts: usize) -
     let receiver = Receiver::start(folder, &[]);
     std::fs::write(config_in(folder), settings(folder, &receiver.url)).unwrap();
     let bridge = Bridge::again(folder);
-    let mut clients: Vec<Client> = sessions.iter().map(|session| session.start(folder)).collect();
-    clients.iter_mut().for_each(Client::finished);
     let read = || -> Vec<Event> {
         let lines = receiver.accepted();
         lines.iter().map(|line| Event::from_json(&line["event"].to_string()).unwrap()).collect()
     };
+    let answered = || read().iter().any(|event| matches!(event.data, Data::CallAnswered(_))).then_some(());
+    let start = |session: &Session<'_>| {
+        if session.second {
+            wait_for("the first recorder's call is answered", CALL, answered);
+        }
+        session.start(folder)
+    };
+    let mut clients: Vec<Client> = sessions.iter().map(start).collect();
+    clients.iter_mut().for_each(Client::finished);
     let documents = || {
         let events = read();
         let complete =
