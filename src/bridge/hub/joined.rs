@@ -57,9 +57,9 @@ pub(super) fn may_join(one: Fidelity, other: Fidelity) -> bool {
     one == Fidelity::Recording || other == Fidelity::Recording
 }
 
-/// Whether a key tells calls apart in a whole site.
+/// Whether a key tells calls apart in a whole site. A token may come with more than one call: it stands for a page or a citizen.
 pub(super) fn is_common(key: &ExternalKey) -> bool {
-    !matches!(key.kind, KeyKind::Uniqueid)
+    !matches!(key.kind, KeyKind::Uniqueid | KeyKind::Token)
 }
 
 impl Hub {

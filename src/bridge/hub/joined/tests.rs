@@ -221,4 +221,5 @@ fn only_a_recorder_joins_and_only_by_what_is_unique_in_a_site() {
     assert!(!may_join(Fidelity::Full, Fidelity::OwnLeg));
     let key = |kind| ExternalKey { kind, value: "x".into() };
     assert!(is_common(&key(KeyKind::CallId)) && !is_common(&key(KeyKind::Uniqueid)));
+    assert!(!is_common(&key(KeyKind::Token)), "two calls may bring one token");
 }
