@@ -348,8 +348,9 @@ fn a_transfer_that_nobody_saw_is_found_afterwards() {
         "call.transferred",
         "contact.linked",
     ];
+    assert_handed_over(&events, contact, "yamada");
     begins_and_goes_on(
-        kinds(&events, contact),
+        without_packets(kinds(&events, contact)),
         &["call.queued", "call.offered", "call.ringing", "call.answered", "call.held"],
         &found,
     );
