@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Sends one sound as RTP (PCMU, 20 ms), then silence: rtp.py LOCAL_PORT REMOTE_PORT FILE.wav SECONDS. Standard library only.
+"""Sends one sound as RTP (PCMU, 20 ms), then silence: rtp.py LOCAL_PORT REMOTE_PORT FILE.wav SECONDS [BEGIN]. Standard library only.
 
-SIPp plays one stream a call; a recording session has one for every speaker.
+SIPp plays one stream a call; a recording session has one for every speaker. Several recorders of one conversation name the same file BEGIN:
+the first writes into it when the conversation began, and who comes later sends what is said by then, not the beginning.
 """
 
 import os
@@ -18,12 +19,24 @@ import ulaw
 FRAME = 160
 
 
+def missed(begins):
+    """Frames of the conversation that are over; nothing of it when this process is its first."""
+    now = time.time()
+    try:
+        with open(begins, "x") as file:
+            file.write(repr(now))
+        return 0
+    except FileExistsError:
+        return max(0, round((now - float(pathlib.Path(begins).read_text() or now)) * 50))
+
+
 def main():
-    local, remote, wav, seconds = sys.argv[1:]
+    local, remote, wav, seconds, *begins = sys.argv[1:]
     os.closerange(3, 256)  # SIPp's sockets: this process outlives it
     lab.before_others()
     sound = ulaw.from_wav(wav, 0, "PCMU")
     frames = int(float(seconds) * 50)
+    sound = sound[missed(begins[0]) * FRAME :] if begins else sound
     sound = sound[: frames * FRAME].ljust(frames * FRAME, ulaw.silence("PCMU"))
     sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sender.bind(("127.0.0.1", int(local)))

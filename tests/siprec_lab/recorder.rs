@@ -53,6 +53,8 @@ pub(crate) struct Session<'a> {
     pub(crate) port: u16,
     /// It begins once the contact of the one before is answered.
     pub(crate) second: bool,
+    /// Other sessions record the same conversation: who comes later hears what is said by then.
+    pub(crate) together: bool,
 }
 
 /// Ports that no session had before: a sender outlives its call, and with it the ports of its SIPp.
@@ -71,6 +73,7 @@ impl Default for Session<'_> {
             values: &[],
             port: next_port(),
             second: false,
+            together: false,
         }
     }
 }
@@ -111,7 +114,10 @@ impl Session<'_> {
         write_wav(&wav, &self.voices[usize::from(number) - 1].samples);
         let program = repository().join("tests/lab/rtp.py");
         let (program, port, wav, seconds) = (program.display(), self.rtp(number), wav.display(), self.seconds);
-        format!("  <nop><action><exec command=\"{program} {port} [$p{number}] {wav} {seconds}\" /></action></nop>")
+        let begin = if self.together { format!(" {}/{number}.begin", folder.display()) } else { String::new() };
+        format!(
+            "  <nop><action><exec command=\"{program} {port} [$p{number}] {wav} {seconds}{begin}\" /></action></nop>"
+        )
     }
 
     /// SIPp at work on it.

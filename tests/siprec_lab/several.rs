@@ -65,9 +65,10 @@ fn two_recorders_of_one_session_are_one_contact_and_the_second_goes_on_when_the_
     let (caller, agent) = (voice(0), voice(1));
     let voices = [&caller, &agent];
     let (short, long) = ([("DOCUMENT", "oracle"), ("TALK_MS", "5000")], [("DOCUMENT", "oracle"), ("TALK_MS", "10000")]);
+    let both = || Session { file: "oracle", voices: &voices, together: true, ..Session::default() };
     let sessions = [
-        Session { file: "oracle", voices: &voices, values: &short, seconds: 5, ..Session::default() },
-        Session { file: "oracle", voices: &voices, values: &long, seconds: 10, second: true, ..Session::default() },
+        Session { values: &short, seconds: 5, ..both() },
+        Session { values: &long, seconds: 10, second: true, ..both() },
     ];
     let left = record(folder.path(), &sessions, 1).remove(0);
     assert_eq!(left.legs(), ["0661119999"], "one leg");
