@@ -20,10 +20,10 @@ use crate::probe::{Lang, State, html, text};
 /// Exit codes: 0 it can be connected, 1 it is knocked out, 2 the probe could not run, 3 something that decides was not seen.
 #[derive(Debug, clap::Args)]
 pub struct ProbeArgs {
-    /// Configuration file: takes addresses and credentials from its [[pbx]].
+    /// Configuration file: takes addresses and credentials from its `[[pbx]]`.
     #[arg(long, short, value_name = "FILE", requires = "pbx")]
     pub config: Option<PathBuf>,
-    /// Which [[pbx]] of the configuration.
+    /// Which `[[pbx]]` of the configuration.
     #[arg(long, value_name = "ID", requires = "config")]
     pub pbx: Option<String>,
     /// Where the exchange speaks SIP.

@@ -1,6 +1,6 @@
 //! Dialog events of the extensions of one exchange: subscriptions (RFC 6665) kept alive, their documents turned into signals.
 //!
-//! One [`Subscription`] for each extension. Whoever answers it with a NOTIFY of its own tag is a fork of its own, with a book of its own.
+//! One `Subscription` for each extension. Whoever answers it with a NOTIFY of its own tag is a fork of its own, with a book of its own.
 //! When a subscription ends and another follows, the running calls are handed on and looked for in its first document.
 
 use std::time::Duration;

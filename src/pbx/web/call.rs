@@ -53,7 +53,7 @@ pub struct Issued {
 /// Why no token was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// [`Settings::max_tokens`].
+    /// [`super::settings::Settings::max_tokens`].
     #[error("all tokens of [webcall] max_tokens are in use; try again")]
     Full,
     /// Not one or two different speakers.
@@ -80,14 +80,14 @@ pub enum Why {
     Silence,
     /// The media stack failed.
     Panic,
-    /// [`Settings::max_call_ms`].
+    /// [`super::settings::Settings::max_call_ms`].
     TooLong,
     /// The bridge is stopping.
     Stopping,
 }
 
 impl Why {
-    /// In words, for logs and [`Signal::StreamFailed`].
+    /// In words, for logs and [`crate::pbx::Signal::StreamFailed`].
     pub fn text(self) -> &'static str {
         match self {
             Why::HungUp => "the softphone hung up",
