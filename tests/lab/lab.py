@@ -33,6 +33,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 REPO = HERE.parent.parent
 LAB = pathlib.Path(os.environ.get("LAB_DIR", REPO / ".lab")).resolve()
 ROOT = pathlib.Path(os.environ.get("ASTERISK_ROOT", LAB / "root")).resolve()
+# several laboratories run beside each other, each in a network of its own (run.sh)
+LANE = f"-{os.environ['LAB_LANE']}" if os.environ.get("LAB_LANE") else ""
 SAMPLE = REPO / "samples" / "calls" / "call1.wav"
 
 ARI_URL = "http://127.0.0.1:18088/ari"
@@ -60,7 +62,7 @@ class Asterisk:
 
     def __init__(self, folder=None, variant=None):
         self.variant = variant
-        self.suffix = f"-{variant}" if variant else ""
+        self.suffix = (f"-{variant}" if variant else "") + LANE
         self.folder = pathlib.Path(folder or LAB / f"asterisk{self.suffix}")
         self.process = None
 
@@ -409,7 +411,7 @@ def run(arguments):
             except KeyboardInterrupt:
                 pass
     elif arguments.command == "down":
-        pid_file = LAB / "asterisk" / "pid"
+        pid_file = LAB / f"asterisk{LANE}" / "pid"
         if pid_file.exists():
             try:
                 os.kill(int(pid_file.read_text()), signal.SIGTERM)
