@@ -21,7 +21,9 @@ pub use context::{
 };
 pub use pop::{LookUp, Match, PopTransfer, ScreenPop, ScreenPopWithdrawn, WithdrawReason};
 pub use recording::{PausedSpan, RecordedStream, RecordingAvailable, RecordingPause};
-pub use transcript::{Correction, Coverage, LegCoverage, TranscriptDelayed, TranscriptDocument, TranscriptFinal, Turn};
+pub use transcript::{
+    Correction, Coverage, LegCoverage, TranscriptDelayed, TranscriptDocument, TranscriptFinal, TranscriptPartial, Turn,
+};
 
 /// Namespace of all deterministic ids (UUIDv5).
 pub const NAMESPACE: Uuid = Uuid::from_u128(0x6b61_6b65_6861_7368_9a2c_5b7e_31d4_0c01);
@@ -133,6 +135,9 @@ pub enum Data {
     /// Take it away again.
     #[serde(rename = "kakehashi.screenpop.withdrawn.v1")]
     ScreenPopWithdrawn(ScreenPopWithdrawn),
+    /// What is read of an utterance that goes on.
+    #[serde(rename = "kakehashi.transcript.partial.v1")]
+    TranscriptPartial(TranscriptPartial),
 }
 
 impl Event {
@@ -259,13 +264,14 @@ impl Data {
             Data::RecordingResumed(_) => "kakehashi.recording.resumed.v1",
             Data::ScreenPop(_) => "kakehashi.screenpop.v1",
             Data::ScreenPopWithdrawn(_) => "kakehashi.screenpop.withdrawn.v1",
+            Data::TranscriptPartial(_) => "kakehashi.transcript.partial.v1",
         }
     }
 
     /// Record or realtime.
     pub fn class(&self) -> Class {
         match self {
-            Data::ScreenPop(_) | Data::ScreenPopWithdrawn(_) => Class::Realtime,
+            Data::ScreenPop(_) | Data::ScreenPopWithdrawn(_) | Data::TranscriptPartial(_) => Class::Realtime,
             _ => Class::Record,
         }
     }
@@ -273,7 +279,7 @@ impl Data {
     /// Whether it holds words that somebody said, or that an operator wrote about them.
     pub fn carries_text(&self) -> bool {
         match self {
-            Data::TranscriptFinal(_) | Data::TranscriptDocument(_) => true,
+            Data::TranscriptPartial(_) | Data::TranscriptFinal(_) | Data::TranscriptDocument(_) => true,
             Data::ContactMarked(_) | Data::ContactUnmarked(_) | Data::ContactNote(_) => true,
             Data::ContactHandover(packet) => !packet.withheld,
             _ => false,

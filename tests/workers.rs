@@ -13,6 +13,7 @@ use kakehashi::pbx::StreamId;
 use kakehashi::speech::endpoint::Endpointer;
 use kakehashi::speech::settings::Settings;
 use kakehashi::speech::{Failure, Hypothesis, Job, JobKind, SpeechEventKind, Utterance};
+use kakehashi::time::Mono;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::sync::mpsc;
@@ -47,7 +48,8 @@ fn utterances() -> Vec<(u128, Utterance)> {
 
 fn job(id: u64, stream: u128, utterance: &Utterance) -> Job {
     let (pcm, rate) = (utterance.pcm.clone(), utterance.rate);
-    Job { id, kind: JobKind::LiveFinal, stream: StreamId(Uuid::from_u128(stream)), rate, pcm, deadline: None }
+    let (kind, stream) = (JobKind::LiveFinal, StreamId(Uuid::from_u128(stream)));
+    Job { id, kind, stream, utterance: utterance.number, rate, pcm, since: Mono(0), deadline: None }
 }
 
 fn dictionary() -> Arc<Dictionary> {
@@ -184,6 +186,49 @@ async fn an_utterance_on_which_two_workers_die_is_told_as_failed_and_the_next_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_final_does_not_wait_for_the_partial_of_its_utterance() {
+    let (workers, mut inputs) = start(&settings(1), Arc::new(Dictionary::empty())).await;
+    let said: Vec<_> = utterances().into_iter().filter(|one| one.0 == 1).collect();
+    // 28 s take long enough to be met in the middle
+    let long: Arc<[i16]> = said.iter().flat_map(|one| one.1.pcm.to_vec()).take(28 * 8_000).collect();
+    let partial = Job { kind: JobKind::Refresh, pcm: long, ..job(1, 1, &said[0].1) };
+    workers.submit(partial).unwrap();
+    while workers.counters().load.running == 0 {
+        tokio::task::yield_now().await;
+    }
+    workers.submit(job(2, 1, &said[0].1)).unwrap();
+    let got = outcomes(&mut inputs, 2).await;
+    assert_eq!(got[0], (1, Err(Failure::Withdrawn)), "it was given up, or its text is not wanted");
+    assert!(!got[1].1.as_ref().unwrap().text.is_empty());
+    let counters = workers.counters();
+    assert_eq!((counters.restarts, counters.failures, counters.counts.partials_aborted), (0, 0, 1));
+    // one that is done gives its text, quicker than or as the final
+    workers.submit(Job { kind: JobKind::FirstPartial, ..job(3, 1, &said[1].1) }).unwrap();
+    assert!(!outcomes(&mut inputs, 1).await[0].1.as_ref().unwrap().text.is_empty());
+    workers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partial_whose_worker_is_killed_is_not_tried_again() {
+    let (workers, mut inputs) = start(&settings(1), Arc::new(Dictionary::empty())).await;
+    let said: Vec<_> = utterances().into_iter().filter(|one| one.0 == 1).collect();
+    let pid = Pid::from_raw(workers.pids()[0] as i32);
+    kill(pid, Signal::SIGSTOP).unwrap();
+    workers.submit(Job { kind: JobKind::FirstPartial, ..job(1, 1, &said[0].1) }).unwrap();
+    while workers.counters().load.running == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    workers.submit(job(2, 2, &said[1].1)).unwrap();
+    kill(pid, Signal::SIGKILL).unwrap();
+    let got = outcomes(&mut inputs, 2).await;
+    assert!(matches!(&got[0], (1, Err(Failure::Failed(_)))), "{:?}", got[0]);
+    assert!(!got[1].1.as_ref().unwrap().text.is_empty());
+    let counters = workers.counters();
+    assert_eq!((counters.restarts, counters.failures, counters.counts.partials_failed), (1, 0, 1));
+    workers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_cannot_be_used_is_told_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let whole = std::fs::read("models/kakehashi-lab-ja.bin").unwrap();
@@ -233,7 +278,7 @@ fn a_worker_ends_with_its_bridge_also_while_it_decodes() {
     assert_eq!(ready[4], 65);
     frames.clear();
     for id in 0..50 {
-        let sound = Sound { id, rate: 8_000, pcm: utterances()[0].1.pcm.clone() };
+        let sound = Sound { id, kind: JobKind::LiveFinal, rate: 8_000, pcm: utterances()[0].1.pcm.clone() };
         ToWorker::Job(sound).write(&mut frames).unwrap();
     }
     let feeding = std::thread::spawn(move || {

@@ -27,7 +27,7 @@ use crate::outbox::store::Outbox;
 use crate::outbox::{Batch, ContactRow};
 use crate::pbx::{CallKey, ExternalKey, Observed, PbxId, Signal, StreamId};
 use crate::session::{Opening, Output, Session, Site, State};
-use crate::speech::{SpeechEvent, SpeechEventKind};
+use crate::speech::{Outcome, SpeechEvent, SpeechEventKind};
 use crate::time::{Mono, Now};
 
 mod contexts;
@@ -39,7 +39,7 @@ mod work;
 use contexts::Contexts;
 use joined::Joined;
 use orphans::Orphans;
-use work::Work;
+use work::{Owner, Work};
 
 /// The most contacts at once; more calls than that are not observed, and said not to be.
 pub const MAX_CONTACTS: usize = 20_000;
@@ -163,14 +163,7 @@ impl Hub {
             Input::Observed(observed) => self.observed(now, &observed),
             Input::Stream(event) => self.stream(event),
             Input::Speech(event) => self.speech(event, false),
-            Input::Recognized(outcome) => {
-                if let Some(task) = self.work.finished(outcome.id) {
-                    self.with(task.contact, |session| {
-                        session.handle_outcome(now, task.stream, task.number, outcome.result)
-                    });
-                }
-                self.feed_workers(now);
-            }
+            Input::Recognized(outcome) => self.recognized(now, outcome),
             Input::LookedUp { contact, number, matches } => {
                 self.with(contact, |session| session.handle_look_up(now, &number, matches));
             }
@@ -332,6 +325,22 @@ impl Hub {
         }
     }
 
+    fn recognized(&mut self, now: Now, outcome: Outcome) {
+        if let Some(Owner { contact, stream, number, partial }) = self.work.finished(outcome.id) {
+            match (partial, outcome.result) {
+                (None, result) => {
+                    self.with(contact, |session| session.handle_outcome(now, stream, number, result));
+                }
+                (Some(end), Ok(heard)) => {
+                    self.with(contact, |session| session.handle_partial(now, stream, number, end, &heard));
+                }
+                // the next one, or the final, says more
+                (Some(_), Err(_)) => {}
+            }
+        }
+        self.feed_workers(now);
+    }
+
     fn read_back(&mut self, now: Now, read: Read) {
         match read {
             Read::Spoken { stream, utterance } => {
@@ -354,7 +363,7 @@ impl Hub {
     }
 
     fn feed_workers(&mut self, now: Now) {
-        for (task, failure) in self.work.feed(now.mono) {
+        for (task, failure) in self.work.feed(now) {
             self.with(task.contact, |session| session.handle_outcome(now, task.stream, task.number, Err(failure)));
         }
     }
@@ -446,12 +455,15 @@ impl Hub {
         let (due, delivers_text) = (session.due(), session.delivers_text());
         for event in realtime {
             (self.setup.show)(&event);
+            if event.data.carries_text() && !delivers_text {
+                continue;
+            }
             if !self.setup.deliverer.realtime(event.for_delivery(delivers_text)) {
                 tracing::warn!(%contact, "too many realtime events wait; one was dropped");
             }
         }
         for task in tasks {
-            self.work.add(contact, task);
+            self.work.add(now, contact, task);
         }
         self.set_due(contact, if finished { None } else { due });
         if finished {

@@ -5,10 +5,12 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use tokio::sync::mpsc;
 
+use super::workers::Pace;
 use super::{Input, now};
 use crate::media::segment::{folder, read_range};
 use crate::media::{Frame, Heard, StreamEvent, StreamEventKind};
@@ -34,6 +36,8 @@ struct Listener {
     settings: Settings,
     /// `None`: a stream that is not listened to any more.
     ears: HashMap<StreamId, Option<Ear>>,
+    /// How often running utterances are to be read.
+    pace: Arc<Pace>,
     hub: mpsc::Sender<Input>,
 }
 
@@ -45,9 +49,10 @@ pub fn spawn(
     heard: Receiver<Heard>,
     audio: PathBuf,
     settings: Settings,
+    pace: Arc<Pace>,
     hub: mpsc::Sender<Input>,
 ) -> std::io::Result<()> {
-    let mut listener = Listener { audio, settings, ears: HashMap::new(), hub };
+    let mut listener = Listener { audio, settings, ears: HashMap::new(), pace, hub };
     std::thread::Builder::new().name("listener".into()).spawn(move || {
         while let Ok(item) = heard.recv() {
             if listener.take(item).is_none() {
@@ -76,11 +81,12 @@ impl Listener {
         let settings = &self.settings;
         let ear = self.ears.entry(frame.stream).or_insert_with(|| Some(Ear::new(settings, frame.rate)));
         let (mut found, mut lost) = (Vec::new(), None);
-        let audio = &self.audio;
+        let (audio, pace) = (&self.audio, self.pace.get());
         unless_it_panics(frame.stream, ear, |ear| {
             if frame.position > ear.position {
                 lost = ear.read_missed(audio, frame.stream, frame.position, &mut found);
             }
+            ear.endpointer.want(pace);
             ear.endpointer.push(frame.position, &frame.samples, &mut found);
             ear.position = frame.position + frame.samples.len() as u64;
         });
@@ -143,6 +149,7 @@ impl Ear {
         let from = self.position;
         tracing::warn!(stream = %stream.0, samples = until - self.position, "the listener was behind; reading back from disk");
         let step = u64::from(self.rate) * PIECE_S;
+        self.endpointer.want(None); // what was said meanwhile is read as a whole
         while self.position < until {
             let to = (self.position + step).min(until);
             match read_range(audio, stream, self.position, to) {

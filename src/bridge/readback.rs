@@ -84,6 +84,13 @@ impl ReadBack {
         Ok(ReadBack { requests })
     }
 
+    /// Whose requests a test answers.
+    #[cfg(test)]
+    pub(super) fn played() -> (ReadBack, Receiver<Request>) {
+        let (requests, inbox) = sync_channel(1);
+        (ReadBack { requests }, inbox)
+    }
+
     /// Hands in a request; `false` while another is under way.
     pub fn ask(&self, request: Request) -> bool {
         self.requests.try_send(request).is_ok()

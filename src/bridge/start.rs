@@ -155,7 +155,8 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
     let (heard, ears) = sync_channel(HEARD);
     let media = media::spawn(&config.media, &data_dir, heard)?;
     let audio = data_dir.join("audio");
-    listener::spawn(ears, audio.clone(), config.speech.clone(), inputs.clone()).map_err(Error::Thread)?;
+    let pace = workers.as_ref().map_or_else(|| Arc::new(workers::Pace::never()), Workers::pace);
+    listener::spawn(ears, audio.clone(), config.speech.clone(), pace, inputs.clone()).map_err(Error::Thread)?;
     let read_back = ReadBack::spawn(audio.clone(), config.speech.clone(), inputs.clone()).map_err(Error::Thread)?;
 
     let lines = Arc::new(Lines::new(config.line.clone()));
@@ -290,6 +291,11 @@ impl Bridge {
     /// What SIP counted so far; `None` where it is not enabled.
     pub fn sip_counters(&self) -> Option<super::sip::Counters> {
         self.sip.as_ref().map(SipHandle::counters)
+    }
+
+    /// What the recognisers did and have to do; `None` where nothing is transcribed.
+    pub fn recognition(&self) -> Option<workers::Counters> {
+        self.workers.as_ref().map(Workers::counters)
     }
 
     /// Process ids of the recognisers.

@@ -1,7 +1,7 @@
 //! The worker processes: starts them, feeds them from the [`Schedule`], replaces those that die or hang, hands outcomes to the hub.
 //!
-//! One task for each worker. A worker has one job at a time; one that does not answer within the job's patience is killed. No job is lost: what
-//! waited still waits, what ran is tried once more by another process.
+//! One task for each worker. A worker has one job at a time; one that does not answer within the job's patience is killed. No final is lost: what
+//! waited still waits, what ran is tried once more by another process. A partial that something newer replaced is given up where it is.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -17,10 +17,12 @@ use tracing::{error, info, warn};
 
 use crate::bridge::{Input, now};
 use crate::dictionary::Dictionary;
+use crate::pbx::StreamId;
 use crate::speech::protocol::{Decoder, FromWorker, Hello, Message, ProtocolError, Sound, ToWorker, VERSION, Words};
-use crate::speech::schedule::{Load, Schedule};
+use crate::speech::schedule::{Counts, Load, Replaced, Schedule};
 use crate::speech::settings::Settings;
-use crate::speech::{Job, JobKind, Outcome};
+use crate::speech::{Failure, Job, JobKind, Outcome};
+use crate::time::Now;
 
 /// Waits between attempts to start a worker that does not start.
 const RESTART: [u64; 5] = [1, 2, 5, 15, 30];
@@ -76,7 +78,11 @@ pub enum Error {
 pub struct Counters {
     /// Jobs that wait and run.
     pub load: Load,
-    /// Utterances recognised.
+    /// What was done with partials, and how late finals were.
+    pub counts: Counts,
+    /// How long the oldest live final that waits has waited, in milliseconds.
+    pub behind_ms: u64,
+    /// Finals and partials recognised.
     pub decodes: u64,
     /// Jobs that failed twice.
     pub failures: u64,
@@ -84,6 +90,32 @@ pub struct Counters {
     pub restarts: u64,
     /// Milliseconds that the workers decoded.
     pub decode_ms: u64,
+}
+
+/// How much more of a running utterance is to be said before it is read again, for whoever listens; 0 while there are no partials.
+#[derive(Debug)]
+pub struct Pace(AtomicU32);
+
+impl Pace {
+    fn new(settings: &Settings) -> Pace {
+        Pace(AtomicU32::new(if settings.partials { settings.partial_every_ms } else { 0 }))
+    }
+
+    /// For tests and for who has no workers: never.
+    pub fn never() -> Pace {
+        Pace(AtomicU32::new(0))
+    }
+
+    /// The interval now; `None`: no partials.
+    pub fn get(&self) -> Option<Duration> {
+        let ms = self.0.load(Ordering::Relaxed);
+        (ms > 0).then(|| Duration::from_millis(ms.into()))
+    }
+
+    fn follow(&self, schedule: &Schedule) {
+        let ms = schedule.pace().map_or(0, |every| u32::try_from(every.as_millis()).unwrap_or(u32::MAX));
+        self.0.store(ms, Ordering::Relaxed);
+    }
 }
 
 /// The pool; cheap to clone.
@@ -99,6 +131,9 @@ struct Shared {
     schedule: Mutex<Schedule>,
     words: Mutex<Words>,
     wake: Notify,
+    /// A running job is to be given up.
+    abort: Notify,
+    pace: Arc<Pace>,
     stopping: watch::Sender<bool>,
     /// Process ids by slot, 0 where none runs.
     pids: Vec<AtomicU32>,
@@ -138,21 +173,7 @@ pub async fn spawn_with(
         return Err(Error::NotBuilt);
     }
     let count = count(settings.workers);
-    let shared = Arc::new(Shared {
-        settings: settings.clone(),
-        executable,
-        schedule: Mutex::new(Schedule::new(settings)),
-        words: Mutex::new(words(&dictionary)),
-        wake: Notify::new(),
-        stopping: watch::Sender::new(false),
-        pids: (0..count).map(|_| AtomicU32::new(0)).collect(),
-        running: AtomicU32::new(0),
-        ended: Notify::new(),
-        decodes: AtomicU64::new(0),
-        failures: AtomicU64::new(0),
-        restarts: AtomicU64::new(0),
-        decode_ms: AtomicU64::new(0),
-    });
+    let shared = Arc::new(Shared::new(settings, executable, count, words(&dictionary)));
     let mut ready = Vec::new();
     for slot in 0..count {
         ready.push(shared.start(slot).await?);
@@ -180,17 +201,56 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Workers {
-    /// Hands in a job; its outcome comes to the hub.
+    /// Hands in a job; its outcome comes to the hub. Gives the ids of jobs that it replaces: nothing comes of them.
     ///
     /// # Errors
-    /// Gives it back when too much sound waits, or after the stop: its sound is on disk, or waits with the caller.
-    pub fn submit(&self, job: Job) -> Result<(), Job> {
+    /// Gives it back when too much sound waits, or after the stop: its sound is on disk, or waits with the caller. A partial is dropped then.
+    pub fn submit(&self, job: Job) -> Result<Vec<u64>, Job> {
+        self.submit_at(now(), job)
+    }
+
+    /// As [`Workers::submit`], at a time that is known.
+    ///
+    /// # Errors
+    /// As [`Workers::submit`].
+    pub fn submit_at(&self, now: Now, job: Job) -> Result<Vec<u64>, Job> {
         if *self.shared.stopping.borrow() {
             return Err(job);
         }
-        lock(&self.shared.schedule).submit(job)?;
+        let replaced = {
+            let mut schedule = lock(&self.shared.schedule);
+            let replaced = schedule.submit(now, job);
+            self.shared.pace.follow(&schedule);
+            replaced?
+        };
         self.shared.wake.notify_waiters();
-        Ok(())
+        Ok(self.shared.replace_running(replaced))
+    }
+
+    /// Takes back the partials of an utterance whose final has to wait elsewhere. Gives the ids of jobs of which nothing comes.
+    pub fn withdraw(&self, stream: StreamId, utterance: u32) -> Vec<u64> {
+        let replaced = lock(&self.shared.schedule).withdraw(stream, utterance);
+        self.shared.replace_running(replaced)
+    }
+
+    /// How often running utterances are to be read; follows the load.
+    pub fn pace(&self) -> Arc<Pace> {
+        Arc::clone(&self.shared.pace)
+    }
+
+    /// A pool whose processes are played by a test, in virtual time; see [`Workers::schedule`].
+    #[cfg(test)]
+    pub(super) fn played(settings: &Settings, count: usize) -> Workers {
+        Workers { shared: Arc::new(Shared::new(settings, PathBuf::new(), count, words(&Dictionary::empty()))) }
+    }
+
+    /// What the tasks of the processes do with the schedule.
+    #[cfg(test)]
+    pub(super) fn schedule<T>(&self, work: impl FnOnce(&mut Schedule) -> T) -> T {
+        let mut schedule = lock(&self.shared.schedule);
+        let done = work(&mut schedule);
+        self.shared.pace.follow(&schedule);
+        done
     }
 
     /// Whether `samples` more of this kind may wait; for who would have to read them from disk first.
@@ -206,8 +266,14 @@ impl Workers {
     /// What was done and what waits.
     pub fn counters(&self) -> Counters {
         let shared = &self.shared;
+        let (load, counts, behind) = {
+            let schedule = lock(&shared.schedule);
+            (schedule.load(), schedule.counts(), schedule.behind(now().mono))
+        };
         Counters {
-            load: lock(&shared.schedule).load(),
+            load,
+            counts,
+            behind_ms: u64::try_from(behind.as_millis()).unwrap_or(u64::MAX),
             decodes: shared.decodes.load(Ordering::Relaxed),
             failures: shared.failures.load(Ordering::Relaxed),
             restarts: shared.restarts.load(Ordering::Relaxed),
@@ -270,13 +336,26 @@ impl Worker {
     }
 
     /// Does one job; an error means that the worker is of no more use.
-    async fn work(&mut self, job: &Job, words: &Words) -> Result<Outcome, String> {
+    async fn work(&mut self, job: &Job, words: &Words, shared: &Shared) -> Result<Outcome, String> {
         if self.dictionary != words.version {
             self.send(&ToWorker::Dictionary(words.clone())).await?;
             self.dictionary.clone_from(&words.version);
         }
-        self.send(&ToWorker::Job(Sound { id: job.id, rate: job.rate, pcm: job.pcm.clone() })).await?;
-        match self.receive().await {
+        let pcm = job.pcm.clone();
+        self.send(&ToWorker::Job(Sound { id: job.id, kind: job.kind, rate: job.rate, pcm })).await?;
+        let mut asked = !job.kind.is_partial();
+        let answer = loop {
+            let told = shared.abort.notified(); // before the look, so that none is missed
+            if !asked && lock(&shared.schedule).is_withdrawn(job.id) {
+                asked = true;
+                self.send(&ToWorker::Abort(job.id)).await?;
+            }
+            tokio::select! {
+                answer = self.receive() => break answer,
+                () = told, if !asked => {}
+            }
+        };
+        match answer {
             Ok(Some(FromWorker::Done(done))) if done.id == job.id => Ok(Outcome { id: done.id, result: done.result }),
             Ok(Some(_)) => Err("the worker answered something else".into()),
             Ok(None) => Err(format!("the worker ended ({})", self.status().await)),
@@ -292,6 +371,26 @@ impl Worker {
 }
 
 impl Shared {
+    fn new(settings: &Settings, executable: PathBuf, count: usize, words: Words) -> Shared {
+        Shared {
+            settings: settings.clone(),
+            executable,
+            schedule: Mutex::new(Schedule::new(settings, count)),
+            words: Mutex::new(words),
+            wake: Notify::new(),
+            abort: Notify::new(),
+            pace: Arc::new(Pace::new(settings)),
+            stopping: watch::Sender::new(false),
+            pids: (0..count).map(|_| AtomicU32::new(0)).collect(),
+            running: AtomicU32::new(0),
+            ended: Notify::new(),
+            decodes: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
+            decode_ms: AtomicU64::new(0),
+        }
+    }
+
     /// Starts a process and waits until its model is loaded.
     async fn start(&self, slot: usize) -> Result<Worker, Error> {
         let patience = Duration::from_millis(self.settings.start_timeout_ms.into());
@@ -375,6 +474,7 @@ impl Shared {
             let job = {
                 let mut schedule = lock(&self.schedule);
                 let attempt = schedule.take(now(), &mut withdrawn);
+                self.pace.follow(&schedule);
                 attempt.map(|attempt| (schedule.patience(&attempt.job), attempt.job))
             };
             if job.is_some() || !withdrawn.is_empty() {
@@ -384,21 +484,37 @@ impl Shared {
         }
     }
 
+    /// Tells the workers when a running job is to be given up.
+    fn replace_running(&self, replaced: Replaced) -> Vec<u64> {
+        if replaced.running {
+            self.abort.notify_waiters();
+        }
+        replaced.waiting
+    }
+
     /// Notes what a worker made of a job: the outcome to tell, unless the job is tried again.
     fn note(&self, id: u64, result: Result<Outcome, String>) -> Option<Outcome> {
         let mut schedule = lock(&self.schedule);
         let reason = match result {
             Ok(Outcome { id, result: Ok(hypothesis) }) => {
-                schedule.done(id);
+                let wanted = schedule.done(now(), id);
+                self.pace.follow(&schedule);
                 self.decodes.fetch_add(1, Ordering::Relaxed);
                 self.decode_ms.fetch_add(hypothesis.decode_ms.into(), Ordering::Relaxed);
-                return Some(Outcome { id, result: Ok(hypothesis) });
+                let result = if wanted { Ok(hypothesis) } else { Err(Failure::Withdrawn) };
+                return Some(Outcome { id, result });
+            }
+            Ok(Outcome { id, result: Err(Failure::Withdrawn) }) => {
+                schedule.done(now(), id);
+                self.pace.follow(&schedule);
+                return Some(Outcome { id, result: Err(Failure::Withdrawn) });
             }
             Ok(Outcome { result: Err(failure), .. }) => failure.to_string(),
             Err(reason) => reason,
         };
-        let outcome = schedule.failed(id, &reason)?;
-        self.failures.fetch_add(1, Ordering::Relaxed);
+        let is_partial = schedule.is_partial(id);
+        let outcome = schedule.failed(now(), id, &reason)?;
+        self.failures.fetch_add(u64::from(!is_partial), Ordering::Relaxed);
         Some(outcome)
     }
 }
@@ -423,7 +539,7 @@ async fn run(shared: Arc<Shared>, slot: usize, first: Worker, hub: mpsc::Sender<
         let Some((patience, job)) = next.job else { continue };
         let words = lock(&shared.words).clone();
         let worked = tokio::select! {
-            worked = timeout(patience, running.work(&job, &words)) => worked,
+            worked = timeout(patience, running.work(&job, &words, &shared)) => worked,
             () = stopped_for_long(&shared) => break,
         };
         let result = worked.unwrap_or_else(|_| Err(format!("no answer within {} ms", patience.as_millis())));

@@ -175,7 +175,7 @@ fn utterances(sound: &Sound) -> Vec<(usize, Utterance)> {
         endpointer.finish(&mut events);
         found.extend(events.into_iter().filter_map(|event| match event {
             SpeechEventKind::Ended(utterance) => Some((channel, utterance)),
-            SpeechEventKind::Started { .. } => None,
+            SpeechEventKind::Started { .. } | SpeechEventKind::Running(_) => None,
         }));
     }
     found

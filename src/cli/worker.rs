@@ -1,10 +1,11 @@
 //! `kakehashi worker`: one recogniser, driven over standard input and output by the bridge that started it. Not for people.
 //!
-//! It ends when its input ends, also in the middle of a decode: a bridge that was killed leaves no worker behind.
+//! It ends when its input ends, also in the middle of a decode: a bridge that was killed leaves no worker behind. A partial that nobody waits for
+//! any more is given up in the middle too.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::model;
@@ -61,22 +62,32 @@ pub enum WorkerError {
 /// # Errors
 /// When the bridge does not keep to the protocol, or the model cannot be used.
 pub fn run(_: WorkerArgs) -> super::Result {
-    let decoding = Arc::new(AtomicBool::new(false));
+    let state = Arc::new(State::default());
     let (frames, received) = sync_channel(2);
-    let busy = decoding.clone();
-    std::thread::Builder::new().name("input".into()).spawn(move || read(&frames, &busy))?;
+    let shared = state.clone();
+    std::thread::Builder::new().name("input".into()).spawn(move || read(&frames, &shared))?;
     let mut out = std::io::stdout().lock();
-    Ok(serve(&received, &mut out, &decoding)?)
+    Ok(serve(&received, &mut out, &state)?)
+}
+
+/// What the thread that reads tells the one that decodes, and the other way round.
+#[derive(Default)]
+struct State {
+    decoding: AtomicBool,
+    /// One more than the id of the last job that was to be given up; ids only grow.
+    given_up: AtomicU64,
 }
 
 /// Reads frames until the input ends; then the process ends, whatever it does at that moment.
-fn read(frames: &SyncSender<Result<ToWorker, ProtocolError>>, decoding: &AtomicBool) {
+fn read(frames: &SyncSender<Result<ToWorker, ProtocolError>>, state: &State) {
     let mut input = std::io::stdin().lock();
     let mut decoder = Decoder::default();
     let mut buffer = vec![0; 1 << 16];
     loop {
         loop {
             match decoder.message() {
+                // not behind the job that it is about
+                Ok(Some(ToWorker::Abort(id))) => state.given_up.store(id.saturating_add(1), Ordering::SeqCst),
                 Ok(Some(message)) => {
                     if frames.send(Ok(message)).is_err() {
                         return;
@@ -92,7 +103,7 @@ fn read(frames: &SyncSender<Result<ToWorker, ProtocolError>>, decoding: &AtomicB
         match input.read(&mut buffer) {
             Ok(got) if got > 0 => decoder.push(buffer.get(..got).unwrap_or_default()),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            _ if decoding.load(Ordering::SeqCst) => {
+            _ if state.decoding.load(Ordering::SeqCst) => {
                 // nobody waits for the text; unwinding would have to wait for whisper.cpp
                 let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
                 return;
@@ -104,14 +115,14 @@ fn read(frames: &SyncSender<Result<ToWorker, ProtocolError>>, decoding: &AtomicB
 
 type Frames = Receiver<Result<ToWorker, ProtocolError>>;
 
-fn serve(frames: &Frames, out: &mut impl Write, decoding: &AtomicBool) -> Result<(), WorkerError> {
+fn serve(frames: &Frames, out: &mut impl Write, state: &State) -> Result<(), WorkerError> {
     let hello = match frames.recv() {
         Ok(Ok(ToWorker::Hello(hello))) => hello,
         Ok(Ok(_)) => return Err(WorkerError::NoHello),
         Ok(Err(error)) => return Err(error.into()),
         Err(_) => return Ok(()),
     };
-    decoding.store(true, Ordering::SeqCst);
+    state.decoding.store(true, Ordering::SeqCst);
     let mut recognizer = match start(&hello) {
         Ok(recognizer) => recognizer,
         Err(error) => {
@@ -119,7 +130,7 @@ fn serve(frames: &Frames, out: &mut impl Write, decoding: &AtomicBool) -> Result
             return Err(error);
         }
     };
-    decoding.store(false, Ordering::SeqCst);
+    state.decoding.store(false, Ordering::SeqCst);
     let name = hello.model.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     answer(out, &FromWorker::Ready(Ready { protocol: VERSION, model: name }))?;
     let mut bias: Option<Arc<dyn Bias>> = None;
@@ -135,11 +146,13 @@ fn serve(frames: &Frames, out: &mut impl Write, decoding: &AtomicBool) -> Result
                 bias = dictionary.and_then(|dictionary| dictionary.bias());
             }
             ToWorker::Job(sound) => {
-                decoding.store(true, Ordering::SeqCst);
-                let result = recognise(recognizer.as_mut(), &sound, bias.as_deref());
-                decoding.store(false, Ordering::SeqCst);
+                state.decoding.store(true, Ordering::SeqCst);
+                let stop = || state.given_up.load(Ordering::SeqCst) == sound.id.saturating_add(1);
+                let result = recognise(recognizer.as_mut(), &sound, bias.as_deref(), &stop);
+                state.decoding.store(false, Ordering::SeqCst);
                 answer(out, &FromWorker::Done(Done { id: sound.id, result }))?;
             }
+            ToWorker::Abort(_) => {} // was dealt with where it was read
         }
     }
     Ok(())
@@ -159,8 +172,13 @@ fn recognise(
     recognizer: &mut dyn Recognizer,
     sound: &Sound,
     bias: Option<&dyn Bias>,
+    stop: &(dyn Fn() -> bool + Sync),
 ) -> Result<crate::speech::Hypothesis, Failure> {
-    recognizer.recognize(&at_16_khz(&sound.pcm, sound.rate), bias)
+    let pcm = at_16_khz(&sound.pcm, sound.rate);
+    match sound.kind.is_partial() {
+        true => recognizer.recognize_partial(&pcm, bias, stop),
+        false => recognizer.recognize(&pcm, bias),
+    }
 }
 
 /// Samples at 16 kHz, ±1.0, of samples at 8 or 16 kHz.

@@ -61,12 +61,38 @@ pub struct TranscriptFinal {
     pub caught_up: bool,
 }
 
-/// Payload of `transcript.delayed`.
+/// Payload of `transcript.partial`: what is read of an utterance that goes on. Replaced by the `transcript.final` of the same `utterance`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TranscriptPartial {
+    /// The leg during which it is said.
+    pub leg: LegId,
+    /// As in `transcript.final`.
+    pub utterance: String,
+    /// 1 for the first; a later revision replaces an earlier one.
+    pub revision: u32,
+    /// Who says it.
+    pub speaker: Speaker,
+    /// When it began.
+    pub start: Wall,
+    /// Position in the stream, milliseconds.
+    pub start_ms: u64,
+    /// How much of it was heard, milliseconds.
+    pub heard_ms: u64,
+    /// What stays in the revisions to come, masked; it only grows. The final may still have it otherwise.
+    pub stable: String,
+    /// What may change, masked.
+    pub tail: String,
+    /// There will be no final: nothing was said after all, or it could not be recognised. Take the text away.
+    #[serde(default)]
+    pub withdrawn: bool,
+}
+
+/// Payload of `transcript.delayed`. Sent when the text falls behind, when it is twice as far behind, and when it has caught up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TranscriptDelayed {
-    /// Utterances that wait.
+    /// Utterances that wait; 0 when the text has caught up.
     pub waiting: u32,
-    /// Age of the oldest, milliseconds.
+    /// Age of the oldest, milliseconds; 0 when the text has caught up.
     pub behind_ms: u64,
 }
 

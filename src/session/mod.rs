@@ -15,7 +15,7 @@ use crate::call::note::Mark;
 use crate::call::pause::{Cause, Pauses, Scope};
 use crate::call::{ContactId, LegId};
 use crate::dictionary::Dictionary;
-use crate::events::{ContactLinked, Data, EndReason, Event, Handover, LookUp, Match, TranscriptDelayed};
+use crate::events::{ContactLinked, Data, EndReason, Event, Handover, LookUp, Match};
 use crate::media::{StreamEvent, StreamEventKind};
 use crate::pbx::{CallKey, Identity, LegKey, Relation, Signal, Speaker, StreamId, TransferKind};
 use crate::speech::{Failure, Hypothesis, JobKind, SpeechEvent, SpeechEventKind, Utterance};
@@ -25,8 +25,10 @@ use crate::transcript::{self, Spoken as Said, mask};
 
 mod closing;
 mod context;
+mod delay;
 mod handover;
 mod joined;
+mod partial;
 mod pausing;
 mod pop;
 mod resume;
@@ -42,8 +44,6 @@ use streams::{Spoken, SpokenState, Stored, Stream};
 const MAX_STREAMS: usize = 64;
 /// The most utterances that one stream may have (a day of speech); later ones are kept as sound only.
 const MAX_UTTERANCES: usize = 50_000;
-/// Age of the oldest utterance without text at which `transcript.delayed` is sent.
-const DELAYED_AFTER: Duration = Duration::from_secs(15);
 /// After the end of the contact, how long the first document waits for missing text.
 const DOCUMENT_AFTER: Duration = Duration::from_secs(60);
 
@@ -157,7 +157,9 @@ pub struct Session {
     pauses: Pauses,
     /// Where there is text: stream, from, to.
     finals: Vec<(StreamId, Wall, Wall)>,
-    delayed: bool,
+    /// How far the text was behind when that was told last; `None`: it is not behind.
+    delayed: Option<Duration>,
+    running: partial::Partials,
     ended_at: Option<Mono>,
     document: Document,
     recording_told: bool,
@@ -203,7 +205,8 @@ impl Session {
             looked_up: None,
             pauses: Pauses::default(),
             finals: Vec::new(),
-            delayed: false,
+            delayed: None,
+            running: partial::Partials::default(),
             ended_at: None,
             document: Document::default(),
             recording_told: false,
@@ -245,12 +248,11 @@ impl Session {
 
     /// When [`Session::handle_timeout`] wants to be called.
     pub fn due(&self) -> Option<Mono> {
-        let delayed = if self.delayed { None } else { self.oldest_pending().map(|since| since + DELAYED_AFTER) };
         let document = match (self.ended_at, self.document.revision()) {
             (Some(at), 0) => Some(at + DOCUMENT_AFTER),
             _ => None,
         };
-        [delayed, document, self.handovers_due()].into_iter().flatten().min()
+        [self.delay_due(), document, self.handovers_due()].into_iter().flatten().min()
     }
 
     /// Whether everything about the contact is written and the session can be dropped.
@@ -290,38 +292,53 @@ impl Session {
             self.out.push_back(Output::Save);
         }
         if matches!(event.kind, StreamEventKind::Closed(_)) {
+            self.withdraw_open_partials(event.at, event.stream);
             self.close(event.at);
         }
     }
 
     /// Takes an utterance of a stream. `from_disk` when it was read back after a restart.
     pub fn handle_speech(&mut self, event: SpeechEvent, from_disk: bool) {
-        let SpeechEventKind::Ended(utterance) = event.kind else { return };
-        let Some(stream) = self.streams.iter().find(|stream| stream.stored.id == event.stream) else { return };
-        if !self.counts(stream, utterance.end) {
-            return;
+        match event.kind {
+            SpeechEventKind::Started { .. } => {}
+            SpeechEventKind::Running(utterance) => self.read_running(event.stream, utterance),
+            SpeechEventKind::Ended(utterance) => {
+                let number = utterance.number;
+                if !self.add_utterance(event.stream, event.at, utterance, from_disk) {
+                    self.withdraw_partial(event.at, event.stream, number);
+                }
+            }
         }
-        let Some(utterance) = self.since(stream, utterance) else { return };
-        let Some((utterance, recorded)) = self.cut(stream, utterance) else { return };
-        let Some(stream) = self.streams.iter_mut().find(|stream| stream.stored.id == event.stream) else { return };
+    }
+
+    /// Has an utterance recognised; tells whether it is one that is.
+    fn add_utterance(&mut self, id: StreamId, at: Now, utterance: Utterance, from_disk: bool) -> bool {
+        let Some(stream) = self.streams.iter().find(|stream| stream.stored.id == id) else { return false };
+        if !self.counts(stream, utterance.end) {
+            return false;
+        }
+        let Some(utterance) = self.since(stream, utterance) else { return false };
+        let Some((utterance, recorded)) = self.cut(stream, utterance) else { return false };
+        let Some(stream) = self.streams.iter_mut().find(|stream| stream.stored.id == id) else { return false };
         if stream.utterances.len() >= MAX_UTTERANCES || stream.spoken(utterance.number).is_some() {
-            return;
+            return false;
         }
         stream.utterances.push(Spoken {
             number: utterance.number,
             start: utterance.start,
             end: utterance.end,
-            since: event.at.mono,
+            since: at.mono,
             caught_up: from_disk,
             state: SpokenState::Pending,
         });
         self.out.push_back(Output::Recognize(Task {
-            stream: event.stream,
+            stream: id,
             number: utterance.number,
             kind: if from_disk { JobKind::CatchUp } else { JobKind::LiveFinal },
             recorded,
             utterance,
         }));
+        true
     }
 
     /// Takes the text of an utterance, or why there is none.
@@ -334,14 +351,17 @@ impl Session {
         let hypothesis = match result {
             Ok(hypothesis) if hypothesis.text.is_empty() => {
                 spoken.state = SpokenState::Wordless;
+                self.withdraw_partial(now, id, number);
                 return self.settle(now, began);
             }
             Ok(hypothesis) => hypothesis,
             Err(_) => {
                 spoken.state = SpokenState::Failed;
+                self.withdraw_partial(now, id, number);
                 return self.settle(now, began);
             }
         };
+        self.running.forget(id, number);
         spoken.state = SpokenState::Transcribed;
         let (start, end, caught_up) = (spoken.start, spoken.end, spoken.caught_up);
         let (leg, speaker) = stored.whose(origin + start.duration());
@@ -352,14 +372,12 @@ impl Session {
         self.document.add_final(&text);
         self.finals.push((id, text.start, text.end));
         self.record(now.wall, Some(leg), Data::TranscriptFinal(text));
-        if self.oldest_pending().is_none() {
-            self.delayed = false;
-        }
         self.settle(now, began);
     }
 
     /// It is known what was said in an utterance that began then, or that nothing will be.
     fn settle(&mut self, now: Now, began: Wall) {
+        self.tell_caught_up(now);
         self.touch_handovers(Some(began));
         self.tell_handovers(now);
         self.close(now);
@@ -388,15 +406,7 @@ impl Session {
 
     /// Called at or after [`Session::due`].
     pub fn handle_timeout(&mut self, now: Now) {
-        if let Some(since) = self.oldest_pending().filter(|since| !self.delayed && *since + DELAYED_AFTER <= now.mono) {
-            self.delayed = true;
-            let waiting = self.streams.iter().flat_map(Stream::pending).count();
-            let data = TranscriptDelayed {
-                waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
-                behind_ms: u64::try_from(now.mono.since(since).as_millis()).unwrap_or(u64::MAX),
-            };
-            self.record(now.wall, None, Data::TranscriptDelayed(data));
-        }
+        self.tell_delay(now);
         self.tell_handovers(now);
         self.close(now);
     }

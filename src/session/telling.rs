@@ -1,5 +1,7 @@
 //! From facts about a contact to its events: numbered record events, and pops for the person whose telephone rings.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::pop::POP_LIFETIME;
@@ -8,9 +10,12 @@ use crate::call::LegId;
 use crate::call::contact::Fact;
 use crate::events::{
     CallAbandoned, CallEnded, CallParked, CallQueued, CallTransferred, Class, Data, EndReason, Event, LegState,
-    NAMESPACE,
+    NAMESPACE, TranscriptPartial,
 };
 use crate::time::{Now, Wall};
+
+/// How long the text of a running utterance is of use; the next one, or the final, comes before that unless recognition is behind.
+const PARTIAL_LIFETIME: Duration = Duration::from_secs(5);
 
 impl Session {
     /// Turns a fact of the call into events.
@@ -173,9 +178,13 @@ impl Session {
             pop.handover = leg.and_then(|leg| self.packet_for(leg));
             self.has_popped(pop.leg, pop.handover.as_deref());
         }
-        let (leg, name) = match &data {
-            Data::ScreenPop(pop) => (pop.leg, format!("pop\0{}\0{}", pop.popid, pop.revision)),
-            Data::ScreenPopWithdrawn(gone) => (gone.leg, format!("withdrawn\0{}", gone.popid)),
+        let (leg, name, lifetime) = match &data {
+            Data::ScreenPop(pop) => (pop.leg, format!("pop\0{}\0{}", pop.popid, pop.revision), POP_LIFETIME),
+            Data::ScreenPopWithdrawn(gone) => (gone.leg, format!("withdrawn\0{}", gone.popid), POP_LIFETIME),
+            Data::TranscriptPartial(partial) => {
+                let TranscriptPartial { leg, utterance, revision, .. } = partial;
+                (*leg, format!("partial\0{}\0{utterance}\0{revision}", self.contact.id), PARTIAL_LIFETIME)
+            }
             _ => return,
         };
         self.out.push_back(Output::Realtime(Event {
@@ -185,7 +194,7 @@ impl Session {
             leg: Some(leg),
             time,
             sequence: None,
-            expires: Some(time + POP_LIFETIME),
+            expires: Some(time + lifetime),
             data,
         }));
     }

@@ -11,6 +11,7 @@ use crate::pbx::{EndCause, ExternalKey, Fidelity, KeyKind, PbxId};
 use crate::time::MediaTime;
 
 mod handover;
+mod partial;
 
 struct Stage {
     now: Now,

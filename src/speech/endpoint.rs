@@ -2,6 +2,9 @@
 //!
 //! In: samples with their position. Out: [`SpeechEventKind::Started`] once there is enough voice to be worth recognising, then
 //! [`SpeechEventKind::Ended`] with the sound; every start has its end. Silence, noise below the floor and short noises give nothing.
+//! In between, and only while somebody wants them, [`SpeechEventKind::Running`] with a copy of what was said so far.
+
+use std::time::Duration;
 
 use super::settings::Settings;
 use super::vad::Vad;
@@ -30,6 +33,10 @@ pub struct Endpointer {
     hangover: u64,
     min_speech: usize,
     longest: usize,
+    /// Samples of speech before the first copy of a running utterance.
+    first: u64,
+    /// New samples before the next one; `None` when no copies are wanted.
+    again: Option<u64>,
     /// Position of the next sample.
     next: u64,
     /// Samples that do not fill a frame yet; they end at `next`.
@@ -54,6 +61,10 @@ struct Speaking {
     last_voice: u64,
     /// Its start was reported.
     told: bool,
+    /// Its first voice.
+    began: u64,
+    /// The end of what was copied last.
+    copied: Option<u64>,
 }
 
 impl Endpointer {
@@ -72,6 +83,8 @@ impl Endpointer {
             hangover: hangover as u64,
             min_speech: samples(settings.min_speech_ms).div_ceil(frame),
             longest: samples(settings.max_utterance_ms.clamp(2_000, 28_000)),
+            first: samples(settings.first_partial_ms) as u64,
+            again: None,
             next: 0,
             partial: Vec::with_capacity(frame),
             sound: Vec::new(),
@@ -95,8 +108,16 @@ impl Endpointer {
         }
     }
 
+    /// From now on a copy of a running utterance is made after so much more of it, the first one once `first_partial_ms` were said; `None`:
+    /// none are, as in the beginning.
+    pub fn want(&mut self, every: Option<Duration>) {
+        let samples = |every: Duration| every.as_micros() * u128::from(self.rate) / 1_000_000;
+        self.again = every.map(|every| u64::try_from(samples(every)).unwrap_or(u64::MAX));
+    }
+
     /// The stream has ended: an utterance that is going on ends here.
     pub fn finish(&mut self, out: &mut Vec<SpeechEventKind>) {
+        self.again = None;
         if !self.partial.is_empty() {
             let rest = vec![0; self.frame - self.partial.len()];
             self.feed(&rest, out);
@@ -145,7 +166,8 @@ impl Endpointer {
             self.run = if verdict.voice { self.run + 1 } else { 0 };
             self.keep_last(self.pre_roll + self.run.max(1) * self.frame);
             if self.run >= ONSET {
-                self.speaking = Some(Speaking { voiced: self.run, last_voice: end, told: false });
+                let began = end.saturating_sub((self.run * self.frame) as u64);
+                self.speaking = Some(Speaking { voiced: self.run, last_voice: end, told: false, began, copied: None });
             }
             return;
         };
@@ -165,6 +187,22 @@ impl Endpointer {
             self.close(end, out);
         } else if self.sound.len() >= self.longest {
             self.cut(out);
+        } else {
+            self.copy(end, out);
+        }
+    }
+
+    /// Hands out what was said so far, when that is wanted and there is enough new voice in it.
+    fn copy(&mut self, end: u64, out: &mut Vec<SpeechEventKind>) {
+        let (Some(again), Some(speaking)) = (self.again, &mut self.speaking) else { return };
+        let due = match speaking.copied {
+            None => end - speaking.began >= self.first,
+            Some(copied) => end - copied >= again && speaking.last_voice > copied,
+        };
+        if due && speaking.told {
+            speaking.copied = Some(end);
+            let end = end.min(speaking.last_voice + self.tail);
+            out.push(SpeechEventKind::Running(self.utterance(end, false)));
         }
     }
 
@@ -190,24 +228,35 @@ impl Endpointer {
         let Some(before) = self.speaking else { return };
         self.emit(end, true, before.told, out);
         let voiced = self.scores.iter().filter(|score| **score >= self.threshold).count();
-        self.speaking = Some(Speaking { voiced, last_voice: before.last_voice.max(end), told: false });
+        let last_voice = before.last_voice.max(end);
+        self.speaking = Some(Speaking { voiced, last_voice, told: false, began: end, copied: None });
     }
 
     /// Hands out the sound up to `end` when it is worth recognising, and keeps what follows.
     fn emit(&mut self, end: u64, forced: bool, told: bool, out: &mut Vec<SpeechEventKind>) {
-        let length = usize::try_from(end.saturating_sub(self.from)).unwrap_or(usize::MAX).min(self.sound.len());
         if told {
-            out.push(SpeechEventKind::Ended(Utterance {
-                number: self.number,
-                start: MediaTime::of_sample(self.from, self.rate),
-                end: MediaTime::of_sample(self.from + length as u64, self.rate),
-                forced,
-                rate: self.rate,
-                pcm: self.sound.get(..length).unwrap_or_default().into(),
-            }));
+            out.push(SpeechEventKind::Ended(self.utterance(end, forced)));
             self.number += 1;
         }
-        self.keep_last(self.sound.len() - length);
+        self.keep_last(self.sound.len() - self.length(end));
+    }
+
+    /// Samples of `sound` before `end`.
+    fn length(&self, end: u64) -> usize {
+        usize::try_from(end.saturating_sub(self.from)).unwrap_or(usize::MAX).min(self.sound.len())
+    }
+
+    /// The sound up to `end`.
+    fn utterance(&self, end: u64, forced: bool) -> Utterance {
+        let length = self.length(end);
+        Utterance {
+            number: self.number,
+            start: MediaTime::of_sample(self.from, self.rate),
+            end: MediaTime::of_sample(self.from + length as u64, self.rate),
+            forced,
+            rate: self.rate,
+            pcm: self.sound.get(..length).unwrap_or_default().into(),
+        }
     }
 
     /// Forgets all but the last `samples` of the sound.

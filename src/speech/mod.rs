@@ -2,10 +2,14 @@
 //!
 //! In: PCM of one stream, cut into utterances by `vad` and `endpoint`. Out: a [`Hypothesis`] or a [`Failure`] per job; nothing is lost in
 //! between. `schedule` says which job is next, worker processes do the work and speak `protocol`; `whisper` is the only recogniser of this version.
+//! While an utterance runs, its readings so far become text that is settled and text that may change (`agreement`), as often as the load
+//! allows (`pace`).
 
+pub mod agreement;
 pub mod endpoint;
 pub mod ggml;
 pub mod manifest;
+pub mod pace;
 pub mod plausible;
 pub mod protocol;
 pub mod schedule;
@@ -41,6 +45,8 @@ pub enum SpeechEventKind {
         /// Where the speech begins.
         start: MediaTime,
     },
+    /// So much of an utterance was said so far; it goes on. Only when partials are wanted.
+    Running(Utterance),
     /// An utterance is complete and can be recognised.
     Ended(Utterance),
 }
@@ -62,14 +68,25 @@ pub struct Utterance {
     pub pcm: std::sync::Arc<[i16]>,
 }
 
-/// What a job is for; lower sorts first in the queue.
+/// What a job is for, in the order in which they are served; catch-up gets a quarter of the capacity all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobKind {
     /// The text of a finished utterance of a running call.
     LiveFinal,
+    /// The first text of an utterance that goes on.
+    FirstPartial,
+    /// A further text of an utterance that goes on.
+    Refresh,
     /// Audio that was not recognised while it was live, read back from disk.
     CatchUp,
+}
+
+impl JobKind {
+    /// Text of an utterance that goes on: dropped when there is no time for it, never tried twice, replaced by the final.
+    pub fn is_partial(self) -> bool {
+        matches!(self, JobKind::FirstPartial | JobKind::Refresh)
+    }
 }
 
 /// One utterance to recognise.
@@ -79,13 +96,17 @@ pub struct Job {
     pub id: u64,
     /// What it is for.
     pub kind: JobKind,
-    /// Whose sound it is; the texts of one stream come out in order.
+    /// Whose sound it is; the finals of one stream come out in order.
     pub stream: StreamId,
+    /// Number of the utterance within its stream.
+    pub utterance: u32,
     /// Sample rate of `pcm` in Hz (8000 or 16000).
     pub rate: u32,
     /// The sound, full scale ±32768.
     pub pcm: std::sync::Arc<[i16]>,
-    /// When the outcome is no longer of use; `None` for finals.
+    /// When it was known that there is something to recognise; how late a text is counts from then.
+    pub since: Mono,
+    /// When it is no longer worth beginning; `None` for finals.
     pub deadline: Option<Mono>,
 }
 
@@ -134,7 +155,7 @@ pub enum Failure {
     /// The worker crashed or hung on it twice; the audio is kept.
     #[error("the recogniser failed twice on this utterance: {0}")]
     Failed(String),
-    /// It was taken back before it was decoded.
+    /// It was taken back: something newer replaced it, or there was no time for it.
     #[error("the job was withdrawn")]
     Withdrawn,
 }
@@ -146,6 +167,23 @@ pub trait Recognizer: Send {
     /// # Errors
     /// [`Failure::Failed`] when the engine reports an error; the caller keeps the audio.
     fn recognize(&mut self, pcm: &[f32], bias: Option<&dyn Bias>) -> Result<Hypothesis, Failure>;
+
+    /// As [`Recognizer::recognize`], of an utterance that goes on: the quickest decode there is (for Whisper greedy and without a second
+    /// temperature), given up as soon as the engine can once `stop` says so.
+    ///
+    /// # Errors
+    /// [`Failure::Withdrawn`] when it was given up; else as [`Recognizer::recognize`].
+    fn recognize_partial(
+        &mut self,
+        pcm: &[f32],
+        bias: Option<&dyn Bias>,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Hypothesis, Failure> {
+        if stop() {
+            return Err(Failure::Withdrawn);
+        }
+        self.recognize(pcm, bias)
+    }
 }
 
 /// Prefers the words of a dictionary while the recogniser decodes. Implemented by `dictionary::bias`.

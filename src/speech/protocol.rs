@@ -1,7 +1,7 @@
 //! What bridge and worker say to each other over a pipe: frames of a length, a kind and a body. No IO.
 //!
 //! The bridge says [`ToWorker::Hello`] once, then dictionaries and jobs; the worker answers [`FromWorker::Ready`] or [`FromWorker::Refused`],
-//! then one [`FromWorker::Done`] for each job in order. Every length is bounded; a peer that breaks the rules gets a [`ProtocolError`], and the
+//! then one [`FromWorker::Done`] for each job in order. [`ToWorker::Abort`] asks it to give up a partial; it is answered as well. Every length is bounded; a peer that breaks the rules gets a [`ProtocolError`], and the
 //! pipe is closed.
 
 use std::path::PathBuf;
@@ -10,10 +10,10 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Hypothesis};
+use super::{Failure, Hypothesis, JobKind};
 
 /// Version of this protocol; both ends must have the same.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Most bytes of a frame's body; a dictionary of 50,000 words has less.
 pub const MAX_BODY: usize = 32 << 20;
 /// Most samples of a job: 30 s at 16 kHz.
@@ -30,6 +30,8 @@ pub enum ToWorker {
     Dictionary(Words),
     /// Recognise.
     Job(Sound),
+    /// The outcome of this job is not wanted any more. Of no effect on a final, and on a job that is done.
+    Abort(u64),
 }
 
 /// The first frame.
@@ -61,6 +63,8 @@ pub struct Words {
 pub struct Sound {
     /// The job's id.
     pub id: u64,
+    /// What the text is for: of a running utterance it is decoded the quick way.
+    pub kind: JobKind,
     /// Samples a second.
     pub rate: u32,
     /// At most [`MAX_SAMPLES`].
@@ -147,8 +151,9 @@ impl Message for ToWorker {
                     return Err(ProtocolError::Unsendable(sound.pcm.len() * 2));
                 }
                 let samples: Vec<u8> = sound.pcm.iter().flat_map(|sample| sample.to_le_bytes()).collect();
-                frame(out, 3, &[&sound.id.to_le_bytes(), &sound.rate.to_le_bytes(), &samples])
+                frame(out, 3, &[&sound.id.to_le_bytes(), &[code(sound.kind)], &sound.rate.to_le_bytes(), &samples])
             }
+            ToWorker::Abort(id) => frame(out, 4, &[&id.to_le_bytes()]),
         }
     }
 
@@ -165,6 +170,8 @@ impl Message for ToWorker {
             }
             3 => {
                 let (id, rest) = body.split_first_chunk().ok_or_else(|| wrong("its id is cut off"))?;
+                let (&[kind], rest) = rest.split_first_chunk().ok_or_else(|| wrong("its kind is cut off"))?;
+                let kind = kind_of(kind).ok_or_else(|| wrong("a job of an unknown kind"))?;
                 let (rate, samples) = rest.split_first_chunk().ok_or_else(|| wrong("its rate is cut off"))?;
                 let rate = u32::from_le_bytes(*rate);
                 if rate != 8_000 && rate != 16_000 {
@@ -174,11 +181,31 @@ impl Message for ToWorker {
                     return Err(wrong("half a sample, or more than 30 s"));
                 }
                 let pcm = samples.as_chunks().0.iter().map(|pair| i16::from_le_bytes(*pair)).collect();
-                Ok(ToWorker::Job(Sound { id: u64::from_le_bytes(*id), rate, pcm }))
+                Ok(ToWorker::Job(Sound { id: u64::from_le_bytes(*id), kind, rate, pcm }))
+            }
+            4 => {
+                let id = body.try_into().map_err(|_| wrong("expected the 8 bytes of an id"))?;
+                Ok(ToWorker::Abort(u64::from_le_bytes(id)))
             }
             other => Err(ProtocolError::Kind(other)),
         }
     }
+}
+
+/// A kind of job in a frame.
+fn code(kind: JobKind) -> u8 {
+    match kind {
+        JobKind::LiveFinal => 0,
+        JobKind::FirstPartial => 1,
+        JobKind::Refresh => 2,
+        JobKind::CatchUp => 3,
+    }
+}
+
+fn kind_of(code: u8) -> Option<JobKind> {
+    [JobKind::LiveFinal, JobKind::FirstPartial, JobKind::Refresh, JobKind::CatchUp]
+        .into_iter()
+        .find(|k| self::code(*k) == code)
 }
 
 impl Message for FromWorker {
@@ -267,7 +294,11 @@ mod tests {
         vec![
             hello(),
             ToWorker::Dictionary(Words { version: "abc".into(), content: b"{}".as_slice().into() }),
-            ToWorker::Job(Sound { id: 7, rate: 8_000, pcm: vec![1, -2, i16::MIN].into() }),
+            ToWorker::Job(Sound { id: 7, kind: JobKind::LiveFinal, rate: 8_000, pcm: vec![1, -2, i16::MIN].into() }),
+            ToWorker::Job(Sound { id: 8, kind: JobKind::FirstPartial, rate: 16_000, pcm: vec![3].into() }),
+            ToWorker::Job(Sound { id: 9, kind: JobKind::Refresh, rate: 8_000, pcm: vec![].into() }),
+            ToWorker::Job(Sound { id: 10, kind: JobKind::CatchUp, rate: 8_000, pcm: vec![4].into() }),
+            ToWorker::Abort(9),
         ]
     }
 
@@ -275,7 +306,7 @@ mod tests {
         let token = Token { bytes: "三".as_bytes()[..2].to_vec(), p: 0.25 };
         let hypothesis = Hypothesis { text: "三国".into(), tokens: vec![token], ..Hypothesis::default() };
         vec![
-            FromWorker::Ready(Ready { protocol: 1, model: "lab".into() }),
+            FromWorker::Ready(Ready { protocol: VERSION, model: "lab".into() }),
             FromWorker::Refused("models/m.bin: no such file".into()),
             FromWorker::Done(Done { id: 7, result: Ok(hypothesis) }),
             FromWorker::Done(Done { id: 8, result: Err(Failure::Failed("why".into())) }),
@@ -309,7 +340,8 @@ mod tests {
 
     #[test]
     fn what_is_too_long_is_neither_sent_nor_waited_for() {
-        let long = ToWorker::Job(Sound { id: 1, rate: 8_000, pcm: vec![0; MAX_SAMPLES + 1].into() });
+        let long =
+            ToWorker::Job(Sound { id: 1, kind: JobKind::LiveFinal, rate: 8_000, pcm: vec![0; MAX_SAMPLES + 1].into() });
         assert!(matches!(long.write(&mut Vec::new()), Err(ProtocolError::Unsendable(_))));
         assert_eq!(read::<ToWorker>(&[0xff; 4], 4), Err(ProtocolError::TooLong(u32::MAX as usize)));
         assert_eq!(read::<ToWorker>(&[0, 0, 0, 0, 9], 5), Err(ProtocolError::Kind(9)));

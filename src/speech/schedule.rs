@@ -1,28 +1,44 @@
 //! Which job runs next. No IO: workers ask with [`Schedule::take`] and tell what became of it.
 //!
-//! Live finals go before catch-up, which still gets a quarter of the time. Of one stream only one job runs at a time, in the order in which they
-//! came, so that its texts come out in order. A job whose worker died is tried once more; after the second time it has failed, and is told so.
+//! Live finals go first, then the first partial of an utterance, then its further ones; catch-up gets what is left, and a quarter of the time
+//! when nothing is left. Of one stream only one final runs at a time, in the order in which they came, so that its texts come out in order. A
+//! final whose worker died is tried once more; after the second time it has failed, and is told so.
+//!
+//! Partials are what is given up: a newer one replaces an older one that waits, a final takes back those of its utterance (also one that runs),
+//! and when a final waits and all workers are busy, a partial that runs is taken back for it. While more finals wait than there are workers,
+//! no partial is wanted ([`Schedule::pace`]).
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::pace::Pace;
 use super::settings::Settings;
 use super::{Failure, Job, JobKind, Outcome};
 use crate::pbx::StreamId;
-use crate::time::Now;
+use crate::time::{Mono, Now};
 
 /// Catch-up gets one part in this many while live utterances wait.
 const CATCH_UP_PART: u64 = 4;
-/// Times that a job is tried.
+/// Times that a final is tried.
 const TRIES: u8 = 2;
+/// Partials that wait at once; of a stream one at most.
+const MOST_PARTIALS: usize = 1_024;
+/// Shortest time between two partials: less new sound settles nothing (`agreement`).
+const LEAST_EVERY: Duration = Duration::from_millis(300);
 
 /// The jobs that wait and run.
 #[derive(Debug)]
 pub struct Schedule {
     live: Queue,
+    /// In the order in which they came.
+    partials: VecDeque<Attempt>,
     catch_up: Queue,
-    running: Vec<Attempt>,
-    /// Microseconds of sound begun while both kinds waited: catch-up's share is kept by them.
+    running: Vec<Running>,
+    workers: usize,
+    pace: Pace,
+    partial: Option<(Duration, Duration)>,
+    counts: Counts,
+    /// Microseconds of sound begun while catch-up and something else waited: catch-up's share is kept by them.
     begun_live: u64,
     begun_catch_up: u64,
     base: Duration,
@@ -46,6 +62,13 @@ pub struct Attempt {
     pub failed: u8,
 }
 
+#[derive(Debug)]
+struct Running {
+    attempt: Attempt,
+    /// Its outcome is not wanted any more.
+    withdrawn: bool,
+}
+
 /// What stands in the schedule.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Load {
@@ -55,6 +78,30 @@ pub struct Load {
     pub waiting_seconds: f64,
     /// Jobs that run.
     pub running: usize,
+}
+
+/// What was done with partials, and how late finals are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Partials that were begun.
+    pub partials: u64,
+    /// Partials that were taken back before they began, or refused.
+    pub partials_dropped: u64,
+    /// Partials that were taken back while they ran.
+    pub partials_aborted: u64,
+    /// Partials whose worker died or hung.
+    pub partials_failed: u64,
+    /// The longest that a live final has waited from the end of its utterance until a worker had time, in milliseconds.
+    pub longest_wait_ms: u64,
+}
+
+/// What a job replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replaced {
+    /// Jobs that will not run.
+    pub waiting: Vec<u64>,
+    /// Whether a job that runs is to be given up; see [`Schedule::is_withdrawn`].
+    pub running: bool,
 }
 
 impl Queue {
@@ -90,12 +137,19 @@ fn micros(job: &Job) -> u64 {
 }
 
 impl Schedule {
-    /// With the limits of `settings`.
-    pub fn new(settings: &Settings) -> Self {
+    /// With the limits of `settings`, for so many workers.
+    pub fn new(settings: &Settings, workers: usize) -> Self {
+        let ms = |ms: u32| Duration::from_millis(ms.into()).max(LEAST_EVERY);
+        let (shortest, longest) = (ms(settings.partial_every_ms), ms(settings.partial_every_busy_ms));
         Self {
             live: Queue::new(settings.queue_live_seconds),
+            partials: VecDeque::new(),
             catch_up: Queue::new(settings.queue_catch_up_seconds),
             running: Vec::new(),
+            workers: workers.max(1),
+            pace: Pace::default(),
+            partial: settings.partials.then_some((shortest, longest.max(shortest))),
+            counts: Counts::default(),
             begun_live: 0,
             begun_catch_up: 0,
             base: Duration::from_millis(settings.job_timeout_ms.into()),
@@ -103,56 +157,147 @@ impl Schedule {
         }
     }
 
-    /// Takes a job to wait for its turn.
+    /// Takes a job to wait for its turn, and says what it replaces.
     ///
     /// # Errors
-    /// Gives it back when as much sound of its kind waits as may; it can be handed in again later, or read from disk.
-    pub fn submit(&mut self, job: Job) -> Result<(), Job> {
+    /// Gives it back when as much sound of its kind waits as may; it can be handed in again later, or read from disk. A partial is dropped then.
+    pub fn submit(&mut self, now: Now, job: Job) -> Result<Replaced, Job> {
+        self.pace.advance(now.mono, self.running.len(), self.workers);
+        if job.kind.is_partial() {
+            return self.submit_partial(job);
+        }
         let queue = self.queue(job.kind);
         if !queue.takes(micros(&job)) {
             return Err(job);
         }
+        let (stream, utterance) = (job.stream, job.utterance);
         queue.push_back(Attempt { job, failed: 0 });
-        Ok(())
+        let mut replaced = self.withdraw(stream, utterance);
+        replaced.running |= self.make_way();
+        Ok(replaced)
     }
 
-    /// Whether [`Schedule::submit`] would take a job of this kind and length.
+    fn submit_partial(&mut self, job: Job) -> Result<Replaced, Job> {
+        let before = self.partials.iter().position(|attempt| attempt.job.stream == job.stream);
+        if before.is_none() && (self.is_behind() || self.partials.len() >= MOST_PARTIALS) {
+            self.counts.partials_dropped += 1;
+            return Err(job);
+        }
+        let mut attempt = Attempt { job, failed: 0 };
+        let mut replaced = Replaced::default();
+        if let Some(place) = before.and_then(|index| self.partials.get_mut(index)) {
+            // it keeps its place, so that a stream that is read often does not wait for ever
+            if place.job.utterance == attempt.job.utterance && place.job.kind == JobKind::FirstPartial {
+                attempt.job.kind = JobKind::FirstPartial;
+            }
+            replaced.waiting.push(place.job.id);
+            *place = attempt;
+            self.counts.partials_dropped += 1;
+        } else {
+            self.partials.push_back(attempt);
+        }
+        Ok(replaced)
+    }
+
+    /// Takes back the partials of an utterance: its final is there.
+    pub fn withdraw(&mut self, stream: StreamId, utterance: u32) -> Replaced {
+        let of = |job: &Job| job.kind.is_partial() && (job.stream, job.utterance) == (stream, utterance);
+        let mut replaced = Replaced::default();
+        self.partials.retain(|attempt| {
+            let gone = of(&attempt.job);
+            replaced.waiting.extend(gone.then_some(attempt.job.id));
+            !gone
+        });
+        self.counts.partials_dropped += replaced.waiting.len() as u64;
+        for running in self.running.iter_mut().filter(|running| !running.withdrawn && of(&running.attempt.job)) {
+            running.withdrawn = true;
+            replaced.running = true;
+            self.counts.partials_aborted += 1;
+        }
+        replaced
+    }
+
+    /// Gives up a running partial for a final that would have to wait for a worker; tells whether there was one.
+    fn make_way(&mut self) -> bool {
+        let on_the_way = self.running.iter().filter(|running| running.withdrawn).count();
+        if self.running.len() < self.workers || on_the_way >= self.live.jobs.len() {
+            return false;
+        }
+        let partials = self.running.iter_mut().filter(|one| !one.withdrawn && one.attempt.job.kind.is_partial());
+        // the last of them has cost least so far; a first text is worth more than a further one
+        let Some(last) = partials.max_by_key(|one| (one.attempt.job.kind, one.attempt.job.id)) else { return false };
+        last.withdrawn = true;
+        self.counts.partials_aborted += 1;
+        true
+    }
+
+    /// Whether [`Schedule::submit`] would take a final of this kind and length.
     pub fn has_room(&self, kind: JobKind, samples: usize, rate: u32) -> bool {
         let queue = match kind {
-            JobKind::LiveFinal => &self.live,
             JobKind::CatchUp => &self.catch_up,
+            _ => &self.live,
         };
         queue.takes(samples as u64 * 1_000_000 / u64::from(rate.max(1)))
     }
 
     /// The next job for a free worker. Jobs whose deadline has passed come out as `withdrawn` instead.
     pub fn take(&mut self, now: Now, withdrawn: &mut Vec<Outcome>) -> Option<Attempt> {
-        for queue in [&mut self.live, &mut self.catch_up] {
-            let late = |attempt: &Attempt| attempt.job.deadline.is_some_and(|deadline| deadline < now.mono);
-            while let Some(index) = queue.jobs.iter().position(late) {
-                let id = queue.remove(index).map(|attempt| attempt.job.id);
-                withdrawn.extend(id.map(|id| Outcome { id, result: Err(Failure::Withdrawn) }));
-            }
-        }
-        let busy: Vec<StreamId> = self.running.iter().map(|attempt| attempt.job.stream).collect();
+        self.pace.advance(now.mono, self.running.len(), self.workers);
+        self.drop_late(now.mono, withdrawn);
+        let busy = self.streams_of(|kind| !kind.is_partial());
         let (live, catch_up) = (self.live.pick(&busy), self.catch_up.pick(&busy));
+        let partial = self.pick_partial();
+        let others = live.is_some() || partial.is_some();
         let owed = self.begun_catch_up * (CATCH_UP_PART - 1) < self.begun_live;
-        let attempt = match (live, catch_up) {
-            (Some(_), Some(index)) if owed => self.catch_up.remove(index),
-            (Some(index), _) => self.live.remove(index),
-            (None, Some(index)) => self.catch_up.remove(index),
-            (None, None) => None,
+        let attempt = match (live, partial, catch_up) {
+            (_, _, Some(index)) if !others || owed => self.catch_up.remove(index),
+            (Some(index), _, _) => self.live.remove(index),
+            (None, Some(index), _) => self.partials.remove(index),
+            (None, None, _) => None,
         }?;
-        if live.is_some() && catch_up.is_some() {
-            match attempt.job.kind {
-                JobKind::LiveFinal => self.begun_live += micros(&attempt.job),
-                JobKind::CatchUp => self.begun_catch_up += micros(&attempt.job),
-            }
-        } else {
-            (self.begun_live, self.begun_catch_up) = (0, 0);
+        match (others && catch_up.is_some(), attempt.job.kind) {
+            (false, _) => (self.begun_live, self.begun_catch_up) = (0, 0),
+            (true, JobKind::CatchUp) => self.begun_catch_up += micros(&attempt.job),
+            (true, _) => self.begun_live += micros(&attempt.job),
         }
-        self.running.push(attempt.clone());
+        match attempt.job.kind {
+            JobKind::LiveFinal => {
+                let waited = u64::try_from(now.mono.since(attempt.job.since).as_millis()).unwrap_or(u64::MAX);
+                self.counts.longest_wait_ms = self.counts.longest_wait_ms.max(waited);
+            }
+            JobKind::FirstPartial | JobKind::Refresh => self.counts.partials += 1,
+            JobKind::CatchUp => {}
+        }
+        self.running.push(Running { attempt: attempt.clone(), withdrawn: false });
         Some(attempt)
+    }
+
+    fn drop_late(&mut self, now: Mono, withdrawn: &mut Vec<Outcome>) {
+        let late = |attempt: &Attempt| attempt.job.deadline.is_some_and(|deadline| deadline < now);
+        let mut gone = Vec::new();
+        for queue in [&mut self.live, &mut self.catch_up] {
+            while let Some(index) = queue.jobs.iter().position(late) {
+                gone.extend(queue.remove(index).map(|attempt| attempt.job.id));
+            }
+        }
+        while let Some(index) = self.partials.iter().position(late) {
+            gone.extend(self.partials.remove(index).map(|attempt| attempt.job.id));
+            self.counts.partials_dropped += 1;
+        }
+        withdrawn.extend(gone.into_iter().map(|id| Outcome { id, result: Err(Failure::Withdrawn) }));
+    }
+
+    /// The first text of an utterance before further ones; of one stream one runs at a time.
+    fn pick_partial(&self) -> Option<usize> {
+        let busy = self.streams_of(JobKind::is_partial);
+        let free = self.partials.iter().enumerate().filter(|(_, attempt)| !busy.contains(&attempt.job.stream));
+        free.min_by_key(|(index, attempt)| (attempt.job.kind, *index)).map(|(index, _)| index)
+    }
+
+    /// The streams of running jobs of some kinds.
+    fn streams_of(&self, kinds: impl Fn(JobKind) -> bool) -> Vec<StreamId> {
+        let of_kind = self.running.iter().filter(|one| kinds(one.attempt.job.kind));
+        of_kind.map(|one| one.attempt.job.stream).collect()
     }
 
     /// How long a worker may take for a job before it counts as hung.
@@ -160,17 +305,40 @@ impl Schedule {
         self.base + self.per_second.mul_f64(micros(job) as f64 / 1e6)
     }
 
-    /// A running job is done; tells whether it was running.
-    pub fn done(&mut self, id: u64) -> bool {
-        self.stop(id).is_some()
+    /// Whether a running job is to be given up: nobody waits for its outcome.
+    pub fn is_withdrawn(&self, id: u64) -> bool {
+        self.running.iter().any(|one| one.withdrawn && one.attempt.job.id == id)
     }
 
-    /// The worker of a running job died or hung. The job waits for its second try before all others of its kind; after that, its
-    /// outcome is handed back.
-    pub fn failed(&mut self, id: u64, reason: &str) -> Option<Outcome> {
-        let mut attempt = self.stop(id)?;
+    /// Whether a running job is a partial.
+    pub fn is_partial(&self, id: u64) -> bool {
+        self.running.iter().any(|one| one.attempt.job.id == id && one.attempt.job.kind.is_partial())
+    }
+
+    /// How much more of a running utterance is to be said before it is read again; `None` while finals wait and there are no partials.
+    pub fn pace(&self) -> Option<Duration> {
+        let (shortest, longest) = self.partial.filter(|_| !self.is_behind())?;
+        Some(self.pace.interval(shortest, longest))
+    }
+
+    /// More finals wait than there are workers.
+    fn is_behind(&self) -> bool {
+        self.live.jobs.len() > self.workers
+    }
+
+    /// A running job is done; tells whether its outcome is still wanted.
+    pub fn done(&mut self, now: Now, id: u64) -> bool {
+        self.stop(now, id).is_some_and(|one| !one.withdrawn)
+    }
+
+    /// The worker of a running job died or hung. A final waits for its second try before all others of its kind; after that, its
+    /// outcome is handed back. A partial is not tried again.
+    pub fn failed(&mut self, now: Now, id: u64, reason: &str) -> Option<Outcome> {
+        let Running { mut attempt, .. } = self.stop(now, id)?;
         attempt.failed += 1;
-        if attempt.failed >= TRIES {
+        let is_partial = attempt.job.kind.is_partial();
+        self.counts.partials_failed += u64::from(is_partial);
+        if attempt.failed >= TRIES || is_partial {
             return Some(Outcome { id, result: Err(Failure::Failed(reason.to_owned())) });
         }
         let queue = self.queue(attempt.job.kind);
@@ -181,136 +349,37 @@ impl Schedule {
 
     /// What waits and runs now.
     pub fn load(&self) -> Load {
+        let partials: u64 = self.partials.iter().map(|attempt| micros(&attempt.job)).sum();
         Load {
-            waiting: self.live.jobs.len() + self.catch_up.jobs.len(),
-            waiting_seconds: (self.live.waiting + self.catch_up.waiting) as f64 / 1e6,
+            waiting: self.live.jobs.len() + self.partials.len() + self.catch_up.jobs.len(),
+            waiting_seconds: (self.live.waiting + partials + self.catch_up.waiting) as f64 / 1e6,
             running: self.running.len(),
         }
     }
 
-    fn stop(&mut self, id: u64) -> Option<Attempt> {
-        let index = self.running.iter().position(|attempt| attempt.job.id == id)?;
+    /// What was counted so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// How long the oldest live final that waits has waited.
+    pub fn behind(&self, now: Mono) -> Duration {
+        self.live.jobs.iter().map(|attempt| now.since(attempt.job.since)).max().unwrap_or_default()
+    }
+
+    fn stop(&mut self, now: Now, id: u64) -> Option<Running> {
+        self.pace.advance(now.mono, self.running.len(), self.workers);
+        let index = self.running.iter().position(|one| one.attempt.job.id == id)?;
         Some(self.running.swap_remove(index))
     }
 
     fn queue(&mut self, kind: JobKind) -> &mut Queue {
         match kind {
-            JobKind::LiveFinal => &mut self.live,
             JobKind::CatchUp => &mut self.catch_up,
+            _ => &mut self.live,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::time::Mono;
-    use JobKind::{CatchUp, LiveFinal};
-    use uuid::Uuid;
-
-    fn job(id: u64, kind: JobKind, stream: u128, seconds: usize) -> Job {
-        let pcm = vec![0; seconds * 8_000].into();
-        Job { id, kind, stream: StreamId(Uuid::from_u128(stream)), rate: 8_000, pcm, deadline: None }
-    }
-
-    fn schedule() -> Schedule {
-        Schedule::new(&Settings::default())
-    }
-
-    fn take(schedule: &mut Schedule) -> Option<u64> {
-        schedule.take(Now::default(), &mut Vec::new()).map(|attempt| attempt.job.id)
-    }
-
-    #[test]
-    fn live_goes_first_and_catch_up_gets_its_quarter() {
-        let mut schedule = schedule();
-        for n in 0..40 {
-            schedule.submit(job(n, CatchUp, 1_000 + u128::from(n), 2)).unwrap();
-            schedule.submit(job(100 + n, LiveFinal, u128::from(n), 2)).unwrap();
-        }
-        let first: Vec<u64> = (0..40).map_while(|_| take(&mut schedule)).collect();
-        assert_eq!(first[0], 100);
-        let caught_up = first.iter().filter(|id| **id < 100).count();
-        assert!((9..=11).contains(&caught_up), "{caught_up} of 40: {first:?}");
-        let live: Vec<u64> = first.iter().copied().filter(|id| *id >= 100).collect();
-        assert!(live.is_sorted(), "in the order in which they came");
-    }
-
-    #[test]
-    fn an_idle_time_of_one_kind_gives_no_credit() {
-        let mut schedule = schedule();
-        for n in 0..100 {
-            schedule.submit(job(n, LiveFinal, u128::from(n), 10)).unwrap();
-            take(&mut schedule);
-            schedule.done(n);
-        }
-        for n in 0..8 {
-            schedule.submit(job(200 + n, CatchUp, 500 + u128::from(n), 2)).unwrap();
-            schedule.submit(job(300 + n, LiveFinal, u128::from(n), 2)).unwrap();
-        }
-        let next: Vec<u64> = (0..4).map_while(|_| take(&mut schedule)).collect();
-        assert_eq!(next.iter().filter(|id| **id < 300).count(), 1, "{next:?}");
-    }
-
-    #[test]
-    fn a_stream_has_one_job_running_so_that_its_texts_keep_their_order() {
-        let mut schedule = schedule();
-        for (id, stream) in [(1, 1), (2, 1), (3, 2)] {
-            schedule.submit(job(id, LiveFinal, stream, 2)).unwrap();
-        }
-        assert_eq!((take(&mut schedule), take(&mut schedule), take(&mut schedule)), (Some(1), Some(3), None));
-        assert!(schedule.done(1));
-        assert_eq!(take(&mut schedule), Some(2));
-    }
-
-    #[test]
-    fn a_full_queue_gives_the_job_back_and_the_other_kind_is_not_touched() {
-        let settings = Settings { queue_live_seconds: 10, queue_catch_up_seconds: 4, ..Settings::default() };
-        let mut schedule = Schedule::new(&settings);
-        for n in 0..2 {
-            schedule.submit(job(n, CatchUp, 1, 2)).unwrap();
-        }
-        assert_eq!(schedule.submit(job(9, CatchUp, 1, 2)).unwrap_err().id, 9);
-        for n in 0..5 {
-            schedule.submit(job(10 + n, LiveFinal, 2, 2)).unwrap();
-        }
-        assert_eq!(schedule.submit(job(20, LiveFinal, 2, 2)).unwrap_err().id, 20);
-        assert_eq!(schedule.load(), Load { waiting: 7, waiting_seconds: 14.0, running: 0 });
-        take(&mut schedule);
-        schedule.submit(job(20, LiveFinal, 2, 2)).unwrap();
-        let mut empty = Schedule::new(&settings);
-        empty.submit(job(1, CatchUp, 1, 14)).unwrap(); // longer than the limit, but nothing else waits
-    }
-
-    #[test]
-    fn a_job_is_tried_twice_and_then_told_as_failed() {
-        let mut schedule = schedule();
-        schedule.submit(job(1, LiveFinal, 1, 2)).unwrap();
-        schedule.submit(job(2, LiveFinal, 1, 2)).unwrap();
-        assert_eq!(take(&mut schedule), Some(1));
-        assert!(schedule.failed(1, "killed").is_none());
-        assert_eq!(take(&mut schedule), Some(1), "before the next one of its stream");
-        let outcome = schedule.failed(1, "killed again").unwrap();
-        assert!(matches!(outcome, Outcome { id: 1, result: Err(Failure::Failed(reason)) } if reason == "killed again"));
-        assert!(schedule.failed(1, "late").is_none() && !schedule.done(1), "it is told once");
-        assert_eq!(take(&mut schedule), Some(2));
-    }
-
-    #[test]
-    fn what_is_no_longer_of_use_is_withdrawn() {
-        let mut schedule = schedule();
-        schedule.submit(Job { deadline: Some(Mono(5)), ..job(1, LiveFinal, 1, 2) }).unwrap();
-        schedule.submit(job(2, LiveFinal, 2, 2)).unwrap();
-        let mut withdrawn = Vec::new();
-        let now = Now { mono: Mono(6), ..Now::default() };
-        assert_eq!(schedule.take(now, &mut withdrawn).unwrap().job.id, 2);
-        assert!(matches!(withdrawn[..], [Outcome { id: 1, result: Err(Failure::Withdrawn) }]));
-        assert_eq!(schedule.load().waiting_seconds, 0.0);
-    }
-
-    #[test]
-    fn patience_grows_with_the_sound() {
-        let schedule = schedule();
-        assert_eq!(schedule.patience(&job(1, LiveFinal, 1, 2)), Duration::from_secs(25));
-    }
-}
+mod tests;

@@ -40,6 +40,14 @@ pub struct Settings {
     pub min_speech_ms: u32,
     /// Utterances are cut at the quietest place before they get longer than this, in milliseconds; at most 28,000.
     pub max_utterance_ms: u32,
+    /// Whether the text of an utterance is shown while it is said.
+    pub partials: bool,
+    /// Speech before the first text of a running utterance, in milliseconds.
+    pub first_partial_ms: u32,
+    /// Sound between two texts of a running utterance while the workers have time, in milliseconds; at least 300.
+    pub partial_every_ms: u32,
+    /// The same while they are busy, in milliseconds; when finals wait for workers there are no partials.
+    pub partial_every_busy_ms: u32,
 }
 
 impl Default for Settings {
@@ -61,6 +69,10 @@ impl Default for Settings {
             hangover_ms: 700,
             min_speech_ms: 200,
             max_utterance_ms: 14_000,
+            partials: true,
+            first_partial_ms: 600,
+            partial_every_ms: 600,
+            partial_every_busy_ms: 2_000,
         }
     }
 }

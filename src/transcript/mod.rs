@@ -1,9 +1,13 @@
 //! From hypotheses to what is stored: the text of one utterance, and the document of a contact.
 //!
 //! `compose` is the one place where a hypothesis and its corrections become the text of record: what is masked there is stored nowhere.
+//! `provisional` is the one place where they become text that is only shown.
 
 pub mod document;
 pub mod mask;
+mod provisional;
+
+pub use provisional::provisional;
 
 use crate::call::LegId;
 use crate::dictionary::Corrected;

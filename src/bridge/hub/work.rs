@@ -1,7 +1,8 @@
 //! Recognition that is under way or has to wait: jobs at the workers, utterances whose sound waits on disk, streams to be read back.
 //!
 //! When the workers' queue is full, a recorded utterance waits without its sound, which is read back when there is room; a line that is
-//! transcribed but not recorded waits with its sound, up to a bound, and is then marked failed. Nothing is lost silently.
+//! transcribed but not recorded waits with its sound, up to a bound, and is then marked failed. Nothing is lost silently. Partials never wait
+//! here: what the workers do not take is dropped, and counted there.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,10 +14,12 @@ use crate::call::ContactId;
 use crate::pbx::StreamId;
 use crate::session::Task;
 use crate::speech::{Failure, Job, JobKind};
-use crate::time::Mono;
+use crate::time::{MediaTime, Mono, Now};
 
 /// Sound of lines that are not recorded, in samples, that may wait in memory (10 minutes at 8 kHz).
 const MOST_HELD: usize = 10 * 60 * 8_000;
+/// A partial that was not begun after this long is dropped; the next one is of more sound.
+const PARTIAL_WAITS: Duration = Duration::from_secs(2);
 /// How often room at the workers is looked for while something waits.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -26,6 +29,8 @@ pub(super) struct Owner {
     pub(super) contact: ContactId,
     pub(super) stream: StreamId,
     pub(super) number: u32,
+    /// Of a running utterance: up to where it is read.
+    pub(super) partial: Option<MediaTime>,
 }
 
 /// An utterance that has no place at the workers yet.
@@ -36,6 +41,7 @@ struct Waiting {
     rate: u32,
     from: u64,
     to: u64,
+    since: Mono,
     /// `None`: on disk.
     pcm: Option<Arc<[i16]>>,
 }
@@ -78,36 +84,58 @@ impl Work {
     }
 
     /// An utterance to recognise; it goes to the workers at the next [`Work::feed`].
-    pub(super) fn add(&mut self, contact: ContactId, task: Task) {
+    pub(super) fn add(&mut self, now: Now, contact: ContactId, task: Task) {
         let id = self.next;
         self.next += 1;
-        let owner = Owner { contact, stream: task.stream, number: task.number };
+        let partial = task.kind.is_partial().then_some(task.utterance.end);
+        let owner = Owner { contact, stream: task.stream, number: task.number, partial };
+        if partial.is_some() {
+            return self.add_partial(now, id, owner, task);
+        }
         if self.workers.is_none() {
             self.failed.push((owner, Failure::Failed("no recogniser was started".into())));
             return;
         }
         let rate = task.utterance.rate;
         let (from, to) = (task.utterance.start.to_sample(rate), task.utterance.end.to_sample(rate));
-        let waiting = Waiting { id, kind: task.kind, rate, from, to, pcm: Some(task.utterance.pcm) };
-        let Some(waiting) = self.submit_unless_others_wait(waiting, owner) else { return };
+        let waiting = Waiting { id, kind: task.kind, rate, from, to, since: now.mono, pcm: Some(task.utterance.pcm) };
+        let Some(waiting) = self.submit_unless_others_wait(now, waiting, owner) else { return };
         self.wait(waiting, owner, task.recorded);
     }
 
-    fn submit_unless_others_wait(&mut self, waiting: Waiting, owner: Owner) -> Option<Waiting> {
+    /// Hands in a running utterance, unless finals wait.
+    fn add_partial(&mut self, now: Now, id: u64, owner: Owner, task: Task) {
+        let Some(workers) = self.workers.as_ref().filter(|_| self.live.is_empty()) else { return };
+        let Task { stream, number: utterance, kind, utterance: said, .. } = task;
+        let deadline = Some(now.mono + PARTIAL_WAITS);
+        let job = Job { id, kind, stream, utterance, rate: said.rate, pcm: said.pcm, since: now.mono, deadline };
+        if let Ok(replaced) = workers.submit_at(now, job) {
+            self.jobs.insert(id, owner);
+            self.forget(&replaced);
+        }
+    }
+
+    /// Nothing comes of these jobs.
+    fn forget(&mut self, replaced: &[u64]) {
+        replaced.iter().for_each(|id| _ = self.jobs.remove(id));
+    }
+
+    fn submit_unless_others_wait(&mut self, now: Now, waiting: Waiting, owner: Owner) -> Option<Waiting> {
         if !self.queue(waiting.kind).is_empty() {
             return Some(waiting);
         }
-        self.submit(waiting, owner)
+        self.submit(now, waiting, owner)
     }
 
     /// Gives the utterance back when the workers have no room.
-    fn submit(&mut self, mut waiting: Waiting, owner: Owner) -> Option<Waiting> {
+    fn submit(&mut self, now: Now, mut waiting: Waiting, owner: Owner) -> Option<Waiting> {
         let (Some(workers), Some(pcm)) = (&self.workers, waiting.pcm.take()) else { return Some(waiting) };
-        let job =
-            Job { id: waiting.id, kind: waiting.kind, stream: owner.stream, rate: waiting.rate, pcm, deadline: None };
-        match workers.submit(job) {
-            Ok(()) => {
-                self.jobs.insert(waiting.id, owner);
+        let Waiting { id, kind, rate, since, .. } = waiting;
+        let job = Job { id, kind, stream: owner.stream, utterance: owner.number, rate, pcm, since, deadline: None };
+        match workers.submit_at(now, job) {
+            Ok(replaced) => {
+                self.jobs.insert(id, owner);
+                self.forget(&replaced);
                 None
             }
             Err(job) => Some(Waiting { pcm: Some(job.pcm), ..waiting }),
@@ -115,6 +143,8 @@ impl Work {
     }
 
     fn wait(&mut self, mut waiting: Waiting, owner: Owner, recorded: bool) {
+        let replaced = self.workers.as_ref().map(|workers| workers.withdraw(owner.stream, owner.number));
+        self.forget(&replaced.unwrap_or_default());
         let samples = waiting.pcm.as_ref().map_or(0, |pcm| pcm.len());
         if recorded {
             waiting.pcm = None;
@@ -131,8 +161,8 @@ impl Work {
 
     fn queue(&mut self, kind: JobKind) -> &mut VecDeque<Waiting> {
         match kind {
-            JobKind::LiveFinal => &mut self.live,
             JobKind::CatchUp => &mut self.caught_up,
+            _ => &mut self.live,
         }
     }
 
@@ -169,8 +199,8 @@ impl Work {
     }
 
     /// Gives the workers and the reader what they have room for. Returns what can never be recognised.
-    pub(super) fn feed(&mut self, now: Mono) -> Vec<(Owner, Failure)> {
-        self.looked = now;
+    pub(super) fn feed(&mut self, now: Now) -> Vec<(Owner, Failure)> {
+        self.looked = now.mono;
         for kind in [JobKind::LiveFinal, JobKind::CatchUp] {
             while let Some(waiting) = self.queue(kind).pop_front() {
                 let Some(owner) = self.jobs.get(&waiting.id).copied() else { continue };
@@ -178,7 +208,7 @@ impl Work {
                     self.fetch(waiting, owner);
                     break;
                 };
-                match self.submit(waiting, owner) {
+                match self.submit(now, waiting, owner) {
                     Some(back) => {
                         self.queue(kind).push_front(back);
                         break;
@@ -223,3 +253,6 @@ impl Work {
         waits.then(|| (self.looked + AGAIN).max(now))
     }
 }
+
+#[cfg(test)]
+mod tests;

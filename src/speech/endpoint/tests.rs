@@ -35,7 +35,7 @@ fn utterances(events: &[SpeechEventKind]) -> Vec<&Utterance> {
     fn ended(event: &SpeechEventKind) -> Option<&Utterance> {
         match event {
             SpeechEventKind::Ended(utterance) => Some(utterance),
-            SpeechEventKind::Started { .. } => None,
+            SpeechEventKind::Started { .. } | SpeechEventKind::Running(_) => None,
         }
     }
     events.iter().filter_map(ended).collect()
@@ -176,5 +176,92 @@ fn what_is_no_speech_gives_nothing() {
     for (name, sound) in sounds {
         let events = all(&sound, 160);
         assert!(utterances(&events).is_empty(), "{name}: {} utterances", utterances(&events).len());
+    }
+}
+
+fn running(events: &[SpeechEventKind]) -> Vec<&Utterance> {
+    fn so_far(event: &SpeechEventKind) -> Option<&Utterance> {
+        match event {
+            SpeechEventKind::Running(utterance) => Some(utterance),
+            _ => None,
+        }
+    }
+    events.iter().filter_map(so_far).collect()
+}
+
+#[test]
+fn copies_of_a_running_utterance_are_made_only_when_wanted_and_are_its_beginning() {
+    let (pcm, _) = call(1);
+    assert!(running(&all(&pcm, 160)).is_empty(), "nobody asked");
+    for (every_ms, piece) in [(600, 160), (1_300, 160), (2_000, 4_000)] {
+        let mut endpointer = Endpointer::new(&Settings::default(), RATE);
+        endpointer.want(Some(Duration::from_millis(every_ms)));
+        let mut out = events(&mut endpointer, 0, &pcm, piece);
+        endpointer.finish(&mut out);
+        let without: Vec<SpeechEventKind> =
+            out.iter().filter(|event| !matches!(event, SpeechEventKind::Running(_))).cloned().collect();
+        assert_eq!(without, all(&pcm, 160), "utterances are cut as without copies");
+        let copies = running(&out);
+        assert!(copies.len() > 8, "{}", copies.len());
+        for whole in utterances(&out) {
+            let of_it: Vec<_> = copies.iter().filter(|copy| copy.number == whole.number).collect();
+            let long = whole.end.0 - whole.start.0 > 1_400_000;
+            assert!(!long || !of_it.is_empty(), "{:?}", whole.start);
+            for copy in &of_it {
+                assert_eq!((copy.start, copy.forced), (whole.start, false));
+                assert_eq!(copy.pcm[..], whole.pcm[..copy.pcm.len()], "the same sound");
+            }
+            if let Some(first) = of_it.first() {
+                // pre-roll, then 600 ms of speech, and the frames that the detector needs
+                let heard = (first.end.0 - first.start.0) / 1_000;
+                assert!((600..=1_250).contains(&heard), "the first after {heard} ms");
+            }
+            for pair in of_it.windows(2) {
+                assert!(pair[1].end.0 > pair[0].end.0, "each has more than the one before");
+            }
+        }
+    }
+}
+
+#[test]
+fn copies_follow_the_pace_and_stop_when_none_are_wanted() {
+    let (pcm, said) = call(1);
+    let to = (said[0].1 * f64::from(RATE)) as usize;
+    let count = |pace: &dyn Fn(usize) -> Option<Duration>| {
+        let mut endpointer = Endpointer::new(&Settings::default(), RATE);
+        let mut out = Vec::new();
+        for (n, samples) in pcm[..to].chunks(160).enumerate() {
+            endpointer.want(pace(n));
+            endpointer.push(n as u64 * 160, samples, &mut out);
+        }
+        running(&out).len()
+    };
+    let (often, seldom) = (count(&|_| Some(Duration::from_millis(600))), count(&|_| Some(Duration::from_secs(2))));
+    assert!(often > 2 * seldom && seldom > 0, "{often} and {seldom}");
+    assert_eq!(count(&|_| None), 0);
+    let half = count(&|n| (n * 160 < to / 2).then_some(Duration::from_millis(600)));
+    assert!(half > 0 && half < often, "{half} of {often}");
+}
+
+#[test]
+fn wherever_the_stream_ends_what_was_said_until_then_is_an_utterance() {
+    let (pcm, said) = call(1);
+    for (from, to) in said.iter().take(4) {
+        for step in 0..12 {
+            // in the middle of a word as likely as not
+            let until = from + 0.7 + (to - from - 0.7) * f64::from(step) / 11.0;
+            let cut = &pcm[..(until * f64::from(RATE)) as usize];
+            let mut endpointer = Endpointer::new(&Settings::default(), RATE);
+            endpointer.want(Some(Duration::from_millis(600)));
+            let mut out = events(&mut endpointer, 0, cut, 160);
+            endpointer.finish(&mut out);
+            let found = utterances(&out);
+            let last = found.last().expect("an utterance");
+            let end = last.end.to_sample(RATE) as usize;
+            let lost = cut[end..].iter().filter(|sample| sample.unsigned_abs() > 300).count();
+            // a word that had only just begun is too short to be one
+            assert!(lost < 2_000, "cut at {until}: {lost} loud samples after the last utterance");
+            assert!(matches!(out.last(), Some(SpeechEventKind::Ended(_))), "nothing comes after it");
+        }
     }
 }

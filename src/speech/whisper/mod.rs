@@ -89,6 +89,15 @@ struct Pooled {
     whole: bool,
 }
 
+/// How carefully is decoded.
+#[derive(Clone, Copy)]
+enum Pass<'a> {
+    /// As the manifest says.
+    Final,
+    /// Greedy, at one temperature, given up when this says so.
+    Partial(raw::Stop<'a>),
+}
+
 impl Whisper {
     /// Checks and loads a model.
     ///
@@ -104,7 +113,7 @@ impl Whisper {
         let vocabulary = Vocabulary::new((0..model.end_of_text()).map(|id| model.token_bytes(id)).collect());
         let mut whisper = Whisper { model, state: None, manifest, vocabulary, language, options };
         // the largest buffers are asked for now, not in the first call
-        whisper.decode(&vec![0.0; WINDOW / 30], None)?;
+        whisper.decode(&vec![0.0; WINDOW / 30], None, Pass::Final)?;
         Ok(whisper)
     }
 
@@ -124,7 +133,12 @@ impl Whisper {
     }
 
     /// Decodes at most 30 s: tokens with honest probabilities, no-speech probability, bonuses.
-    fn decode(&mut self, pcm: &[f32], bias: Option<&dyn Bias>) -> Result<(Vec<Token>, f32, u32), EngineError> {
+    fn decode(
+        &mut self,
+        pcm: &[f32],
+        bias: Option<&dyn Bias>,
+        pass: Pass<'_>,
+    ) -> Result<(Vec<Token>, f32, u32), EngineError> {
         let audio_ctx = self.manifest.window(pcm.len(), self.model.audio_ctx());
         let whole = audio_ctx == 0;
         let mut pooled = match self.state.take().filter(|pooled| pooled.whole == whole) {
@@ -132,19 +146,26 @@ impl Whisper {
             None => Pooled { state: raw::State::new(&self.model)?, whole },
         };
         let decode = &self.manifest.decode;
+        let (beam, temperature_inc, stop) = match pass {
+            Pass::Final => (decode.beam, decode.temperature_inc, None),
+            Pass::Partial(stop) => (1, 0.0, Some(stop)),
+        };
         let params = raw::Params {
             threads: self.options.threads,
             language: &self.language,
             audio_ctx,
-            beam: decode.beam,
-            temperature_inc: decode.temperature_inc,
+            beam,
+            temperature_inc,
             entropy: decode.entropy,
             logprob: decode.logprob,
         };
         let biased = bias.map(|bias| Biased::new(bias, &self.vocabulary));
-        let (said, no_speech) =
-            pooled.state.full(&params, pcm, biased.as_ref().map(|biased| biased as &dyn raw::Filter))?;
-        self.state = Some(pooled); // after an error it is dropped instead
+        let filter = biased.as_ref().map(|biased| biased as &dyn raw::Filter);
+        let heard = pooled.state.full(&params, pcm, filter, stop);
+        if matches!(heard, Ok(_) | Err(EngineError::Aborted)) {
+            self.state = Some(pooled); // after any other error it is dropped instead
+        }
+        let (said, no_speech) = heard?;
         let ids: Vec<i32> = said.iter().map(|said| said.id).collect();
         let honest = |n: usize, p: f32| match &biased {
             Some(biased) => biased.unbiased(ids.get(..=n).unwrap_or_default(), p),
@@ -157,10 +178,8 @@ impl Whisper {
         let tokens = said.iter().enumerate().map(token).collect();
         Ok((tokens, no_speech, biased.map_or(0, |biased| biased.bonuses())))
     }
-}
 
-impl Recognizer for Whisper {
-    fn recognize(&mut self, pcm: &[f32], bias: Option<&dyn Bias>) -> Result<Hypothesis, Failure> {
+    fn hear(&mut self, pcm: &[f32], bias: Option<&dyn Bias>, pass: Pass<'_>) -> Result<Hypothesis, Failure> {
         let began = (self.options.clock)();
         let mut hypothesis = Hypothesis {
             model: self.options.name.clone(),
@@ -169,8 +188,10 @@ impl Recognizer for Whisper {
             ..Hypothesis::default()
         };
         for window in pcm.chunks(WINDOW) {
-            let (tokens, no_speech, bonuses) =
-                self.decode(window, bias).map_err(|error| Failure::Failed(error.to_string()))?;
+            let (tokens, no_speech, bonuses) = self.decode(window, bias, pass).map_err(|error| match error {
+                EngineError::Aborted => Failure::Withdrawn,
+                error => Failure::Failed(error.to_string()),
+            })?;
             hypothesis.tokens.extend(tokens);
             hypothesis.no_speech = hypothesis.no_speech.min(no_speech);
             hypothesis.bonuses = hypothesis.bonuses.saturating_add(bonuses);
@@ -179,6 +200,21 @@ impl Recognizer for Whisper {
         let spent = (self.options.clock)().since(began);
         hypothesis.decode_ms = u32::try_from(spent.as_millis()).unwrap_or(u32::MAX);
         Ok(hypothesis)
+    }
+}
+
+impl Recognizer for Whisper {
+    fn recognize(&mut self, pcm: &[f32], bias: Option<&dyn Bias>) -> Result<Hypothesis, Failure> {
+        self.hear(pcm, bias, Pass::Final)
+    }
+
+    fn recognize_partial(
+        &mut self,
+        pcm: &[f32],
+        bias: Option<&dyn Bias>,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Hypothesis, Failure> {
+        self.hear(pcm, bias, Pass::Partial(stop))
     }
 }
 

@@ -53,6 +53,9 @@ pub enum EngineError {
     /// The logits filter panicked.
     #[error("the dictionary's bias failed")]
     Filter,
+    /// Nobody waits for the result any more.
+    #[error("it was given up")]
+    Aborted,
 }
 
 impl EngineError {
@@ -258,7 +261,12 @@ struct Hook<'a> {
     /// Bits of the probability of no speech.
     no_speech: AtomicU32,
     broken: AtomicBool,
+    stop: Option<Stop<'a>>,
+    stopped: AtomicBool,
 }
+
+/// Says whether a decode is to be given up; asked after the encoder and after each token.
+pub(super) type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// What was said, and the model's probability that nobody spoke.
 type Heard = Result<(Vec<Said>, f32), EngineError>;
@@ -272,8 +280,15 @@ impl State {
         Ok(State { pointer: Some(pointer), model: model.clone() })
     }
 
-    /// Decodes `pcm` (16 kHz, ±1.0, at least [`LEAST_SAMPLES`]). After an error the state must be dropped.
-    pub(super) fn full(&mut self, params: &Params<'_>, pcm: &[f32], filter: Option<&dyn Filter>) -> Heard {
+    /// Decodes `pcm` (16 kHz, ±1.0, at least [`LEAST_SAMPLES`]). After an error the state must be dropped, but not after
+    /// [`EngineError::Aborted`]: whisper.cpp gives up between two computations that are both whole.
+    pub(super) fn full(
+        &mut self,
+        params: &Params<'_>,
+        pcm: &[f32],
+        filter: Option<&dyn Filter>,
+        stop: Option<Stop<'_>>,
+    ) -> Heard {
         let Some(state) = self.pointer else { return Err(EngineError::State) };
         let samples = match i32::try_from(pcm.len()) {
             Ok(samples) if pcm.len() >= LEAST_SAMPLES => samples,
@@ -290,8 +305,14 @@ impl State {
             no_speech_token: self.model.no_speech_token(),
             no_speech: AtomicU32::new(1f32.to_bits()),
             broken: AtomicBool::new(false),
+            stop,
+            stopped: AtomicBool::new(false),
         };
         let mut full = params.build();
+        if stop.is_some() {
+            full.abort_callback = Some(is_stopped);
+            full.abort_callback_user_data = (&raw const hook).cast_mut().cast();
+        }
         full.logits_filter_callback = Some(filter_logits);
         full.logits_filter_callback_user_data = (&raw const hook).cast_mut().cast();
         // SAFETY: model and state are valid; `pcm`, `params.language` and `hook` outlive the call, which keeps none of them.
@@ -299,6 +320,9 @@ impl State {
             unsafe { sys::whisper_full_with_state(self.model.0.as_ptr(), state.as_ptr(), full, pcm.as_ptr(), samples) };
         if code == -7 {
             self.pointer = None; // whisper.cpp has freed it
+        }
+        if code != 0 && hook.stopped.into_inner() {
+            return Err(EngineError::Aborted);
         }
         if code != 0 {
             return Err(EngineError::of(code));
@@ -361,6 +385,15 @@ unsafe extern "C" fn filter_logits(
     if done.is_err() {
         hook.broken.store(true, Ordering::Relaxed);
     }
+}
+
+/// Asked by whisper.cpp between two computations, on the thread of the call.
+unsafe extern "C" fn is_stopped(user: *mut c_void) -> bool {
+    // SAFETY: `user` is the hook of the call that is running; it is only read.
+    let hook = unsafe { &*user.cast::<Hook<'_>>() };
+    let stops = catch_unwind(AssertUnwindSafe(|| hook.stop.is_some_and(|stop| stop()))).unwrap_or(true);
+    hook.stopped.fetch_or(stops, Ordering::Relaxed);
+    stops
 }
 
 /// The probability of one token among raw logits.

@@ -71,6 +71,32 @@ fn a_whole_window_between_short_ones_changes_nothing() {
 }
 
 #[test]
+fn a_partial_leaves_nothing_behind_whether_it_is_finished_or_given_up() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    let (long, short) = (said(1, 0.4, 7.9), said(1, 24.9, 28.9));
+    // a beam needs a larger cache of the decoder than the greedy partial between
+    for beam in [1, 3] {
+        let mut manifest = manifest();
+        manifest.decode.beam = beam;
+        let mut whisper = Whisper::open(Cursor::new(MODEL), manifest, options()).unwrap();
+        let first = whisper.recognize(&short, None).unwrap();
+        let partial = whisper.recognize_partial(&long, None, &|| false).unwrap();
+        assert!(partial.text.starts_with("お電話ありがとうございます"), "{}", partial.text);
+        assert_eq!(whisper.recognize(&short, None).unwrap(), first);
+        for calls in [0, 1, 5] {
+            let asked = AtomicU32::new(0);
+            let stop = || asked.fetch_add(1, Ordering::Relaxed) >= calls;
+            assert_eq!(whisper.recognize_partial(&long, None, &stop), Err(Failure::Withdrawn));
+            assert_eq!(asked.into_inner(), calls + 1, "it is given up at the first word");
+            assert_eq!(whisper.recognize(&short, None).unwrap(), first, "to the last bit of every probability");
+        }
+        let panics = whisper.recognize_partial(&long, None, &|| panic!("stop"));
+        assert_eq!(panics, Err(Failure::Withdrawn), "no unwinding through C");
+        assert_eq!(whisper.recognize_partial(&long, None, &|| false).unwrap(), partial);
+    }
+}
+
+#[test]
 fn where_nobody_speaks_there_is_no_text() {
     let mut whisper = open();
     let mut seed = 9u32;
