@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::feed::Limits;
 use crate::call::{ContactId, LegId};
-use crate::events::{Agent, CallEnded, Data, Event, WithdrawReason};
+use crate::events::{Agent, CallEnded, Data, Event, NAMESPACE, WithdrawReason};
 
 /// Events other than turns kept of one contact.
 const OTHER_EVENTS: usize = 256;
@@ -116,6 +116,8 @@ enum What {
     Pop(Uuid),
     Hold(LegId),
     Turn,
+    /// Of an utterance that goes on.
+    Partial(Uuid),
     Delayed,
     Pause,
     Document,
@@ -262,6 +264,7 @@ impl Row {
             Data::ScreenPopWithdrawn(gone) => What::Pop(gone.popid),
             Data::CallHeld(leg) | Data::CallResumed(leg) => What::Hold(leg.leg),
             Data::TranscriptFinal(_) => What::Turn,
+            Data::TranscriptPartial(partial) => What::Partial(utterance(&partial.utterance)),
             Data::TranscriptDelayed(_) => What::Delayed,
             Data::RecordingPaused(_) | Data::RecordingResumed(_) => What::Pause,
             Data::TranscriptDocument(_) => What::Document,
@@ -281,6 +284,12 @@ impl Row {
             _ => false,
         };
         self.ended |= over;
+        // a final takes the place of what was read before
+        match data {
+            Data::TranscriptFinal(text) => self.remove(What::Partial(utterance(&text.utterance))),
+            Data::TranscriptDocument(_) => self.remove_partials(),
+            _ => {}
+        }
         let replaces = !matches!(what, What::Turn | What::Other | What::Queued);
         // a pop that went with its call stays behind it: it says who called
         let stays = matches!(data, Data::ScreenPopWithdrawn(gone) if gone.reason == WithdrawReason::Ended);
@@ -290,6 +299,7 @@ impl Row {
         let gone = match data {
             Data::ScreenPopWithdrawn(_) => !stays,
             Data::ContactUnmarked(_) => true,
+            Data::TranscriptPartial(partial) => partial.withdrawn,
             Data::ContactContext(context) => context.removed,
             // it says nothing that the kept one does not
             Data::ContactHandover(packet) => packet.withheld,
@@ -327,14 +337,28 @@ impl Row {
     }
 
     fn remove(&mut self, what: What) {
+        self.remove_all(|other| other == what);
+    }
+
+    fn remove_partials(&mut self) {
+        self.remove_all(|what| matches!(what, What::Partial(_)));
+    }
+
+    fn remove_all(&mut self, gone: impl Fn(What) -> bool) {
         let bytes = &mut self.bytes;
         self.events.retain(|item| {
-            if item.what == what {
+            let gone = gone(item.what);
+            if gone {
                 *bytes = bytes.saturating_sub(item.body.len());
             }
-            item.what != what
+            !gone
         });
     }
+}
+
+/// An utterance as a key.
+fn utterance(name: &str) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, name.as_bytes())
 }
 
 /// The agent whose telephone or pop an event is about.

@@ -45,7 +45,7 @@ export class Contacts {
 function blank(id) {
   return {
     id, asof: 0, caller: null, called: "", line: "", queue: "", since: 0, queued: 0,
-    legs: new Map(), pops: new Map(), turns: [], known: new Map(),
+    legs: new Map(), pops: new Map(), turns: [], known: new Map(), running: new Map(),
     transfers: [], links: new Map(), parked: null,
     contexts: new Map(), handovers: new Map(), marks: new Map(), note: "",
     omittedTurns: 0, omittedEvents: 0, delayed: null, paused: null, ended: null, document: null,
@@ -97,7 +97,16 @@ const HANDLERS = {
     contact.ended = { at, reason: data.reason };
     for (const one of contact.legs.values()) if (one.state !== "ended") Object.assign(one, { state: "ended", ended: at });
   },
+  "transcript.partial": (contact, data) => {
+    // a final has the last word, whatever comes in whatever order
+    if (contact.known.has(data.utterance) || contact.document || (contact.running.get(data.utterance)?.revision ?? 0) >= data.revision) return;
+    contact.running.set(data.utterance, {
+      key: data.utterance, speaker: data.speaker, start: ms(data.start), revision: data.revision,
+      stable: data.stable ?? "", tail: data.tail ?? "", withdrawn: Boolean(data.withdrawn),
+    });
+  },
   "transcript.final": (contact, data, at) => {
+    contact.running.delete(data.utterance);
     turn(contact, {
       key: data.utterance, speaker: data.speaker, leg: data.leg, start: ms(data.start), end: ms(data.end),
       text: data.text ?? "", corrections: data.corrections ?? [], gaps: data.gaps ?? [], confidence: data.confidence,
@@ -115,6 +124,7 @@ const HANDLERS = {
     if (contact.document && contact.document.revision > data.revision) return;
     contact.document = { revision: data.revision, complete: data.complete, coverage: data.coverage ?? [] };
     contact.delayed = null;
+    contact.running.clear();
     for (const one of data.turns ?? []) {
       const failed = one.text === null || one.text === undefined;
       turn(contact, {
@@ -190,6 +200,11 @@ function endLeg(contact, record, reason, at) {
     answered: time(record.answered) ?? before.answered, ended: time(record.ended) ?? at,
     reason: record.reason ?? reason, state: "ended",
   });
+}
+
+/** What is being said now, in order of time. */
+export function runningTurns(contact) {
+  return [...contact.running.values()].filter((one) => !one.withdrawn && (one.stable + one.tail).trim()).sort((left, right) => left.start - right.start);
 }
 
 /** Turns are in order of time, whatever order they come in; a final never changes, only a failure may get its text later. */

@@ -1,5 +1,6 @@
 // The conversation of one contact on two sides. Every text goes in as text, never as markup.
 
+import { runningTurns } from "./state.js";
 import { SPEAKER, clockText, lengthText, plain } from "./words.js";
 
 /** Makes an element; `text` is set as text content. */
@@ -24,7 +25,9 @@ export class Talk {
   constructor(mark) {
     this.mark = mark;
     this.log = el("ol", { class: "talk", role: "log", "aria-live": "polite", "aria-relevant": "additions", "aria-label": "通話の内容" });
-    this.box = el("div", { class: "talk-box", tabindex: "0", role: "region", "aria-label": "通話の内容（スクロールできます）" }, this.log);
+    // what is being said changes every second: it is not read out before it is final
+    this.now = el("ol", { class: "talk talk-now", "aria-live": "off", "aria-label": "認識の途中の発話" });
+    this.box = el("div", { class: "talk-box", tabindex: "0", role: "region", "aria-label": "通話の内容（スクロールできます）" }, this.log, this.now);
     this.more = el("button", { class: "more", type: "button", hidden: true });
     this.empty = el("p", { class: "quiet talk-empty", text: "発話を待っています…" });
     this.root = el("div", { class: "talk-frame" }, this.box, this.more);
@@ -61,11 +64,27 @@ export class Talk {
       this.shown.set(turn.key, node);
       added += 1;
     });
-    this.empty.hidden = contact.turns.length > 0 || contact.omittedTurns > 0;
+    const running = this.#running(contact);
+    this.empty.hidden = contact.turns.length > 0 || contact.omittedTurns > 0 || running > 0;
     this.empty.textContent = contact.ended ? "文字になった発話はありません。" : "発話を待っています…";
     if (other) requestAnimationFrame(() => this.log.setAttribute("aria-busy", "false"));
     if (this.follows) this.follow();
     else if (added && !other) this.#unseen(this.unseen + added);
+  }
+
+  /** What is being said, below what was said: settled text as it will stay, the rest grey. Gives how many speak. */
+  #running(contact) {
+    const running = runningTurns(contact);
+    const known = new Map([...this.now.children].map((node) => [node.dataset.utterance, node]));
+    for (const [key, node] of known) if (!running.some((one) => one.key === key)) node.remove();
+    running.forEach((one, index) => {
+      const node = known.get(one.key) ?? runningNode(one);
+      const [stable, tail] = node.querySelectorAll(".turn-text > bdi");
+      if (stable.textContent !== plain(one.stable, 4000)) stable.textContent = plain(one.stable, 4000);
+      if (tail.textContent !== plain(one.tail, 4000)) tail.textContent = plain(one.tail, 4000);
+      if (this.now.children[index] !== node) this.now.insertBefore(node, this.now.children[index] ?? null);
+    });
+    return running.length;
   }
 
   /** The button that marks an utterance for whoever takes over. */
@@ -118,6 +137,13 @@ export class Talk {
     this.more.hidden = this.follows;
     this.more.textContent = count ? `↓ 新しい発話 ${count}件` : "↓ 最新へ";
   }
+}
+
+function runningNode(one) {
+  const side = one.speaker === "caller" ? "caller" : "agent";
+  return el("li", { class: `turn running ${side}`, "data-utterance": one.key },
+    el("div", { class: "turn-meta" }, el("span", { class: "turn-who", text: SPEAKER[one.speaker] ?? SPEAKER.agent }), el("span", { text: "認識中…" })),
+    el("div", { class: "bubble" }, el("p", { class: "turn-text" }, el("bdi", { class: "stable" }), el("bdi", { class: "tail" }))));
 }
 
 function turnNode(turn, mark, button) {
