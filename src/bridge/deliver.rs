@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::now;
 use crate::crm::settings::{Endpoint, Secret};
 use crate::crm::webhook::{SecretError, Webhook};
-use crate::events::Event;
+use crate::events::{Data, Event};
 use crate::outbox::lane::{DeliveryId, LaneId, Lanes};
 use crate::outbox::retry::{Answer, Verdict, judge};
 use crate::outbox::settings::Settings;
@@ -368,16 +368,21 @@ impl Dispatcher {
 }
 
 /// Sends realtime events at once, each on a task of its own, until they expire; those of one contact to one endpoint one after the other, so that
-/// the revisions of a pop arrive in order.
+/// the revisions of a pop arrive in order. Partials have a way of their own: they never wait, and nothing waits for them.
 async fn send_realtime(
     mut pops: mpsc::Receiver<Event>,
     targets: Vec<Arc<Target>>,
     client: reqwest::Client,
     at_once: usize,
 ) {
+    let mut partials = Partials { flying: HashMap::new(), places: Arc::new(Semaphore::new(at_once)) };
     let places = Arc::new(Semaphore::new(at_once));
     let mut turns = Turns::default();
     while let Some(event) = pops.recv().await {
+        if let Data::TranscriptPartial(_) = &event.data {
+            partials.send(&event, &targets, &client);
+            continue;
+        }
         let body: Arc<str> = event.to_json().into();
         let id = event.id.to_string();
         let expires = event.expires.unwrap_or(Wall(i64::MAX));
@@ -410,6 +415,43 @@ async fn send_realtime(
     }
 }
 
+/// Sends what is read of running utterances: one attempt each, in order for each contact. One that comes while the one before is still on its way
+/// is left out; the next one says more. A withdrawal is left out too then: it expires as the partial does.
+struct Partials {
+    flying: HashMap<LaneId, oneshot::Receiver<()>>,
+    places: Arc<Semaphore>,
+}
+
+impl Partials {
+    fn send(&mut self, event: &Event, targets: &[Arc<Target>], client: &reqwest::Client) {
+        if self.flying.len() >= REALTIME {
+            self.flying.retain(|_, last| is_under_way(last));
+        }
+        let body: Arc<str> = event.to_json().into();
+        let expires = event.expires.unwrap_or(Wall(i64::MAX));
+        let wanted = |target: &&Arc<Target>| target.endpoint.realtime && target.endpoint.partials;
+        for (number, target) in targets.iter().enumerate().filter(|(_, target)| wanted(target)) {
+            let lane = LaneId { endpoint: number, contact: event.contact };
+            if self.flying.get_mut(&lane).is_some_and(is_under_way) {
+                continue;
+            }
+            let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { continue };
+            let (done, flying) = oneshot::channel::<()>();
+            self.flying.insert(lane, flying);
+            let (target, client, body, id) = (target.clone(), client.clone(), body.clone(), event.id.to_string());
+            tokio::spawn(async move {
+                // what fails is of no use a moment later
+                let _ = tokio::time::timeout(expires.since(now().wall), attempt(&client, &target, &id, &body)).await;
+                drop((place, done));
+            });
+        }
+    }
+}
+
+fn is_under_way(last: &mut oneshot::Receiver<()>) -> bool {
+    matches!(last.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+}
+
 /// The last realtime event that is under way in each lane.
 #[derive(Default)]
 struct Turns(HashMap<LaneId, oneshot::Receiver<()>>);
@@ -418,7 +460,7 @@ impl Turns {
     /// The end of the event before in this lane, and what is dropped at the end of this one.
     fn next(&mut self, lane: LaneId) -> (Option<oneshot::Receiver<()>>, oneshot::Sender<()>) {
         if self.0.len() >= REALTIME {
-            self.0.retain(|_, last| matches!(last.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
+            self.0.retain(|_, last| is_under_way(last));
         }
         let (done, last) = oneshot::channel();
         (self.0.insert(lane, last), done)

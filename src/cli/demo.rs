@@ -177,6 +177,7 @@ fn config(args: &DemoArgs, folder: &std::path::Path, hook: SocketAddr, secret: S
         id: "crm".into(),
         url: format!("http://{hook}/hook"),
         secrets: vec![Secret(secret)],
+        partials: true,
         ..Endpoint::default()
     };
     let mut config = Config {

@@ -25,6 +25,8 @@ pub struct Endpoint {
     pub max_body_bytes: usize,
     /// Realtime events (screen pops) too.
     pub realtime: bool,
+    /// The text of running utterances too (`transcript.partial`), with `realtime`: up to two a second for each speaker.
+    pub partials: bool,
 }
 
 impl Default for Endpoint {
@@ -38,6 +40,7 @@ impl Default for Endpoint {
             concurrency: 32,
             max_body_bytes: 262_144,
             realtime: true,
+            partials: false,
         }
     }
 }
