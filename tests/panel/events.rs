@@ -143,6 +143,16 @@ impl Call {
         self.event_of(self.said(ms, speaker, number, text))
     }
 
+    /// What is read of an utterance that goes on; its final is [`Call::said`] with the same speaker and number.
+    pub(crate) fn partial(&self, ms: u64, speaker: Speaker, number: u32, revision: u32, text: [&str; 2]) -> Event {
+        let TranscriptFinal { leg, utterance, start, start_ms, .. } = self.said(ms, speaker, number, "");
+        let [stable, tail] = text.map(str::to_owned);
+        let (heard_ms, withdrawn) = (600 * u64::from(revision), stable.is_empty() && tail.is_empty());
+        let data =
+            TranscriptPartial { leg, utterance, revision, speaker, start, start_ms, heard_ms, stable, tail, withdrawn };
+        self.event(ms + heard_ms, Some(leg), Data::TranscriptPartial(data))
+    }
+
     pub(crate) fn event_of(&self, said: TranscriptFinal) -> Event {
         self.event(said.end_ms + 700, Some(said.leg), Data::TranscriptFinal(said))
     }

@@ -65,6 +65,46 @@ fn a_late_joiner_gets_the_pop_the_legs_and_the_text_so_far() {
 }
 
 #[test]
+fn of_what_is_being_said_only_the_newest_is_kept_and_nothing_once_it_is_final() {
+    let mut feed = Feed::new(7, LIMITS);
+    let (call, sato) = (call(1), agent("201", "佐藤"));
+    publish(&mut feed, &call.ringing(900, 1, &sato));
+    publish(&mut feed, &call.pop(900, 1, &sato, LookUp::Done, vec![]));
+    publish(&mut feed, &call.answered(4_000, 1, &sato));
+    let mut member = feed.subscribe(extension("201"), Some(&feed.newest().to_string()));
+    let mut other = feed.subscribe(extension("202"), Some(&feed.newest().to_string()));
+    publish(&mut feed, &call.partial(5_000, Speaker::Caller, 0, 1, ["", "転入届"]));
+    publish(&mut feed, &call.partial(5_000, Speaker::Caller, 0, 2, ["転入届の", "けん"]));
+    publish(&mut feed, &call.partial(6_000, Speaker::Agent, 0, 1, ["", "はい"]));
+    assert_eq!(read(&feed, &mut member), ["transcript.partial.v1"; 3]);
+    assert!(read(&feed, &mut other).is_empty(), "not the text of somebody else's call");
+    let kept = |feed: &Feed| {
+        let events = feed.snapshot(&extension("201"))[0].events.clone();
+        events
+            .iter()
+            .filter(|body| body.contains("transcript.partial"))
+            .map(|body| body.to_string())
+            .collect::<Vec<_>>()
+    };
+    let now = kept(&feed);
+    assert!(now.len() == 2 && now[0].contains("けん") && now[1].contains("はい"), "{now:?}");
+    publish(&mut feed, &call.turn(5_000, Speaker::Caller, 0, "転入届の件です"));
+    publish(&mut feed, &call.partial(6_000, Speaker::Agent, 0, 2, ["", ""]));
+    assert!(kept(&feed).is_empty(), "one is final, the other was withdrawn");
+    publish(&mut feed, &call.partial(9_000, Speaker::Agent, 1, 1, ["", "承知"]));
+    assert_eq!(kept(&feed).len(), 1);
+    publish(&mut feed, &document(&call));
+    assert!(kept(&feed).is_empty(), "the document has everything");
+}
+
+/// The document of a call without turns.
+fn document(call: &Call) -> kakehashi::events::Event {
+    let (turns, coverage, pauses) = (Vec::new(), Vec::new(), Vec::new());
+    let data = kakehashi::events::TranscriptDocument { revision: 1, turns, coverage, complete: true, pauses };
+    call.event(30_000, None, Data::TranscriptDocument(data))
+}
+
+#[test]
 fn a_client_resumes_where_it_was() {
     let mut feed = Feed::new(7, LIMITS);
     let call = call(1);

@@ -243,6 +243,28 @@ async fn in_the_call_both_parties_are_read_on_their_sides() {
 
 #[tokio::test]
 #[ignore = "needs Chromium: tests/lab/chromium.sh"]
+async fn what_is_being_said_is_read_while_it_is_said_and_then_as_it_is_final() {
+    let (panel, feed) = start(Settings::default()).await;
+    let (call, _) = in_call(&feed, 60, 5);
+    feed.publish(&call.partial(52_000, Speaker::Caller, 50, 1, ["", "だいこくちょう"]));
+    let newest = ["大国町の老人福祉センターは", "何時まで開いて"];
+    feed.publish(&call.partial(52_000, Speaker::Caller, 50, 2, newest));
+    feed.publish(&call.partial(56_000, Speaker::Agent, 51, 1, ["", "はい"]));
+    let more = ["--wait-css", ".turn.running.agent", "--gone", "だいこくちょう"];
+    let text = shot(&panel, "?extension=201", "partial", &["何時まで開いて", "認識中"], &more).await;
+    assert!(
+        text.contains("大国町の老人福祉センターは何時まで開いて"),
+        "settled text and the rest are one line: {text}"
+    );
+    feed.publish(&call.turn(52_000, Speaker::Caller, 50, "大国町の老人福祉センターは何時まで開いていますか。"));
+    feed.publish(&call.partial(52_000, Speaker::Caller, 50, 3, ["大国町の老人福祉センターは", "何時まで"]));
+    feed.publish(&call.partial(56_000, Speaker::Agent, 51, 2, ["", ""]));
+    let text = shot(&panel, "?extension=201", "partial-final", &["開いていますか"], &["--gone", "認識中"]).await;
+    assert_eq!(text.matches("大国町の老人福祉センターは").count(), 1, "once, and final: {text}");
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: tests/lab/chromium.sh"]
 async fn the_end_says_why_and_what_was_documented() {
     let (panel, feed) = start(Settings::default()).await;
     let (call, _) = in_call(&feed, 120, 10);
