@@ -29,6 +29,12 @@ pub struct Line {
     /// How long a call sent to the bridge rings before the bridge answers, in milliseconds.
     #[serde(default)]
     pub answer_after_ms: u64,
+    /// Wards (区) whose words of the dictionary apply to its calls.
+    #[serde(default)]
+    pub wards: Vec<String>,
+    /// Departments (課) whose words of the dictionary apply to its calls.
+    #[serde(default)]
+    pub departments: Vec<String>,
 }
 
 fn yes() -> bool {
@@ -65,6 +71,8 @@ impl Lines {
             transcribe: true,
             deliver: true,
             answer_after_ms: 0,
+            wards: Vec::new(),
+            departments: Vec::new(),
         })
     }
 }

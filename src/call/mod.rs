@@ -12,6 +12,7 @@ pub mod note;
 pub mod number;
 pub mod passing;
 pub mod pause;
+pub mod scope;
 
 /// One citizen's contact, from first sight to hang-up; the id is published and never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
