@@ -244,6 +244,7 @@ impl Config {
         name("[node] id", &self.node.id)?;
         self.identity.check().map_err(|problem| ("[identity] relay_prefixes".to_string(), problem))?;
         self.context.check().map_err(|(key, problem)| (format!("[context] {key}"), problem))?;
+        self.dictionary.check()?;
         unique("[[site]]", self.site.iter().map(|site| site.id.as_str()))?;
         unique("[[pbx]]", self.pbx.iter().map(|pbx| pbx.id.as_str()))?;
         unique("[[endpoint]]", self.endpoint.iter().map(|endpoint| endpoint.id.as_str()))?;

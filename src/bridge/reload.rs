@@ -7,8 +7,10 @@ use std::time::SystemTime;
 
 use super::lookup::{self, LookUps};
 use crate::call::directory::{Directory, DirectoryError};
+use crate::call::line::{Line, Lines};
+use crate::call::scope::Scopes;
 use crate::config::Config;
-use crate::dictionary::{Dictionary, ImportError, Settings, Source};
+use crate::dictionary::{Dictionary, How, ImportError, Imported, Settings, Source, import};
 
 /// Why a file of a site cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -46,18 +48,59 @@ pub fn directory(path: &Path) -> Result<Directory, Error> {
     Ok(Directory::parse(&path.display().to_string(), &String::from_utf8_lossy(&text))?)
 }
 
-/// Reads the dictionary files together.
+/// Reads the rows of the dictionary files.
 ///
 /// # Errors
 /// When a file cannot be read or a row is wrong.
-pub fn dictionary(settings: &Settings) -> Result<Dictionary, Error> {
+pub fn words(settings: &Settings) -> Result<Imported, Error> {
+    let plain = settings.files.iter().map(|path| ("[dictionary] files", path, How::default()));
+    // what is wrong with a source was refused with the configuration
+    let told =
+        settings.source.iter().map(|one| ("[[dictionary.source]] path", &one.path, one.how().unwrap_or_default()));
     let mut files = Vec::new();
-    for path in &settings.files {
-        let bytes = std::fs::read(path).map_err(|source| unreadable("[dictionary] files", path, source))?;
-        files.push((path.display().to_string(), bytes));
+    for (key, path, how) in plain.chain(told) {
+        let bytes = std::fs::read(path).map_err(|source| unreadable(key, path, source))?;
+        files.push((path.display().to_string(), bytes, how));
     }
-    let sources: Vec<Source<'_>> = files.iter().map(|(name, bytes)| Source { name, bytes }).collect();
-    Ok(Dictionary::load(&sources, settings)?)
+    let sources: Vec<(Source<'_>, &How)> =
+        files.iter().map(|(name, bytes, how)| (Source { name, bytes }, how)).collect();
+    Ok(import::read(&sources)?)
+}
+
+/// Reads the dictionary files together, and makes what each line's calls need.
+///
+/// # Errors
+/// When a file cannot be read or a row is wrong.
+pub fn dictionary(config: &Config) -> Result<Dictionary, Error> {
+    let imported = words(&config.dictionary)?;
+    for left in &imported.left_out {
+        let file = imported.files.get(left.file).map_or("", |(name, _)| name);
+        tracing::info!(
+            file,
+            rows = left.count,
+            first_line = left.first,
+            why = left.why,
+            "rows of a word list are left out"
+        );
+    }
+    let dictionary =
+        Dictionary::of_entries(imported.into_entries(), &config.dictionary).prepared(&calls(config)).ready();
+    if dictionary.beyond() > 0 {
+        tracing::warn!(
+            lines = dictionary.beyond(),
+            "too many scopes: these lines use only the words that apply everywhere"
+        );
+    }
+    Ok(dictionary)
+}
+
+/// What the calls of each site and line are.
+pub fn calls(config: &Config) -> Vec<Scopes> {
+    let lines = Lines::new(config.line.clone());
+    let numbers = config.line.iter().map(|line| line.number.as_str()).chain(["*"]);
+    let policies: Vec<Line> = numbers.map(|number| lines.policy(number)).collect();
+    let sites = config.site.iter().map(|site| site.id.as_str());
+    sites.flat_map(|site| policies.iter().map(move |line| Scopes::of_call(site, line))).collect()
 }
 
 fn unreadable(key: &'static str, path: &Path, source: std::io::Error) -> Error {
@@ -77,7 +120,8 @@ impl Watch {
         let exchanges = config.pbx.iter().filter_map(|pbx| pbx.sip.as_ref());
         let theirs = exchanges.flat_map(|peer| [&peer.tls_ca, &peer.tls_certificate, &peer.tls_key]);
         let certificates = own.into_iter().chain(theirs).filter(|_| sip.enabled);
-        let files = sites.chain(&config.dictionary.files).chain(certificates);
+        let words = config.dictionary.files.iter().chain(config.dictionary.source.iter().map(|source| &source.path));
+        let files = sites.chain(words).chain(certificates);
         let files = files.filter(|path| !path.as_os_str().is_empty());
         Watch(files.map(|path| (path.clone(), changed(path))).collect())
     }
@@ -114,7 +158,7 @@ impl Files {
     pub(super) fn load(config: &Config) -> Result<Files, Error> {
         let directories: Result<_, Error> =
             config.site.iter().map(|site| Ok(Arc::new(directory(&site.directory)?))).collect();
-        Ok(Files { directories: directories?, dictionary: Arc::new(dictionary(&config.dictionary)?) })
+        Ok(Files { directories: directories?, dictionary: Arc::new(dictionary(config)?) })
     }
 
     /// Reads everything again; what is wrong is told and stays as it was.
@@ -125,7 +169,7 @@ impl Files {
                 tracing::error!(%error, "the contacts stay as they were");
             }
         }
-        keep_or_take(&mut self.dictionary, dictionary(&config.dictionary));
+        keep_or_take(&mut self.dictionary, dictionary(config));
     }
 }
 

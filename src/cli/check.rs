@@ -23,7 +23,7 @@ pub fn run(args: &CheckArgs) -> super::Result {
         reload::directory(&site.directory)?;
         LookUps::load(&site.contacts)?;
     }
-    let dictionary = reload::dictionary(&config.dictionary)?;
+    let dictionary = reload::dictionary(&config)?;
     deliver::check(&config.endpoint)?;
     if config.sip.enabled {
         let peers: Vec<_> = config.pbx.iter().filter_map(|pbx| Some((pbx.name(), pbx.sip.clone()?))).collect();

@@ -13,8 +13,8 @@ use super::settings::Settings;
 use crate::speech::{Bias, Vocabulary};
 
 /// Shorter words are never preferred: they are parts of too many others.
-const MIN_CHARS: usize = 2;
-const MIN_MORAE: usize = 3;
+pub(super) const MIN_CHARS: usize = 2;
+pub(super) const MIN_MORAE: usize = 3;
 /// Occurrences of a word's beginning in this many bytes before it end its bonus: a decoder that loops is not helped.
 const LOOP_WINDOW: usize = 120;
 const LOOP_LIMIT: usize = 2;

@@ -11,7 +11,7 @@ pub struct Entry {
     pub readings: Vec<String>,
     /// What it is, for example `place`, `facility`, `procedure`; empty when the file does not say.
     pub class: String,
-    /// Where it applies (a site, a line, a ward, a department); empty means everywhere.
+    /// Where it applies, as [`crate::call::scope::Scopes`] writes it (`ward:北区|department:保険年金課`); empty means everywhere.
     pub scope: String,
     /// How strongly it is preferred, 0–2; 1 is normal, 0 switches bias off for it.
     pub weight: f32,

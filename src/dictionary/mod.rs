@@ -1,72 +1,109 @@
 //! The municipality's own words: preferred while the recogniser decodes (`bias`), put right afterwards by their sound (`correct`).
 //!
-//! In: CSV files ([`Source`]). Out: a [`Dictionary`], immutable, shared by `Arc` and swapped whole when the files change. Where no bonus was
-//! given and no correction was made, the text is the one that the recogniser would have written without a dictionary.
+//! In: files of many formats ([`Source`], `import`) or one compiled from them (`compiled`). Out: a [`Dictionary`], immutable, shared by `Arc`
+//! and swapped whole when the files change; `scoped` gives each call the words that apply to it. Where no bonus was given and no correction was
+//! made, the text is the one that the recogniser would have written without a dictionary.
 
 pub mod bias;
+pub mod check;
+pub mod compiled;
 pub mod correct;
 pub mod entry;
+pub mod export;
 mod heard;
 pub mod import;
 mod lexicon;
 pub mod reading;
+pub mod report;
+mod scoped;
 pub mod settings;
 
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
 
 pub use correct::Corrected;
 pub use entry::Entry;
-pub use import::{ImportError, Source};
+pub use import::{Format, How, ImportError, Imported, Source};
+pub use scoped::MOST_VIEWS;
 pub use settings::Settings;
 
+use crate::call::scope::Scopes;
 use crate::speech::{Bias, Hypothesis};
+use compiled::CompiledError;
+use scoped::Views;
 
-/// A loaded dictionary.
+/// A loaded dictionary. What it needs for decoding and for correcting is made when it is first asked for: a worker corrects nothing, the bridge
+/// decodes nothing.
 #[derive(Debug)]
 pub struct Dictionary {
     version: String,
     settings: Settings,
     entries: Vec<Entry>,
-    bias: Option<Arc<bias::TrieBias>>,
-    corrector: Option<correct::Corrector>,
-    heard: heard::Heard,
+    bias: OnceLock<Option<Arc<bias::TrieBias>>>,
+    corrector: OnceLock<Option<correct::Corrector>>,
+    heard: OnceLock<heard::Heard>,
+    views: Views,
 }
 
 impl Dictionary {
-    /// Loads `sources` in order. 10,000 entries take well under a second.
+    /// Loads `sources` in order, each found by its content. 10,000 entries take well under a second.
     ///
     /// # Errors
     /// [`ImportError`] names file, line and column; nothing is loaded then.
     pub fn load(sources: &[Source<'_>], settings: &Settings) -> Result<Self, ImportError> {
-        Ok(Self::of_entries(import::import(sources)?, settings))
+        Ok(Self::of_entries(import::import(sources)?, settings).ready())
     }
 
     /// A dictionary of entries that are already in memory.
     pub fn of_entries(entries: Vec<Entry>, settings: &Settings) -> Self {
         let version = version(&entries, settings);
-        let bias = (settings.bias && !entries.is_empty())
-            .then(|| Arc::new(bias::TrieBias::new(&entries, settings, version.clone())));
-        let corrector = (settings.correct && !entries.is_empty()).then(|| correct::Corrector::new(&entries, settings));
-        let heard = heard::Heard::new(&entries);
-        Self { version, settings: settings.clone(), entries, bias, corrector, heard }
+        Self::with_version(entries, settings, version)
     }
 
-    /// The content for another process: entries and thresholds, from which [`Dictionary::from_bytes`] makes the same version.
+    fn with_version(entries: Vec<Entry>, settings: &Settings, version: String) -> Self {
+        Self {
+            version,
+            settings: settings.clone(),
+            entries,
+            bias: OnceLock::new(),
+            corrector: OnceLock::new(),
+            heard: OnceLock::new(),
+            views: Views::default(),
+        }
+    }
+
+    /// Makes what corrections need now, so that the first call does not wait for it.
+    #[must_use]
+    pub fn ready(self) -> Self {
+        for dictionary in self.views.all().chain([&self]) {
+            dictionary.corrector();
+            dictionary.heard();
+        }
+        self
+    }
+
+    /// The content for another process: entries, thresholds and what the calls are, from which [`Dictionary::from_bytes`] makes the same
+    /// versions.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let settings = Settings { files: Vec::new(), ..self.settings.clone() };
-        serde_json::to_vec(&(settings, &self.entries)).unwrap_or_default()
+        let head = serde_json::to_vec(&(self.settings.tuning(), self.calls())).unwrap_or_default();
+        let length = u32::try_from(head.len()).unwrap_or(u32::MAX).to_le_bytes();
+        [length.as_slice(), &head, &compiled::write(&self.entries)].concat()
     }
 
     /// The dictionary that [`Dictionary::to_bytes`] wrote.
     ///
     /// # Errors
-    /// When it was written by another version of this program.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        let (settings, entries): (Settings, Vec<Entry>) = serde_json::from_slice(bytes)?;
-        Ok(Self::of_entries(entries, &settings))
+    /// When it was written by another version of this program, or is damaged.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CompiledError> {
+        let head = || {
+            let (length, rest) = bytes.split_first_chunk::<4>()?;
+            let (head, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+            Some((serde_json::from_slice::<(Settings, Vec<Scopes>)>(head).ok()?, rest))
+        };
+        let ((settings, calls), entries) = head().ok_or(CompiledError::Foreign)?;
+        Ok(Self::of_entries(compiled::read(entries)?, &settings).prepared(&calls))
     }
 
     /// A dictionary without words: it changes nothing and its version is empty.
@@ -74,14 +111,15 @@ impl Dictionary {
         Self::of_entries(Vec::new(), &Settings::default())
     }
 
-    /// Names the content (entries and thresholds): 16 hexadecimal digits, empty for an empty dictionary.
+    /// Names the content (entries and thresholds): 16 hexadecimal digits, with 8 more for the words of certain calls; empty for an empty
+    /// dictionary.
     pub fn version(&self) -> &str {
         &self.version
     }
 
     /// The entries whose official spelling is in `text`, in order, as often as they are there; the longest at each place.
     pub fn heard_in(&self, text: &str) -> impl Iterator<Item = &Entry> {
-        self.heard.find(text).into_iter().filter_map(|index| self.entries.get(index))
+        self.heard().find(text).into_iter().filter_map(|index| self.entries.get(index))
     }
 
     /// The entries in order of the files.
@@ -91,15 +129,27 @@ impl Dictionary {
 
     /// What the recogniser needs; `None` when bias is off or there are no words.
     pub fn bias(&self) -> Option<Arc<dyn Bias>> {
-        self.bias.clone().map(|bias| bias as Arc<dyn Bias>)
+        let wanted = self.settings.bias && !self.entries.is_empty();
+        let make = || Arc::new(bias::TrieBias::new(&self.entries, &self.settings, self.version.clone()));
+        self.bias.get_or_init(|| wanted.then(make)).clone().map(|bias| bias as Arc<dyn Bias>)
     }
 
     /// The hypothesis with the dictionary's spellings. A text without a match comes back identical, with no corrections.
     pub fn correct(&self, hypothesis: &Hypothesis) -> Corrected {
-        match &self.corrector {
+        match self.corrector() {
             Some(corrector) => corrector.correct(hypothesis),
             None => Corrected { text: hypothesis.text.clone(), corrections: Vec::new() },
         }
+    }
+
+    fn corrector(&self) -> Option<&correct::Corrector> {
+        let wanted = self.settings.correct && !self.entries.is_empty();
+        let make = || correct::Corrector::new(&self.entries, &self.settings);
+        self.corrector.get_or_init(|| wanted.then(make)).as_ref()
+    }
+
+    fn heard(&self) -> &heard::Heard {
+        self.heard.get_or_init(|| heard::Heard::new(&self.entries))
     }
 }
 
@@ -107,13 +157,16 @@ fn version(entries: &[Entry], settings: &Settings) -> String {
     if entries.is_empty() {
         return String::new();
     }
-    let mut hash = Sha256::new();
-    let tuning = Settings { files: Vec::new(), ..settings.clone() };
-    hash.update(format!("{tuning:?}"));
+    let mut text = format!("{:?}", settings.tuning());
     for entry in entries {
-        hash.update(format!("{entry:?}\n"));
+        let _ = writeln!(text, "{entry:?}");
     }
-    hash.finalize().iter().take(8).fold(String::new(), |mut text, byte| {
+    digest(&text, 8)
+}
+
+/// The first `bytes` bytes of the SHA-256 of a text, in hexadecimal digits.
+fn digest(text: &str, bytes: usize) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(bytes).fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })
@@ -132,5 +185,8 @@ mod tests {
         assert_eq!((there.version(), there.entries()), (here.version(), here.entries()));
         assert_ne!(here.version(), "");
         assert!(Dictionary::from_bytes(b"[1]").is_err());
+        let mut damaged = here.to_bytes();
+        *damaged.last_mut().unwrap() ^= 1;
+        assert!(matches!(Dictionary::from_bytes(&damaged), Err(CompiledError::Damaged { .. })));
     }
 }

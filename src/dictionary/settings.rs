@@ -4,12 +4,17 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::import::{Area, Format, How};
+use crate::call::scope::Scopes;
+
 /// Settings of the dictionary; `[dictionary]` in the configuration file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// CSV files with the municipality's words; together at most 50,000 rows.
+    /// Files with the municipality's words, in any format that is found by its content; together at most 50,000 rows.
     pub files: Vec<PathBuf>,
+    /// `[[dictionary.source]]`: further files of which more must be said.
+    pub source: Vec<SourceSettings>,
     /// Whether the recogniser prefers the words while it decodes.
     pub bias: bool,
     /// Bonus in nats for the first whole character of an official spelling.
@@ -32,6 +37,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             files: Vec::new(),
+            source: Vec::new(),
             bias: true,
             bias_first_nats: 0.5,
             bias_rise_nats: 1.0,
@@ -41,5 +47,63 @@ impl Default for Settings {
             correct_distance: 0.15,
             correct_below: 0.8,
         }
+    }
+}
+
+/// A file of which more must be said; `[[dictionary.source]]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SourceSettings {
+    /// The file.
+    pub path: PathBuf,
+    /// What it is written in.
+    pub format: Format,
+    /// Municipalities and prefectures that are taken of a postal list, by code (`27`, `271004`) or name; empty = all.
+    pub areas: Vec<String>,
+    /// The places of a ward in a postal list apply to calls of lines with that ward only.
+    pub wards_as_scope: bool,
+    /// Where its words apply that say nothing themselves, for example `ward:北区`; empty = everywhere.
+    pub scope: String,
+    /// What its words are that say nothing themselves, for example `facility`.
+    pub class: String,
+}
+
+impl SourceSettings {
+    /// How the file is read.
+    ///
+    /// # Errors
+    /// The key that is wrong, and why.
+    pub fn how(&self) -> Result<How, (&'static str, String)> {
+        let areas = self.areas.iter().map(|area| Area::parse(area)).collect::<Result<_, _>>();
+        let scope = Scopes::parse(&self.scope).map_err(|error| ("scope", error.to_string()))?;
+        Ok(How {
+            format: self.format,
+            areas: areas.map_err(|error| ("areas", error.to_string()))?,
+            wards_as_scope: self.wards_as_scope,
+            scope: scope.to_string(),
+            class: self.class.trim().to_owned(),
+        })
+    }
+}
+
+impl Settings {
+    /// What decides on texts: everything but where the words come from.
+    pub(super) fn tuning(&self) -> Settings {
+        Settings { files: Vec::new(), source: Vec::new(), ..self.clone() }
+    }
+
+    /// Whether the settings of the files are right.
+    ///
+    /// # Errors
+    /// The key that is wrong, and why.
+    pub fn check(&self) -> Result<(), (String, String)> {
+        for source in &self.source {
+            let place = |key: &str| format!("[[dictionary.source]] path = \"{}\": {key}", source.path.display());
+            if source.path.as_os_str().is_empty() {
+                return Err((place("path"), "it is empty; expected a file".into()));
+            }
+            source.how().map_err(|(key, problem)| (place(key), problem))?;
+        }
+        Ok(())
     }
 }
