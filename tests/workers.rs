@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use kakehashi::bridge::Input;
 use kakehashi::bridge::workers::{Workers, spawn_with};
+use kakehashi::call::scope::Scopes;
 use kakehashi::dictionary::{Dictionary, Settings as Tuning, Source};
 use kakehashi::pbx::StreamId;
 use kakehashi::speech::endpoint::Endpointer;
@@ -49,7 +50,8 @@ fn utterances() -> Vec<(u128, Utterance)> {
 fn job(id: u64, stream: u128, utterance: &Utterance) -> Job {
     let (pcm, rate) = (utterance.pcm.clone(), utterance.rate);
     let (kind, stream) = (JobKind::LiveFinal, StreamId(Uuid::from_u128(stream)));
-    Job { id, kind, stream, utterance: utterance.number, rate, pcm, since: Mono(0), deadline: None }
+    let scopes = Scopes::default();
+    Job { id, kind, stream, utterance: utterance.number, rate, pcm, scopes, since: Mono(0), deadline: None }
 }
 
 fn dictionary() -> Arc<Dictionary> {
@@ -278,7 +280,8 @@ fn a_worker_ends_with_its_bridge_also_while_it_decodes() {
     assert_eq!(ready[4], 65);
     frames.clear();
     for id in 0..50 {
-        let sound = Sound { id, kind: JobKind::LiveFinal, rate: 8_000, pcm: utterances()[0].1.pcm.clone() };
+        let (pcm, scopes) = (utterances()[0].1.pcm.clone(), Scopes::default());
+        let sound = Sound { id, kind: JobKind::LiveFinal, rate: 8_000, pcm, scopes };
         ToWorker::Job(sound).write(&mut frames).unwrap();
     }
     let feeding = std::thread::spawn(move || {

@@ -260,7 +260,10 @@ impl Workers {
 
     /// Every job that starts from now on is decoded with `dictionary`.
     pub fn set_dictionary(&self, dictionary: &Dictionary) {
-        *lock(&self.shared.words) = words(dictionary);
+        let same = lock(&self.shared.words).version == dictionary.version();
+        if !same {
+            *lock(&self.shared.words) = words(dictionary);
+        }
     }
 
     /// What was done and what waits.
@@ -341,8 +344,8 @@ impl Worker {
             self.send(&ToWorker::Dictionary(words.clone())).await?;
             self.dictionary.clone_from(&words.version);
         }
-        let pcm = job.pcm.clone();
-        self.send(&ToWorker::Job(Sound { id: job.id, kind: job.kind, rate: job.rate, pcm })).await?;
+        let (pcm, scopes) = (job.pcm.clone(), job.scopes.clone());
+        self.send(&ToWorker::Job(Sound { id: job.id, kind: job.kind, rate: job.rate, pcm, scopes })).await?;
         let mut asked = !job.kind.is_partial();
         let answer = loop {
             let told = shared.abort.notified(); // before the look, so that none is missed

@@ -46,12 +46,8 @@ pub enum WorkerError {
     #[error(transparent)]
     Model(#[from] model::ModelError),
     /// The dictionary does not have the version that it should have.
-    #[error(
-        "the dictionary that came has version {found}, not {expected}; install the same version of bridge and worker"
-    )]
+    #[error("the dictionary that came is not version {expected}; install the same version of bridge and worker")]
     Dictionary {
-        /// What came.
-        found: String,
         /// What was announced.
         expected: String,
     },
@@ -133,21 +129,21 @@ fn serve(frames: &Frames, out: &mut impl Write, state: &State) -> Result<(), Wor
     state.decoding.store(false, Ordering::SeqCst);
     let name = hello.model.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     answer(out, &FromWorker::Ready(Ready { protocol: VERSION, model: name }))?;
-    let mut bias: Option<Arc<dyn Bias>> = None;
+    let mut words = Dictionary::empty();
     while let Ok(frame) = frames.recv() {
         match frame? {
             ToWorker::Hello(_) => return Err(WorkerError::NoHello),
-            ToWorker::Dictionary(words) => {
-                let dictionary = Dictionary::from_bytes(&words.content).ok();
-                let found = dictionary.as_ref().map_or("none", Dictionary::version);
-                if found != words.version {
-                    return Err(WorkerError::Dictionary { found: found.to_owned(), expected: words.version });
+            ToWorker::Dictionary(content) => {
+                let dictionary = Dictionary::from_bytes(&content.content).ok();
+                match dictionary.filter(|dictionary| dictionary.version() == content.version) {
+                    Some(dictionary) => words = dictionary,
+                    None => return Err(WorkerError::Dictionary { expected: content.version }),
                 }
-                bias = dictionary.and_then(|dictionary| dictionary.bias());
             }
             ToWorker::Job(sound) => {
                 state.decoding.store(true, Ordering::SeqCst);
                 let stop = || state.given_up.load(Ordering::SeqCst) == sound.id.saturating_add(1);
+                let bias = words.on(&sound.scopes).bias();
                 let result = recognise(recognizer.as_mut(), &sound, bias.as_deref(), &stop);
                 state.decoding.store(false, Ordering::SeqCst);
                 answer(out, &FromWorker::Done(Done { id: sound.id, result }))?;

@@ -13,6 +13,7 @@ use crate::call::directory::Directory;
 use crate::call::line::Line;
 use crate::call::note::Mark;
 use crate::call::pause::{Cause, Pauses, Scope};
+use crate::call::scope::Scopes;
 use crate::call::{ContactId, LegId};
 use crate::dictionary::Dictionary;
 use crate::events::{ContactLinked, Data, EndReason, Event, Handover, LookUp, Match};
@@ -34,6 +35,7 @@ mod pop;
 mod resume;
 mod streams;
 mod telling;
+mod words;
 
 pub use resume::{Before, ResumeError, State};
 
@@ -139,6 +141,8 @@ pub struct Task {
     pub utterance: Utterance,
     /// The sound is on disk too.
     pub recorded: bool,
+    /// What the call is, for the words that apply to it.
+    pub scopes: Scopes,
 }
 
 /// One contact.
@@ -147,6 +151,7 @@ pub struct Session {
     site: Site,
     contact: Contact,
     line: Line,
+    words: words::Words,
     next_sequence: u64,
     /// Texts that stayed here by the line's policy; they have no sequence, so that what is sent has no gap.
     kept_here: u64,
@@ -194,6 +199,7 @@ impl Session {
 
     fn of(site: Site, contact: Contact, line: Line) -> Session {
         Session {
+            words: words::Words::new(&site, &line),
             site,
             contact,
             line,
@@ -234,11 +240,6 @@ impl Session {
     /// Whether the line's policy lets text leave for the CRM.
     pub fn delivers_text(&self) -> bool {
         self.line.deliver
-    }
-
-    /// Uses the site's reloaded directory and dictionary from now on.
-    pub fn reload(&mut self, site: Site) {
-        self.site = site;
     }
 
     /// The next thing to do; `None` when there is nothing until the next input or [`Session::due`].
@@ -337,6 +338,7 @@ impl Session {
             kind: if from_disk { JobKind::CatchUp } else { JobKind::LiveFinal },
             recorded,
             utterance,
+            scopes: self.words.scopes.clone(),
         }));
         true
     }
@@ -367,7 +369,8 @@ impl Session {
         let (leg, speaker) = stored.whose(origin + start.duration());
         let gaps = stream.gaps_within(start, end);
         let said = Said { leg, stream: id, speaker, origin, start, end, gaps, caught_up };
-        let corrected = self.site.dictionary.correct(&hypothesis);
+        let (corrected, version) = self.correct(&hypothesis);
+        let hypothesis = Hypothesis { dictionary: version, ..hypothesis };
         let text = transcript::compose(&said, &hypothesis, corrected, self.site.mask);
         self.document.add_final(&text);
         self.finals.push((id, text.start, text.end));

@@ -63,8 +63,9 @@ impl Session {
         if running.revision == 0 {
             running.start = utterance.start;
         }
-        let number = utterance.number;
-        self.out.push_back(Output::Recognize(Task { stream: id, number, kind, recorded: false, utterance }));
+        let (number, scopes) = (utterance.number, self.words.scopes.clone());
+        let task = Task { stream: id, number, kind, scopes, recorded: false, utterance };
+        self.out.push_back(Output::Recognize(task));
     }
 
     /// Takes what was read of a running utterance up to `end`.
@@ -74,9 +75,9 @@ impl Session {
         if later.any(|spoken| spoken.number == number && spoken.state != SpokenState::Pending) {
             return;
         }
+        let (corrected, _) = self.correct(hypothesis);
         let Some(running) = self.running.find(id, number).filter(|running| running.heard < end) else { return };
         running.heard = end;
-        let corrected = self.site.dictionary.correct(hypothesis);
         let text = provisional(hypothesis, corrected, self.site.mask);
         let before = (running.agreement.stable().len(), running.agreement.tail().to_owned());
         let heard = end.duration().saturating_sub(running.start.duration());

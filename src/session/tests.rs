@@ -12,6 +12,7 @@ use crate::time::MediaTime;
 
 mod handover;
 mod partial;
+mod words;
 
 struct Stage {
     now: Now,

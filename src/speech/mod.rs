@@ -21,6 +21,7 @@ pub mod whisper;
 
 use serde::{Deserialize, Serialize};
 
+use crate::call::scope::Scopes;
 use crate::pbx::StreamId;
 use crate::time::{MediaTime, Mono, Now};
 
@@ -104,6 +105,8 @@ pub struct Job {
     pub rate: u32,
     /// The sound, full scale ±32768.
     pub pcm: std::sync::Arc<[i16]>,
+    /// What the call is, for the words that apply to it.
+    pub scopes: Scopes,
     /// When it was known that there is something to recognise; how late a text is counts from then.
     pub since: Mono,
     /// When it is no longer worth beginning; `None` for finals.

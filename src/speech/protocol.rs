@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Failure, Hypothesis, JobKind};
+use crate::call::scope::Scopes;
 
 /// Version of this protocol; both ends must have the same.
 pub const VERSION: u32 = 2;
@@ -69,6 +70,8 @@ pub struct Sound {
     pub rate: u32,
     /// At most [`MAX_SAMPLES`].
     pub pcm: Arc<[i16]>,
+    /// What the call is, for the words that apply to it.
+    pub scopes: Scopes,
 }
 
 /// From the worker.
@@ -151,7 +154,10 @@ impl Message for ToWorker {
                     return Err(ProtocolError::Unsendable(sound.pcm.len() * 2));
                 }
                 let samples: Vec<u8> = sound.pcm.iter().flat_map(|sample| sample.to_le_bytes()).collect();
-                frame(out, 3, &[&sound.id.to_le_bytes(), &[code(sound.kind)], &sound.rate.to_le_bytes(), &samples])
+                let scopes = sound.scopes.to_string();
+                let length = u16::try_from(scopes.len()).map_err(|_| ProtocolError::Unsendable(scopes.len()))?;
+                let (id, rate, length) = (sound.id.to_le_bytes(), sound.rate.to_le_bytes(), length.to_le_bytes());
+                frame(out, 3, &[&id, &[code(sound.kind)], &rate, &length, scopes.as_bytes(), &samples])
             }
             ToWorker::Abort(id) => frame(out, 4, &[&id.to_le_bytes()]),
         }
@@ -172,7 +178,13 @@ impl Message for ToWorker {
                 let (id, rest) = body.split_first_chunk().ok_or_else(|| wrong("its id is cut off"))?;
                 let (&[kind], rest) = rest.split_first_chunk().ok_or_else(|| wrong("its kind is cut off"))?;
                 let kind = kind_of(kind).ok_or_else(|| wrong("a job of an unknown kind"))?;
-                let (rate, samples) = rest.split_first_chunk().ok_or_else(|| wrong("its rate is cut off"))?;
+                let (rate, rest) = rest.split_first_chunk().ok_or_else(|| wrong("its rate is cut off"))?;
+                let (scopes, samples) = rest
+                    .split_first_chunk()
+                    .and_then(|(length, rest)| rest.split_at_checked(u16::from_le_bytes(*length).into()))
+                    .ok_or_else(|| wrong("its scopes are cut off"))?;
+                let scopes = std::str::from_utf8(scopes).ok().and_then(|scopes| Scopes::parse(scopes).ok());
+                let scopes = scopes.ok_or_else(|| wrong("its scopes are none"))?;
                 let rate = u32::from_le_bytes(*rate);
                 if rate != 8_000 && rate != 16_000 {
                     return Err(wrong(&format!("{rate} Hz; 8000 or 16000 are recognised")));
@@ -181,7 +193,7 @@ impl Message for ToWorker {
                     return Err(wrong("half a sample, or more than 30 s"));
                 }
                 let pcm = samples.as_chunks().0.iter().map(|pair| i16::from_le_bytes(*pair)).collect();
-                Ok(ToWorker::Job(Sound { id: u64::from_le_bytes(*id), kind, rate, pcm }))
+                Ok(ToWorker::Job(Sound { id: u64::from_le_bytes(*id), kind, rate, pcm, scopes }))
             }
             4 => {
                 let id = body.try_into().map_err(|_| wrong("expected the 8 bytes of an id"))?;
@@ -285,6 +297,10 @@ mod tests {
     use super::*;
     use crate::speech::Token;
 
+    fn job(id: u64, kind: JobKind, pcm: &[i16], scopes: &str) -> ToWorker {
+        ToWorker::Job(Sound { id, kind, rate: 8_000, pcm: pcm.into(), scopes: Scopes::parse(scopes).unwrap() })
+    }
+
     fn hello() -> ToWorker {
         let model = PathBuf::from("models/m.bin");
         ToWorker::Hello(Hello { protocol: VERSION, model, language: "ja".into(), threads: 2, nice: 10 })
@@ -294,10 +310,10 @@ mod tests {
         vec![
             hello(),
             ToWorker::Dictionary(Words { version: "abc".into(), content: b"{}".as_slice().into() }),
-            ToWorker::Job(Sound { id: 7, kind: JobKind::LiveFinal, rate: 8_000, pcm: vec![1, -2, i16::MIN].into() }),
-            ToWorker::Job(Sound { id: 8, kind: JobKind::FirstPartial, rate: 16_000, pcm: vec![3].into() }),
-            ToWorker::Job(Sound { id: 9, kind: JobKind::Refresh, rate: 8_000, pcm: vec![].into() }),
-            ToWorker::Job(Sound { id: 10, kind: JobKind::CatchUp, rate: 8_000, pcm: vec![4].into() }),
+            job(7, JobKind::LiveFinal, &[1, -2, i16::MIN], "ward:北区|line:7001"),
+            job(8, JobKind::FirstPartial, &[3], ""),
+            job(9, JobKind::Refresh, &[], ""),
+            job(10, JobKind::CatchUp, &[4], ""),
             ToWorker::Abort(9),
         ]
     }
@@ -340,8 +356,7 @@ mod tests {
 
     #[test]
     fn what_is_too_long_is_neither_sent_nor_waited_for() {
-        let long =
-            ToWorker::Job(Sound { id: 1, kind: JobKind::LiveFinal, rate: 8_000, pcm: vec![0; MAX_SAMPLES + 1].into() });
+        let long = job(1, JobKind::LiveFinal, &[0; MAX_SAMPLES + 1], "");
         assert!(matches!(long.write(&mut Vec::new()), Err(ProtocolError::Unsendable(_))));
         assert_eq!(read::<ToWorker>(&[0xff; 4], 4), Err(ProtocolError::TooLong(u32::MAX as usize)));
         assert_eq!(read::<ToWorker>(&[0, 0, 0, 0, 9], 5), Err(ProtocolError::Kind(9)));

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::bridge::readback::{ReadBack, Request};
 use crate::bridge::workers::Workers;
 use crate::call::ContactId;
+use crate::call::scope::Scopes;
 use crate::pbx::StreamId;
 use crate::session::Task;
 use crate::speech::{Failure, Job, JobKind};
@@ -38,6 +39,7 @@ pub(super) struct Owner {
 struct Waiting {
     id: u64,
     kind: JobKind,
+    scopes: Scopes,
     rate: u32,
     from: u64,
     to: u64,
@@ -98,7 +100,16 @@ impl Work {
         }
         let rate = task.utterance.rate;
         let (from, to) = (task.utterance.start.to_sample(rate), task.utterance.end.to_sample(rate));
-        let waiting = Waiting { id, kind: task.kind, rate, from, to, since: now.mono, pcm: Some(task.utterance.pcm) };
+        let waiting = Waiting {
+            id,
+            kind: task.kind,
+            scopes: task.scopes,
+            rate,
+            from,
+            to,
+            since: now.mono,
+            pcm: Some(task.utterance.pcm),
+        };
         let Some(waiting) = self.submit_unless_others_wait(now, waiting, owner) else { return };
         self.wait(waiting, owner, task.recorded);
     }
@@ -106,9 +117,9 @@ impl Work {
     /// Hands in a running utterance, unless finals wait.
     fn add_partial(&mut self, now: Now, id: u64, owner: Owner, task: Task) {
         let Some(workers) = self.workers.as_ref().filter(|_| self.live.is_empty()) else { return };
-        let Task { stream, number: utterance, kind, utterance: said, .. } = task;
-        let deadline = Some(now.mono + PARTIAL_WAITS);
-        let job = Job { id, kind, stream, utterance, rate: said.rate, pcm: said.pcm, since: now.mono, deadline };
+        let Task { stream, number: utterance, kind, scopes, utterance: said, .. } = task;
+        let (since, deadline) = (now.mono, Some(now.mono + PARTIAL_WAITS));
+        let job = Job { id, kind, stream, utterance, rate: said.rate, pcm: said.pcm, scopes, since, deadline };
         if let Ok(replaced) = workers.submit_at(now, job) {
             self.jobs.insert(id, owner);
             self.forget(&replaced);
@@ -131,7 +142,8 @@ impl Work {
     fn submit(&mut self, now: Now, mut waiting: Waiting, owner: Owner) -> Option<Waiting> {
         let (Some(workers), Some(pcm)) = (&self.workers, waiting.pcm.take()) else { return Some(waiting) };
         let Waiting { id, kind, rate, since, .. } = waiting;
-        let job = Job { id, kind, stream: owner.stream, utterance: owner.number, rate, pcm, since, deadline: None };
+        let (stream, utterance, scopes) = (owner.stream, owner.number, waiting.scopes.clone());
+        let job = Job { id, kind, stream, utterance, rate, pcm, scopes, since, deadline: None };
         match workers.submit_at(now, job) {
             Ok(replaced) => {
                 self.jobs.insert(id, owner);

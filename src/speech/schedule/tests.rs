@@ -1,6 +1,7 @@
 //! The schedule in virtual time.
 
 use super::*;
+use crate::call::scope::Scopes;
 use crate::time::Mono;
 use JobKind::{CatchUp, FirstPartial, LiveFinal, Refresh};
 use uuid::Uuid;
@@ -14,6 +15,7 @@ fn job(id: u64, kind: JobKind, stream: u128, seconds: usize) -> Job {
         utterance: 0,
         rate: 8_000,
         pcm,
+        scopes: Scopes::default(),
         since: Mono(0),
         deadline: None,
     }
