@@ -3,6 +3,7 @@
 pub mod check;
 #[cfg(feature = "web")]
 pub mod demo;
+pub mod dictionary;
 pub mod eval;
 pub mod export;
 pub mod log;
@@ -40,6 +41,7 @@ enum Command {
     Check(check::CheckArgs),
     Eval(eval::EvalArgs),
     Transcribe(transcribe::TranscribeArgs),
+    Dictionary(dictionary::DictionaryArgs),
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
     Export(export::ExportArgs),
@@ -70,6 +72,7 @@ fn run(command: Command) -> Result {
         Command::Check(args) => check::run(&args),
         Command::Eval(args) => eval::run(args),
         Command::Transcribe(args) => transcribe::run(args),
+        Command::Dictionary(args) => dictionary::run(&args),
         Command::Worker(args) => worker::run(args),
         Command::Export(args) => export::run(&args),
         Command::Outbox(args) => outbox::run(&args),

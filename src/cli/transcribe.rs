@@ -96,7 +96,7 @@ struct Line {
 }
 
 /// The sound of one file.
-struct Sound {
+pub(super) struct Sound {
     rate: u32,
     channels: Vec<Vec<i16>>,
 }
@@ -166,7 +166,7 @@ fn print(
 }
 
 /// The utterances of all channels.
-fn utterances(sound: &Sound) -> Vec<(usize, Utterance)> {
+pub(super) fn utterances(sound: &Sound) -> Vec<(usize, Utterance)> {
     let mut found = Vec::new();
     for (channel, samples) in sound.channels.iter().enumerate() {
         let mut events = Vec::new();
@@ -181,7 +181,7 @@ fn utterances(sound: &Sound) -> Vec<(usize, Utterance)> {
     found
 }
 
-fn read(path: &Path) -> Result<Sound, TranscribeError> {
+pub(super) fn read(path: &Path) -> Result<Sound, TranscribeError> {
     let wrong = |problem: String| TranscribeError::Sound { path: path.to_owned(), problem };
     let file =
         std::fs::File::open(path).map_err(|source| TranscribeError::Unreadable { path: path.to_owned(), source })?;

@@ -310,6 +310,26 @@ impl Outbox {
         Ok(parsed.collect())
     }
 
+    /// Hands every stored event of a type to `each`, in the order in which they were accepted, one at a time. Events that do not parse are left
+    /// out and logged.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn each_of_type(&self, kind: &str, mut each: impl FnMut(&str, Event)) -> Result<(), Error> {
+        self.read(|reader| {
+            let mut query = reader.prepare("SELECT contact, body FROM event WHERE type = ?1 ORDER BY row")?;
+            let mut rows = query.query([kind])?;
+            while let Some(row) = rows.next()? {
+                let (contact, body): (String, String) = (row.get(0)?, row.get(1)?);
+                match Event::from_json(&body) {
+                    Ok(event) => each(&contact, event),
+                    Err(e) => tracing::error!(%contact, column = e.column(), "a stored event does not parse"),
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// The body of one event.
     ///
     /// # Errors

@@ -1,0 +1,230 @@
+//! `kakehashi dictionary test`: what a dictionary does to a recording or to a text.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{DictionaryError, Reading};
+use crate::call::scope::Scopes;
+use crate::cli::transcribe;
+use crate::cli::worker::at_16_khz;
+use crate::dictionary::Dictionary;
+use crate::events::Correction;
+use crate::speech::{Bias, Hypothesis, Vocabulary};
+
+/// Arguments of `dictionary test`.
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// WAV files (8 or 16 kHz, 16 bit, one or two channels); every utterance is decoded with and without the words.
+    #[arg(value_name = "WAV")]
+    pub files: Vec<PathBuf>,
+    /// A text as a recogniser might have written it; may be repeated.
+    #[arg(long = "text", value_name = "TEXT")]
+    pub texts: Vec<String>,
+    /// How sure the recogniser was of the texts, 0–1.
+    #[arg(long, default_value_t = 0.5, value_name = "P")]
+    pub confidence: f32,
+    /// Word lists; may be repeated. Without one, those of --config.
+    #[arg(long, value_name = "FILE")]
+    pub dictionary: Vec<PathBuf>,
+    /// How they are read.
+    #[command(flatten)]
+    pub reading: Reading,
+    /// What the call is, for example "ward:北区|line:7001"; without it every word applies.
+    #[arg(long, value_name = "SCOPES")]
+    pub call: Option<String>,
+    /// Whisper model in ggml format.
+    #[arg(long, value_name = "FILE", default_value = "models/kakehashi-lab-ja.bin")]
+    pub model: PathBuf,
+    /// Spoken language, as Whisper names it.
+    #[arg(long, default_value = "ja", value_name = "CODE")]
+    pub language: String,
+    /// Threads of the recogniser.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub threads: u16,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What happened to one utterance or text.
+#[derive(Debug, Serialize)]
+struct Trial {
+    /// WAV file, channel and start in seconds; none for a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<(String, usize, f64)>,
+    /// Without a dictionary; none for a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    without: Option<String>,
+    /// As decoded with it (or the text as given).
+    decoded: String,
+    /// After the corrections.
+    text: String,
+    /// Words of the dictionary in `decoded` that got a bonus there.
+    preferred: Vec<Preferred>,
+    corrections: Vec<Correction>,
+    /// Words of the dictionary in `text`, in order.
+    words: Vec<String>,
+    /// Version of the dictionary.
+    dictionary: String,
+}
+
+/// A word that the decoder was helped to write.
+#[derive(Debug, Serialize)]
+struct Preferred {
+    word: String,
+    /// Sum of the bonuses of its tokens, in nats.
+    nats: f32,
+    /// The least probability of its tokens without bonus, 0–1.
+    p: f32,
+}
+
+/// Runs the subcommand.
+pub(super) fn run(args: &TestArgs) -> crate::cli::Result {
+    if args.files.is_empty() && args.texts.is_empty() {
+        let problem = "there is nothing to try; expected WAV files or --text".into();
+        return Err(DictionaryError::Option { option: "text", problem }.into());
+    }
+    let whole = args.reading.dictionary(&args.dictionary)?;
+    let wrong =
+        |error: crate::call::scope::ScopeError| DictionaryError::Option { option: "call", problem: error.to_string() };
+    let call = args.call.as_deref().map(Scopes::parse).transpose().map_err(wrong)?;
+    let whole = match &call {
+        Some(call) => whole.prepared(std::slice::from_ref(call)),
+        None => whole,
+    };
+    let dictionary = call.as_ref().map_or(&whole, |call| whole.on(call));
+    let mut out = std::io::stdout().lock();
+    for text in &args.texts {
+        let hypothesis = Hypothesis { text: text.clone(), confidence: args.confidence, ..Hypothesis::default() };
+        tell(&mut out, &trial(dictionary, &hypothesis, Vec::new()), args.json)?;
+    }
+    if !args.files.is_empty() {
+        recordings(args, dictionary, &mut out)?;
+    }
+    Ok(())
+}
+
+fn recordings(args: &TestArgs, dictionary: &Dictionary, out: &mut impl Write) -> crate::cli::Result {
+    let mut recognizer = crate::cli::model::open(&args.model, &args.language, args.threads)?;
+    for path in &args.files {
+        let sound = transcribe::read(path)?;
+        for (channel, utterance) in transcribe::utterances(&sound) {
+            let pcm = at_16_khz(&utterance.pcm, utterance.rate);
+            let without = recognizer.recognize(&pcm, None)?;
+            let watched = dictionary.bias().map(Watched::new);
+            let with = recognizer.recognize(&pcm, watched.as_ref().map(|watched| watched as &dyn Bias))?;
+            if without.text.is_empty() && with.text.is_empty() {
+                continue;
+            }
+            let preferred = watched.map_or_else(Vec::new, |watched| watched.preferred(dictionary, &with));
+            let place = Some((path.display().to_string(), channel, utterance.start.0 as f64 / 1e6));
+            let trial = Trial { place, without: Some(without.text), ..trial(dictionary, &with, preferred) };
+            tell(out, &trial, args.json)?;
+        }
+    }
+    Ok(())
+}
+
+fn trial(dictionary: &Dictionary, hypothesis: &Hypothesis, preferred: Vec<Preferred>) -> Trial {
+    let corrected = dictionary.correct(hypothesis);
+    Trial {
+        place: None,
+        without: None,
+        decoded: hypothesis.text.clone(),
+        words: dictionary.heard_in(&corrected.text).map(|entry| entry.surface.clone()).collect(),
+        text: corrected.text,
+        preferred,
+        corrections: corrected.corrections,
+        dictionary: dictionary.version().to_owned(),
+    }
+}
+
+fn tell(out: &mut impl Write, trial: &Trial, json: bool) -> crate::cli::Result {
+    if json {
+        writeln!(out, "{}", serde_json::to_string(trial)?)?;
+        return Ok(out.flush()?);
+    }
+    if let Some((file, channel, start)) = &trial.place {
+        writeln!(out, "{file} [{channel}] {start:.2} s")?;
+    }
+    if let Some(without) = &trial.without {
+        writeln!(out, "  without: {without}")?;
+        writeln!(out, "  decoded: {}", trial.decoded)?;
+    }
+    writeln!(out, "  text:    {}", trial.text)?;
+    for word in &trial.preferred {
+        writeln!(out, "    preferred {}: +{:.1} nats, probability without it {:.2}", word.word, word.nats, word.p)?;
+    }
+    for one in &trial.corrections {
+        writeln!(out, "    put right {} → {} ({}, distance {:.2})", one.from, one.to, one.reading, one.distance)?;
+    }
+    if trial.preferred.is_empty() && trial.corrections.is_empty() {
+        writeln!(out, "    the dictionary changed nothing and helped nothing that was written")?;
+    }
+    Ok(out.flush()?)
+}
+
+/// Remembers the bonuses that a dictionary gives.
+struct Watched {
+    bias: std::sync::Arc<dyn Bias>,
+    /// By what was decoded before: the tokens with a bonus.
+    given: Mutex<HashMap<Vec<u8>, HashMap<Vec<u8>, f32>>>,
+}
+
+impl Watched {
+    fn new(bias: std::sync::Arc<dyn Bias>) -> Self {
+        Self { bias, given: Mutex::default() }
+    }
+
+    /// The words in the text whose tokens got a bonus, in order.
+    fn preferred(&self, dictionary: &Dictionary, hypothesis: &Hypothesis) -> Vec<Preferred> {
+        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut so_far: Vec<u8> = Vec::new();
+        // end of each token in the text, its bonus, its probability
+        let tokens: Vec<(usize, f32, f32)> = hypothesis
+            .tokens
+            .iter()
+            .map(|token| {
+                let nats = given.get(&so_far).and_then(|step| step.get(&token.bytes)).copied().unwrap_or(0.0);
+                so_far.extend_from_slice(&token.bytes);
+                (so_far.len(), nats, token.p)
+            })
+            .collect();
+        let mut from = 0;
+        let mut found = Vec::new();
+        for entry in dictionary.heard_in(&hypothesis.text) {
+            let Some(at) = hypothesis.text.get(from..).and_then(|rest| rest.find(&entry.surface)) else { continue };
+            let (start, end) = (from + at, from + at + entry.surface.len());
+            from = end;
+            let begins = std::iter::once(0).chain(tokens.iter().map(|token| token.0));
+            let own = tokens.iter().zip(begins).filter(|((to, ..), begin)| *begin < end && start < *to);
+            let (nats, p) = own.fold((0.0, 1.0_f32), |(nats, p), ((_, bonus, own), _)| (nats + bonus, p.min(*own)));
+            if nats > 0.0 {
+                found.push(Preferred { word: entry.surface.clone(), nats, p });
+            }
+        }
+        found
+    }
+}
+
+impl Bias for Watched {
+    fn version(&self) -> &str {
+        self.bias.version()
+    }
+
+    fn adjust(&self, vocabulary: &Vocabulary, so_far: &[u8], logits: &mut [f32]) -> u32 {
+        let before = logits.to_vec();
+        let count = self.bias.adjust(vocabulary, so_far, logits);
+        if count > 0 {
+            let changed = before.iter().zip(logits.iter()).enumerate().filter(|(_, (before, now))| before != now);
+            let bonuses = changed.map(|(id, (before, now))| (vocabulary.bytes(id).to_vec(), now - before)).collect();
+            self.given.lock().unwrap_or_else(PoisonError::into_inner).insert(so_far.to_vec(), bonuses);
+        }
+        count
+    }
+}
