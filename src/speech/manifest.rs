@@ -48,14 +48,20 @@ impl Default for Decode {
     }
 }
 
-/// Short windows of the encoder (`audio_ctx`), in positions of 20 ms.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Short windows of the encoder (`audio_ctx`), in positions of 20 ms. A site allows them for a model only after it has compared texts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AudioCtx {
     /// Positions after the end of the sound.
     pub margin: u32,
     /// The window is a multiple of this; a multiple of 256 itself.
     pub bucket: u32,
+    /// The utterances on which the short windows were compared with the whole one (`kakehashi eval`); empty: they were not.
+    #[serde(default)]
+    pub measured: String,
+    /// How much higher the character error rate may be there than with the whole window, in points.
+    #[serde(default)]
+    pub worse_by: f32,
 }
 
 /// Texts that are not believed.
