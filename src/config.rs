@@ -39,6 +39,8 @@ pub struct Config {
     pub media: crate::media::settings::Settings,
     /// `[speech]`.
     pub speech: crate::speech::settings::Settings,
+    /// `[models]`.
+    pub models: crate::speech::catalogue::Settings,
     /// `[dictionary]`.
     pub dictionary: crate::dictionary::Settings,
     /// `[transcript]`.

@@ -42,6 +42,7 @@ enum Command {
     Eval(eval::EvalArgs),
     Transcribe(transcribe::TranscribeArgs),
     Dictionary(dictionary::DictionaryArgs),
+    Model(model::command::ModelArgs),
     #[command(hide = true)]
     Worker(worker::WorkerArgs),
     Export(export::ExportArgs),
@@ -73,6 +74,7 @@ fn run(command: Command) -> Result {
         Command::Eval(args) => eval::run(args),
         Command::Transcribe(args) => transcribe::run(args),
         Command::Dictionary(args) => dictionary::run(&args),
+        Command::Model(args) => model::command::run(args),
         Command::Worker(args) => worker::run(args),
         Command::Export(args) => export::run(&args),
         Command::Outbox(args) => outbox::run(&args),

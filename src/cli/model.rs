@@ -1,12 +1,19 @@
-//! Opens a model file for the subcommands: the manifest beside it, the checks, the recogniser.
+//! Opens a model file for the subcommands: the manifest beside it, the checks, the recogniser. `command` brings models onto the machine.
+
+pub mod command;
+pub mod fetch;
+mod install;
+mod link;
+
+pub use install::InstallError;
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::speech::Recognizer;
 use crate::speech::ggml::{self, GgmlError, Header};
 use crate::speech::manifest::{Manifest, ManifestError};
+use crate::speech::Recognizer;
 
 /// Why a model cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -39,8 +39,8 @@ pub fn judge(answer: &Answer, attempts: u32, schedule: &[u64], now: Wall, chance
     match answer {
         Answer::Status { code: 200..=299, .. } => Verdict::Delivered,
         Answer::Status { code: 410, .. } => Verdict::Off,
-        Answer::Status { code: code @ (408 | 425 | 429 | 500..=599), retry_after } => {
-            let asked = retry_after.as_deref().and_then(|value| parse_retry_after(value, now));
+        Answer::Status { code: code @ (408 | 425 | 429 | 500..=599), retry_after: header } => {
+            let asked = header.as_deref().and_then(|value| retry_after(value, now));
             again(attempts, schedule, chance, asked, &format!("status {code}"))
         }
         // 401 and 403 are usually a secret or an allow-list that a person mends: the event is worth keeping.
@@ -61,8 +61,8 @@ fn again(attempts: u32, schedule: &[u64], chance: f64, asked: Option<Duration>, 
     Verdict::Again(asked.map_or(jittered, |asked| asked.max(Duration::from_millis(1)).min(LONGEST_WAIT)))
 }
 
-/// `Retry-After`: seconds or an HTTP date.
-fn parse_retry_after(value: &str, now: Wall) -> Option<Duration> {
+/// The wait that `Retry-After` asks for: seconds or an HTTP date, a day at most; `None` when it is neither. (RFC 9110 §10.2.3)
+pub fn retry_after(value: &str, now: Wall) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<u64>() {
         return Some(Duration::from_secs(seconds.min(LONGEST_WAIT.as_secs())));

@@ -6,6 +6,7 @@
 //! allows (`pace`).
 
 pub mod agreement;
+pub mod catalogue;
 pub mod endpoint;
 pub mod ggml;
 pub mod manifest;
