@@ -238,7 +238,11 @@ impl Config {
 
     /// What may work and probably was not meant; each names the place and what is expected.
     pub fn doubts(&self) -> Vec<String> {
-        sound::doubts(self)
+        let mut doubts = sound::doubts(self);
+        if self.speech.remote.is_exposed() {
+            doubts.push("[speech.remote] url: http:// to another machine, so callers' voices cross the network unencrypted; expected https://".into());
+        }
+        doubts
     }
 
     /// Checks what one section alone cannot: names, references, and addresses that must fit together.
@@ -289,6 +293,7 @@ impl Config {
             }
         }
         self.check_webcall()?;
+        self.speech.remote.check().map_err(|(key, problem)| (format!("[speech.remote] {key}"), problem))?;
         sound::check(self)
     }
 

@@ -12,6 +12,7 @@ pub mod mirror;
 pub mod probe;
 pub mod readback;
 pub mod reload;
+pub mod remote;
 pub mod sip;
 pub mod start;
 #[cfg(feature = "webcall")]

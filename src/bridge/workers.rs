@@ -3,6 +3,7 @@
 //! One task for each worker. A worker has one job at a time; one that does not answer within the job's patience is killed. No final is lost: what
 //! waited still waits, what ran is tried once more by another process. A partial that something newer replaced is given up where it is.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -15,6 +16,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
+use crate::bridge::remote::{self, Remote};
 use crate::bridge::{Input, now};
 use crate::dictionary::Dictionary;
 use crate::pbx::StreamId;
@@ -23,6 +25,8 @@ use crate::speech::schedule::{Counts, Load, Replaced, Schedule};
 use crate::speech::settings::Settings;
 use crate::speech::{Failure, Job, JobKind, Outcome};
 use crate::time::Now;
+
+mod remote_slots;
 
 /// Waits between attempts to start a worker that does not start.
 const RESTART: [u64; 5] = [1, 2, 5, 15, 30];
@@ -63,6 +67,9 @@ pub enum Error {
         /// How it ended.
         status: String,
     },
+    /// The recogniser on another machine cannot be used.
+    #[error(transparent)]
+    Remote(#[from] remote::Error),
     /// It does not speak our protocol.
     #[error("worker: {0}; install the same version of bridge and worker")]
     Protocol(#[from] ProtocolError),
@@ -90,6 +97,8 @@ pub struct Counters {
     pub restarts: u64,
     /// Milliseconds that the workers decoded.
     pub decode_ms: u64,
+    /// Utterances of `decodes` that the server on another machine recognised.
+    pub remote: u64,
 }
 
 /// How much more of a running utterance is to be said before it is read again, for whoever listens; 0 while there are no partials.
@@ -134,6 +143,10 @@ struct Shared {
     /// A running job is to be given up.
     abort: Notify,
     pace: Arc<Pace>,
+    /// The recogniser on another machine.
+    remote: Option<Remote>,
+    /// Running jobs that it handed to the local workers; no more than it has slots.
+    handed: Mutex<VecDeque<Job>>,
     stopping: watch::Sender<bool>,
     /// Process ids by slot, 0 where none runs.
     pids: Vec<AtomicU32>,
@@ -143,6 +156,7 @@ struct Shared {
     failures: AtomicU64,
     restarts: AtomicU64,
     decode_ms: AtomicU64,
+    remote_decodes: AtomicU64,
 }
 
 /// Starts the workers and waits until they are ready. Outcomes go to `hub`; while it is full, workers wait.
@@ -169,16 +183,20 @@ pub async fn spawn_with(
     dictionary: Arc<Dictionary>,
     hub: mpsc::Sender<Input>,
 ) -> Result<Workers, Error> {
-    if cfg!(not(feature = "whisper")) {
+    if settings.is_local() && cfg!(not(feature = "whisper")) {
         return Err(Error::NotBuilt);
     }
-    let count = count(settings.workers);
-    let shared = Arc::new(Shared::new(settings, executable, count, words(&dictionary)));
+    let remote = settings.remote.is_on().then(|| Remote::new(&settings.remote, &settings.language)).transpose()?;
+    let count = if settings.is_local() { count(settings.workers) } else { 0 };
+    let shared = Arc::new(Shared::new(settings, executable, count, words(&dictionary), remote));
     let mut ready = Vec::new();
     for slot in 0..count {
         ready.push(shared.start(slot).await?);
     }
-    info!(workers = count, model = %settings.model.display(), "recognition is ready");
+    if count > 0 {
+        info!(workers = count, model = %settings.model.display(), "recognition is ready");
+    }
+    shared.start_remote(&hub);
     for (slot, worker) in ready.into_iter().enumerate() {
         shared.running.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(run(shared.clone(), slot, worker, hub.clone()));
@@ -241,7 +259,7 @@ impl Workers {
     /// A pool whose processes are played by a test, in virtual time; see [`Workers::schedule`].
     #[cfg(test)]
     pub(super) fn played(settings: &Settings, count: usize) -> Workers {
-        Workers { shared: Arc::new(Shared::new(settings, PathBuf::new(), count, words(&Dictionary::empty()))) }
+        Workers { shared: Arc::new(Shared::new(settings, PathBuf::new(), count, words(&Dictionary::empty()), None)) }
     }
 
     /// What the tasks of the processes do with the schedule.
@@ -281,6 +299,7 @@ impl Workers {
             failures: shared.failures.load(Ordering::Relaxed),
             restarts: shared.restarts.load(Ordering::Relaxed),
             decode_ms: shared.decode_ms.load(Ordering::Relaxed),
+            remote: shared.remote_decodes.load(Ordering::Relaxed),
         }
     }
 
@@ -374,15 +393,18 @@ impl Worker {
 }
 
 impl Shared {
-    fn new(settings: &Settings, executable: PathBuf, count: usize, words: Words) -> Shared {
+    fn new(settings: &Settings, executable: PathBuf, count: usize, words: Words, remote: Option<Remote>) -> Shared {
+        let slots = remote.as_ref().map_or(count, |_| settings.remote.concurrency.into());
         Shared {
             settings: settings.clone(),
             executable,
-            schedule: Mutex::new(Schedule::new(settings, count)),
+            schedule: Mutex::new(Schedule::new(settings, slots)),
             words: Mutex::new(words),
             wake: Notify::new(),
             abort: Notify::new(),
             pace: Arc::new(Pace::new(settings)),
+            remote,
+            handed: Mutex::new(VecDeque::new()),
             stopping: watch::Sender::new(false),
             pids: (0..count).map(|_| AtomicU32::new(0)).collect(),
             running: AtomicU32::new(0),
@@ -391,6 +413,7 @@ impl Shared {
             failures: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             decode_ms: AtomicU64::new(0),
+            remote_decodes: AtomicU64::new(0),
         }
     }
 
@@ -467,11 +490,20 @@ impl Shared {
     }
 
     /// What there is to do next, once there is something; `None` when the pool stops.
-    async fn next(&self) -> Option<Next> {
+    async fn next(&self, local: bool) -> Option<Next> {
         loop {
             let woken = self.wake.notified(); // before the look, so that no job is missed
             if *self.stopping.borrow() {
                 return None;
+            }
+            let handed = if local { lock(&self.handed).pop_front() } else { None };
+            if let Some(job) = handed {
+                let patience = lock(&self.schedule).patience(&job);
+                return Some(Next { job: Some((patience, job)), withdrawn: Vec::new() });
+            }
+            if !self.may_take(local) {
+                woken.await;
+                continue;
             }
             let mut withdrawn = Vec::new();
             let job = {
@@ -535,7 +567,7 @@ struct Next {
 async fn run(shared: Arc<Shared>, slot: usize, first: Worker, hub: mpsc::Sender<Input>) {
     let mut worker = Some(first);
     while let Some(running) = &mut worker {
-        let Some(next) = shared.next().await else { break };
+        let Some(next) = shared.next(true).await else { break };
         for outcome in next.withdrawn {
             let _ = hub.send(Input::Recognized(outcome)).await;
         }

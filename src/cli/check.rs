@@ -34,7 +34,8 @@ pub fn run(args: &CheckArgs) -> super::Result {
     }
     #[cfg(feature = "web")]
     config.panel.check()?;
-    if config.transcribes() {
+    crate::bridge::remote::check(&config.speech.remote)?;
+    if config.transcribes() && config.speech.is_local() {
         super::model::manifest(&config.speech.model)?;
         super::model::check(&config.speech.model)?;
     }
@@ -62,7 +63,14 @@ fn print(config: &Config, words: usize) {
         println!("  endpoint {}: {}", endpoint.id, endpoint.url);
     }
     println!("  dictionary: {words} words");
+    let remote = &config.speech.remote;
     match config.transcribes() {
+        true if remote.is_on() => {
+            println!("  recognition: {} by the server at {} (not asked)", remote.model, remote.url);
+            if remote.fallback {
+                println!("  model while it does not answer: {}", config.speech.model.display());
+            }
+        }
         true => println!("  model: {}", config.speech.model.display()),
         false => println!("  model: none is needed, no line is transcribed"),
     }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::speech::ggml::{self, GgmlError, Header};
 use crate::speech::manifest::{Manifest, ManifestError};
-use crate::speech::Recognizer;
+use crate::speech::{Bias, Failure, Hypothesis, Recognizer};
 
 /// Why a model cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +121,35 @@ pub fn open(model: &Path, language: &str, threads: u16) -> Result<Box<dyn Recogn
 #[cfg(not(feature = "whisper"))]
 pub fn open(model: &Path, _language: &str, _threads: u16) -> Result<Box<dyn Recognizer>, ModelError> {
     Err(ModelError::NotBuilt(model.to_path_buf()))
+}
+
+/// A server on another machine behind the same trait, for the subcommands.
+#[derive(Debug)]
+struct Remote {
+    remote: crate::bridge::remote::Remote,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Recognizer for Remote {
+    fn recognize(&mut self, pcm: &[f32], _bias: Option<&dyn Bias>) -> Result<Hypothesis, Failure> {
+        let pcm: Vec<i16> = pcm.iter().map(|sample| (sample * 32_768.0).clamp(-32_768.0, 32_767.0) as i16).collect();
+        let sound = crate::speech::remote::Sound { rate: 16_000, pcm: &pcm };
+        self.runtime.block_on(self.remote.ask(&sound)).map_err(|trouble| Failure::Failed(trouble.to_string()))
+    }
+}
+
+/// A recogniser that asks the server of `[speech.remote]`. Each utterance is one request; none is repeated.
+///
+/// # Errors
+/// When the settings or the files that they name cannot be used.
+pub fn open_remote(
+    settings: &crate::speech::settings::Settings,
+) -> Result<Box<dyn Recognizer>, Box<dyn std::error::Error + Send + Sync>> {
+    if !settings.remote.is_on() {
+        return Err("[speech.remote] url is empty; expected the address of a transcription server".into());
+    }
+    let remote = crate::bridge::remote::Remote::new(&settings.remote, &settings.language)?;
+    Ok(Box::new(Remote { remote, runtime: super::runtime()? }))
 }
 
 /// The engine's version and the processor features that it uses, for comparisons.

@@ -25,6 +25,9 @@ pub struct TranscribeArgs {
     /// Whisper model in ggml format.
     #[arg(long, value_name = "FILE", default_value = "models/kakehashi-lab-ja.bin")]
     pub model: PathBuf,
+    /// Configuration file; the server of its [speech.remote] is asked, not a model of this machine.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "threads"])]
+    pub remote: Option<PathBuf>,
     /// Dictionary CSV; may be repeated.
     #[arg(long, value_name = "FILE")]
     pub dictionary: Vec<PathBuf>,
@@ -109,7 +112,10 @@ pub fn run(args: TranscribeArgs) -> super::Result {
     let sounds = args.files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
     let dictionary = load(&args.dictionary)?;
     let bias = dictionary.bias();
-    let mut recognizer = super::model::open(&args.model, &args.language, args.threads)?;
+    let mut recognizer = match &args.remote {
+        Some(config) => super::model::open_remote(&super::load_config(config)?.speech)?,
+        None => super::model::open(&args.model, &args.language, args.threads)?,
+    };
     let mut out = std::io::stdout().lock();
     let mut progress = Progress { shown: std::io::stderr().is_terminal() && !std::io::stdout().is_terminal() };
     for (path, sound) in args.files.iter().zip(&sounds) {

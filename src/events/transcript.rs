@@ -47,7 +47,7 @@ pub struct TranscriptFinal {
     pub text_raw: String,
     /// What was replaced.
     pub corrections: Vec<Correction>,
-    /// 0–1, without bias.
+    /// 0–1, without bias; 0 when the recogniser tells none.
     pub confidence: f32,
     /// Audio inside it that never came, `[from_ms, to_ms]` in the stream.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]

@@ -1,9 +1,9 @@
 //! Utterances in, hypotheses out.
 //!
 //! In: PCM of one stream, cut into utterances by `vad` and `endpoint`. Out: a [`Hypothesis`] or a [`Failure`] per job; nothing is lost in
-//! between. `schedule` says which job is next, worker processes do the work and speak `protocol`; `whisper` is the only recogniser of this version.
-//! While an utterance runs, its readings so far become text that is settled and text that may change (`agreement`), as often as the load
-//! allows (`pace`).
+//! between. `schedule` says which job is next, worker processes do the work and speak `protocol`; `whisper` is the recogniser on this machine,
+//! `remote` one on another. While an utterance runs, its readings so far become text that is settled and text that may change (`agreement`),
+//! as often as the load allows (`pace`).
 
 pub mod agreement;
 pub mod catalogue;
@@ -13,6 +13,7 @@ pub mod manifest;
 pub mod pace;
 pub mod plausible;
 pub mod protocol;
+pub mod remote;
 pub mod schedule;
 pub mod settings;
 mod tone;
@@ -130,7 +131,7 @@ pub struct Hypothesis {
     pub text: String,
     /// The tokens of the text in order.
     pub tokens: Vec<Token>,
-    /// Mean probability of the tokens from scores without bias, 0–1.
+    /// Mean probability of the tokens from scores without bias, 0–1; 0 with a text when the recogniser tells none.
     pub confidence: f32,
     /// The model's probability that there was no speech, 0–1.
     pub no_speech: f32,

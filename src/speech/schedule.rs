@@ -347,6 +347,19 @@ impl Schedule {
         None
     }
 
+    /// A running job was not even begun (its server takes nothing now): a final waits before all others of its kind, and the try does
+    /// not count; a partial comes to nothing.
+    pub fn put_back(&mut self, now: Now, id: u64) -> Option<Outcome> {
+        let Running { attempt, .. } = self.stop(now, id)?;
+        if attempt.job.kind.is_partial() {
+            return Some(Outcome { id, result: Err(Failure::Withdrawn) });
+        }
+        let queue = self.queue(attempt.job.kind);
+        queue.waiting += micros(&attempt.job);
+        queue.jobs.push_front(attempt);
+        None
+    }
+
     /// What waits and runs now.
     pub fn load(&self) -> Load {
         let partials: u64 = self.partials.iter().map(|attempt| micros(&attempt.job)).sum();

@@ -48,6 +48,15 @@ pub struct Settings {
     pub partial_every_ms: u32,
     /// The same while they are busy, in milliseconds; when finals wait for workers there are no partials.
     pub partial_every_busy_ms: u32,
+    /// `[speech.remote]`: a recogniser on another machine.
+    pub remote: super::remote::Settings,
+}
+
+impl Settings {
+    /// Whether the model of this machine is needed.
+    pub fn is_local(&self) -> bool {
+        !self.remote.is_on() || self.remote.fallback
+    }
 }
 
 impl Default for Settings {
@@ -73,6 +82,7 @@ impl Default for Settings {
             first_partial_ms: 600,
             partial_every_ms: 600,
             partial_every_busy_ms: 2_000,
+            remote: super::remote::Settings::default(),
         }
     }
 }

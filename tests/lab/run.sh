@@ -48,7 +48,7 @@ tests_of() {
         host)
             # what shows an interface of the machine's own, or asks a browser for its addresses
             calls --test receiver_lab --test ari_lab --test sip_lab --test tls_lab --test secure_lab --test probe_lab --test registrar_lab \
-                --test mirror_lab --test webcall_lab --test siprec_lab -- --ignored
+                --test mirror_lab --test webcall_lab --test siprec_lab --test remote_lab -- --ignored
             ;;
     esac
 }

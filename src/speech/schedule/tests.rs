@@ -310,3 +310,18 @@ fn whatever_comes_every_final_is_done_once_and_in_order_and_partials_never_go_be
         }
     }
 }
+
+#[test]
+fn a_job_that_was_put_back_is_first_again_and_has_lost_no_try() {
+    let mut schedule = schedule();
+    schedule.submit(at(0), job(1, LiveFinal, 1, 2)).unwrap();
+    schedule.submit(at(0), job(2, LiveFinal, 1, 2)).unwrap();
+    for _ in 0..5 {
+        assert_eq!(take(&mut schedule), Some(1));
+        assert!(schedule.put_back(at(0), 1).is_none());
+    }
+    assert!(schedule.put_back(at(0), 2).is_none(), "it does not run");
+    assert_eq!(schedule.load(), Load { waiting: 2, waiting_seconds: 4.0, running: 0 });
+    assert_eq!(take(&mut schedule), Some(1));
+    assert!(schedule.failed(at(0), 1, "broke").is_none(), "its first try");
+}

@@ -1,0 +1,108 @@
+//! The slots of the recogniser on another machine, beside those of the worker processes: same schedule, same outcomes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::{Shared, lock, stopped_for_long};
+use crate::bridge::{Input, now};
+use crate::speech::remote::{Sound, Trouble};
+use crate::speech::{Failure, Hypothesis, Job, Outcome};
+
+impl Shared {
+    /// The slots of the recogniser on another machine, and who looks whether it is there.
+    pub(super) fn start_remote(self: &Arc<Self>, hub: &mpsc::Sender<Input>) {
+        if self.remote.is_none() {
+            return;
+        }
+        info!(
+            slots = self.settings.remote.concurrency,
+            fallback = self.settings.remote.fallback,
+            "recognition by a server"
+        );
+        for _ in 0..self.settings.remote.concurrency {
+            self.running.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(run_remote(Arc::clone(self), hub.clone()));
+        }
+        let shared = Arc::clone(self);
+        tokio::spawn(async move {
+            let Some(remote) = &shared.remote else { return };
+            tokio::select! {
+                () = remote.probe(|| shared.wake.notify_waiters()) => {}
+                () = shared.stopped() => {}
+            }
+        });
+    }
+
+    /// Whether a slot may take jobs: those of the server while it works, the local ones while it does not or where there is none.
+    pub(super) fn may_take(&self, local: bool) -> bool {
+        self.remote.as_ref().is_none_or(|remote| remote.works() != local)
+    }
+
+    /// Comes when a partial is not wanted any more.
+    async fn given_up(&self, job: &Job) {
+        loop {
+            let told = self.abort.notified(); // before the look, so that none is missed
+            if job.kind.is_partial() && lock(&self.schedule).is_withdrawn(job.id) {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// Notes what the server made of a job. One that met a server which takes nothing goes back uncounted (`counts`: it was thought to work);
+    /// one that it broke on or refused is the local workers' with `fallback`, else it is tried once more.
+    fn note_remote(&self, job: Job, asked: Result<Hypothesis, Trouble>, counts: bool) -> Option<Outcome> {
+        let id = job.id;
+        match asked {
+            Ok(hypothesis) => {
+                self.remote_decodes.fetch_add(1, Ordering::Relaxed);
+                self.note(id, Ok(Outcome { id, result: Ok(hypothesis) }))
+            }
+            Err(_) if job.kind.is_partial() => lock(&self.schedule).put_back(now(), id),
+            Err(Trouble::Refused(_) | Trouble::Fault(_)) if self.settings.remote.fallback => {
+                lock(&self.handed).push_back(job);
+                None
+            }
+            Err(Trouble::Refused(why) | Trouble::Fault(why)) if counts => {
+                warn!(job = id, "the transcription server gave no text: {why}");
+                self.note(id, Err(why))
+            }
+            Err(_) => lock(&self.schedule).put_back(now(), id),
+        }
+    }
+}
+
+/// Runs one slot of the recogniser on another machine until the pool stops.
+async fn run_remote(shared: Arc<Shared>, hub: mpsc::Sender<Input>) {
+    let Some(remote) = &shared.remote else { return };
+    while let Some(next) = shared.next(false).await {
+        for outcome in next.withdrawn {
+            let _ = hub.send(Input::Recognized(outcome)).await;
+        }
+        let Some((_, job)) = next.job else { continue };
+        let heard = Sound { rate: job.rate, pcm: &job.pcm };
+        let asked = tokio::select! {
+            asked = remote.ask(&heard) => asked,
+            () = shared.given_up(&job) => {
+                let outcome = shared.note(job.id, Ok(Outcome { id: job.id, result: Err(Failure::Withdrawn) }));
+                if let Some(outcome) = outcome {
+                    let _ = hub.send(Input::Recognized(outcome)).await;
+                }
+                continue;
+            }
+            () = stopped_for_long(&shared) => break,
+        };
+        let counts = remote.works();
+        remote.note(&asked);
+        let outcome = shared.note_remote(job, asked, counts);
+        shared.wake.notify_waiters();
+        if let Some(outcome) = outcome {
+            let _ = hub.send(Input::Recognized(outcome)).await;
+        }
+    }
+    shared.running.fetch_sub(1, Ordering::SeqCst);
+    shared.ended.notify_waiters();
+}

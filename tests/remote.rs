@@ -1,0 +1,389 @@
+//! A recogniser on another machine: a strict transcription server on loopback, with every fault that one may have.
+
+#[path = "common/http.rs"]
+mod http;
+#[path = "common/tls.rs"]
+mod tls;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use http::{PATIENCE, Reply, Request, Server};
+use kakehashi::bridge::Input;
+use kakehashi::bridge::remote::Remote;
+use kakehashi::bridge::workers::{Workers, spawn_with};
+use kakehashi::dictionary::Dictionary;
+use kakehashi::pbx::StreamId;
+use kakehashi::speech::remote::{Settings as RemoteSettings, Sound, Trouble};
+use kakehashi::speech::settings::Settings;
+use kakehashi::speech::{Failure, Hypothesis, Job, JobKind};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+const PATH: &str = "/v1/audio/transcriptions";
+
+/// The fields of a form, read as strictly as RFC 7578 allows; panics (and so answers nothing) when it is none.
+struct Form {
+    fields: Vec<(String, String)>,
+    samples: Vec<i16>,
+}
+
+impl Form {
+    fn read(request: &Request) -> Form {
+        assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", PATH));
+        let boundary = request.header("content-type").strip_prefix("multipart/form-data; boundary=").unwrap();
+        assert!(boundary.len() <= 70 && boundary.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        let mut form = Form { fields: Vec::new(), samples: Vec::new() };
+        let mut rest = request.body.strip_prefix(format!("--{boundary}\r\n").as_bytes()).expect("no preamble");
+        let delimiter = format!("\r\n--{boundary}");
+        loop {
+            let end =
+                rest.windows(delimiter.len()).position(|window| window == delimiter.as_bytes()).expect("a part ends");
+            let (part, after) = rest.split_at(end);
+            let split = part.windows(4).position(|four| four == b"\r\n\r\n").expect("a part has a head");
+            let head = std::str::from_utf8(&part[..split]).unwrap();
+            let name = head.split_once("form-data; name=\"").unwrap().1.split('"').next().unwrap().to_owned();
+            let content = &part[split + 4..];
+            if name == "file" {
+                assert!(head.contains("filename=\"speech.wav\"") && head.contains("Content-Type: audio/wav"));
+                let mut wave = hound::WavReader::new(content).unwrap();
+                assert_eq!(
+                    (wave.spec().channels, wave.spec().sample_rate, wave.spec().bits_per_sample),
+                    (1, 16_000, 16)
+                );
+                form.samples = wave.samples().map(Result::unwrap).collect();
+            } else {
+                form.fields.push((name, String::from_utf8(content.to_vec()).unwrap()));
+            }
+            let after = &after[delimiter.len()..];
+            match after.strip_prefix(b"--\r\n") {
+                Some(b"") => return form,
+                Some(_) => panic!("an epilogue"),
+                None => rest = after.strip_prefix(b"\r\n").expect("a line end"),
+            }
+        }
+    }
+
+    fn field(&self, name: &str) -> &str {
+        self.fields.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
+
+    /// The number that [`job`] hid in the length of the sound; `None` for a probe.
+    fn number(&self) -> Option<u64> {
+        self.samples.len().checked_sub(32_000).map(|longer| longer as u64 / 320)
+    }
+}
+
+fn text_of(number: Option<u64>) -> String {
+    number.map_or_else(String::new, |number| format!("発話{number}番です"))
+}
+
+/// A good answer to what was sent.
+fn good(request: &Request) -> Reply {
+    let text = text_of(Form::read(request).number());
+    let segments = if text.is_empty() {
+        String::new()
+    } else {
+        format!(r#"{{"text":"{text}","avg_logprob":-0.1,"no_speech_prob":0.01}}"#)
+    };
+    Reply::new(200, format!(r#"{{"task":"transcribe","text":"{text}","segments":[{segments}]}}"#))
+}
+
+/// A tone of 8 kHz whose length tells its number: two seconds and 20 ms for each.
+fn job(id: u64, stream: u128) -> Job {
+    let length = 16_000 + 160 * id;
+    let pcm = (0..length).map(|n| (8_000.0 * (n as f32 * 0.2).sin()) as i16).collect::<Vec<_>>().into();
+    Job { id, kind: JobKind::LiveFinal, stream: StreamId(Uuid::from_u128(stream)), rate: 8_000, pcm, deadline: None }
+}
+
+fn settings(url: String) -> Settings {
+    let remote = RemoteSettings {
+        url,
+        model: "gpu-model".into(),
+        timeout_ms: 5_000,
+        concurrency: 3,
+        ..RemoteSettings::default()
+    };
+    Settings { remote, workers: 1, ..Settings::default() }
+}
+
+async fn start(settings: &Settings) -> (Workers, mpsc::Receiver<Input>) {
+    let (hub, inputs) = mpsc::channel(64);
+    let executable = PathBuf::from(env!("CARGO_BIN_EXE_kakehashi"));
+    (spawn_with(executable, settings, Arc::new(Dictionary::empty()), hub).await.unwrap(), inputs)
+}
+
+async fn outcomes(inputs: &mut mpsc::Receiver<Input>, count: usize) -> Vec<(u64, Result<Hypothesis, Failure>)> {
+    let mut got = Vec::new();
+    while got.len() < count {
+        let input = tokio::time::timeout(PATIENCE, inputs.recv()).await.expect("an outcome in time").expect("a hub");
+        if let Input::Recognized(outcome) = input {
+            got.push((outcome.id, outcome.result));
+        }
+    }
+    got
+}
+
+/// Submits `count` jobs of four streams and checks that each gets its own text, in the order of its stream.
+async fn all_get_their_text(server: &Server, settings: &Settings, count: u64) {
+    let (workers, mut inputs) = start(settings).await;
+    assert!(workers.pids().is_empty(), "no model of this machine is loaded");
+    for id in 0..count {
+        workers.submit(job(id, u128::from(id % 4))).unwrap();
+    }
+    let got = outcomes(&mut inputs, count as usize).await;
+    for stream in 0..4 {
+        let ids: Vec<u64> = got.iter().map(|one| one.0).filter(|id| id % 4 == stream).collect();
+        assert!(ids.is_sorted(), "stream {stream} came as {ids:?}");
+    }
+    for (id, result) in &got {
+        let hypothesis = result.as_ref().unwrap();
+        assert_eq!((hypothesis.text.as_str(), hypothesis.model.as_str()), (text_of(Some(*id)).as_str(), "gpu-model"));
+        assert_eq!((hypothesis.bonuses, hypothesis.dictionary.as_str()), (0, ""), "nothing can be biased there");
+    }
+    let counters = workers.counters();
+    assert_eq!((counters.decodes, counters.remote, counters.failures, counters.restarts), (count, count, 0, 0));
+    assert!(server.most_at_once() <= settings.remote.concurrency.into());
+    workers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn utterances_become_text_with_the_key_shown_and_no_more_at_once_than_set() {
+    let server = Server::start(|_, request| {
+        let form = Form::read(request);
+        assert_eq!(request.header("authorization"), "Bearer s3cret-key");
+        assert_eq!((form.field("model"), form.field("language"), form.field("temperature")), ("gpu-model", "ja", "0"));
+        assert_eq!(
+            (form.field("response_format"), form.field("vad_filter"), form.field("prompt")),
+            ("verbose_json", "false", "")
+        );
+        good(request)
+    });
+    let files = tls::Files::new();
+    let mut settings = settings(server.url(PATH));
+    settings.remote.key_file = files.write("key", "s3cret-key\n");
+    settings.remote.fields.insert("vad_filter".into(), "false".into());
+    all_get_their_text(&server, &settings, 20).await;
+    let remote = Remote::new(&settings.remote, "ja").unwrap();
+    assert!(!format!("{remote:?} {settings:?}").contains("s3cret"), "the key is shown nowhere");
+    assert_eq!(server.requests().len(), 21, "each utterance once, and the probe at the start");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_busy_or_not_configured_yet_costs_no_text() {
+    // busy with and without Retry-After, a wrong key, a missing endpoint: each a while after the other
+    let server = Server::start(|number, request| match number {
+        0 | 4 => Reply::new(503, "loading").with("Retry-After", "0"),
+        2 | 3 => Reply::new(429, "").with("Retry-After", "0"),
+        6 => Reply::new(401, "").with("Retry-After", "0"),
+        8 => Reply::new(404, "").with("Retry-After", "0"),
+        _ => good(request),
+    });
+    all_get_their_text(&server, &settings(server.url(PATH)), 12).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_comes_later_finds_the_utterances_waiting() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let settings = settings(format!("http://127.0.0.1:{port}{PATH}"));
+    let (workers, mut inputs) = start(&settings).await;
+    for id in 0..4 {
+        workers.submit(job(id, u128::from(id))).unwrap();
+    }
+    assert_eq!(workers.counters().load.running, 0, "nobody is asked who is not there");
+    let server = Server::listen(port, None, |_, request| good(request));
+    let got = outcomes(&mut inputs, 4).await;
+    assert!(got.iter().all(|(id, result)| result.as_ref().unwrap().text == text_of(Some(*id))));
+    assert_eq!(workers.counters().failures, 0);
+    // and one that goes away in the middle
+    drop(server);
+    for id in 4..8 {
+        workers.submit(job(id, u128::from(id))).unwrap();
+    }
+    while workers.counters().load.running > 0 || workers.counters().load.waiting < 4 {
+        tokio::task::yield_now().await;
+    }
+    let _server = Server::listen(port, None, |_, request| good(request));
+    let got = outcomes(&mut inputs, 4).await;
+    assert!(got.iter().all(|(id, result)| result.as_ref().unwrap().text == text_of(Some(*id))));
+    workers.stop().await;
+}
+
+/// What becomes of three utterances of one stream when the server answers the second as `fault` says, and the others well.
+async fn with_fault(fault: fn() -> Reply) -> (HashMap<u64, Result<Hypothesis, Failure>>, usize) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let server = Server::start(move |_, request| match Form::read(request).number() {
+        Some(1) => {
+            count.fetch_add(1, Ordering::SeqCst);
+            fault()
+        }
+        _ => good(request),
+    });
+    let mut settings = settings(server.url(PATH));
+    settings.remote.timeout_ms = 400;
+    let (workers, mut inputs) = start(&settings).await;
+    for id in 0..3 {
+        workers.submit(job(id, 1)).unwrap();
+    }
+    let got = outcomes(&mut inputs, 3).await;
+    assert_eq!(got.iter().map(|one| one.0).collect::<Vec<_>>(), [0, 1, 2], "in their order");
+    assert_eq!(workers.counters().failures, 1);
+    workers.stop().await;
+    (got.into_iter().collect(), asked.load(Ordering::SeqCst))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_utterance_that_the_server_cannot_take_is_tried_twice_told_as_failed_and_holds_up_no_other() {
+    type Fault = fn() -> Reply;
+    let faults: [(Fault, &str); 7] = [
+        (Reply::hang, "no answer within 400 ms"),
+        (|| Reply::new(500, "秘密"), "status 500"),
+        (|| Reply::new(400, "秘密"), "status 400"),
+        (|| Reply::new(413, ""), "status 413"),
+        (|| Reply::new(200, "秘密"), "no JSON of this API"),
+        (|| Reply::new(200, r#"{"text":"半分"}"#).cut_after(7), "connection broke"),
+        (|| Reply { endless: true, ..Reply::new(200, vec![b' '; 65_536]) }, "more than 1048576 bytes"),
+    ];
+    for (fault, expected) in faults {
+        let (got, asked) = with_fault(fault).await;
+        let Err(Failure::Failed(reason)) = &got[&1] else { panic!("{expected}: {:?}", got[&1]) };
+        assert!(reason.contains(expected) && !reason.contains("秘密"), "{expected}: {reason}");
+        assert_eq!(asked, 2, "{expected}");
+        assert!([0, 2].iter().all(|id| got[id].as_ref().unwrap().text == text_of(Some(*id))), "{expected}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_altogether_is_left_alone_and_loses_nothing_when_it_is_back() {
+    let ill = Arc::new(AtomicBool::new(false));
+    let state = ill.clone();
+    let server =
+        Server::start(move |_, request| if state.load(Ordering::SeqCst) { Reply::hang() } else { good(request) });
+    let mut settings = settings(server.url(PATH));
+    settings.remote.timeout_ms = 300;
+    let (workers, mut inputs) = start(&settings).await;
+    workers.submit(job(0, 0)).unwrap();
+    assert!(outcomes(&mut inputs, 1).await[0].1.is_ok());
+    ill.store(true, Ordering::SeqCst);
+    for id in 1..10 {
+        workers.submit(job(id, u128::from(id))).unwrap();
+    }
+    // three faults in a row (one for each slot) and it is left alone: nothing runs, all wait
+    while workers.counters().load.waiting < 9 {
+        tokio::task::yield_now().await;
+    }
+    ill.store(false, Ordering::SeqCst);
+    let got = outcomes(&mut inputs, 9).await;
+    assert!(got.iter().all(|(id, result)| result.as_ref().unwrap().text == text_of(Some(*id))), "{got:?}");
+    workers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stop_does_not_wait_for_a_server_that_hangs() {
+    let server =
+        Server::start(|_, request| if Form::read(request).number().is_some() { Reply::hang() } else { good(request) });
+    let mut settings = settings(server.url(PATH));
+    settings.remote.timeout_ms = 600_000;
+    let (workers, _inputs) = start(&settings).await;
+    workers.submit(job(0, 0)).unwrap();
+    while workers.counters().load.running == 0 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::timeout(PATIENCE, workers.stop()).await.expect("the stop ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_tls_only_with_an_authority_that_is_trusted() {
+    let authority = tls::Authority::new();
+    let files = tls::Files::new();
+    let pair = authority.issue(&["127.0.0.1"]);
+    let server = Server::start_tls(&pair.certificate, &pair.key, |_, request| good(request));
+    let url = format!("https://{}{PATH}", server.address);
+    let mut settings = settings(url);
+    let sound = job(3, 0);
+    let sound = Sound { rate: 8_000, pcm: &sound.pcm };
+    let untrusted = Remote::new(&settings.remote, "ja").unwrap().ask(&sound).await;
+    assert!(
+        matches!(&untrusted, Err(Trouble::Later { why, .. }) if why.contains("certificate") && why.contains("see ca")),
+        "{untrusted:?}"
+    );
+    settings.remote.ca = files.write("ca.pem", &authority.pem());
+    let trusted = Remote::new(&settings.remote, "ja").unwrap().ask(&sound).await.unwrap();
+    assert_eq!(trusted.text, text_of(Some(3)));
+    for (key, wrong) in [
+        ("key_file", RemoteSettings { key_file: files.path("absent"), ..settings.remote.clone() }),
+        ("key_file", RemoteSettings { key_file: files.write("empty", "\n"), ..settings.remote.clone() }),
+        ("key_file", RemoteSettings { key_file: files.write("odd", "a\u{7}b"), ..settings.remote.clone() }),
+        ("ca", RemoteSettings { ca: files.write("no.pem", "nothing"), ..settings.remote.clone() }),
+    ] {
+        let said = Remote::new(&wrong, "ja").unwrap_err().to_string();
+        assert!(said.contains(&format!("[speech.remote] {key}")) && said.contains("expected"), "{said}");
+    }
+}
+
+#[cfg(feature = "whisper")]
+mod fallback {
+    use super::*;
+
+    /// The first utterances of the agent in the sample call.
+    fn spoken() -> Vec<Job> {
+        use kakehashi::speech::SpeechEventKind;
+        use kakehashi::speech::endpoint::Endpointer;
+        let samples: Vec<i16> =
+            hound::WavReader::open("samples/calls/call1.wav").unwrap().into_samples().map(Result::unwrap).collect();
+        let agent: Vec<i16> = samples.chunks_exact(2).map(|pair| pair[1]).collect();
+        let mut events = Vec::new();
+        let mut endpointer = Endpointer::new(&Settings::default(), 8_000);
+        endpointer.push(0, &agent, &mut events);
+        let ended = events.into_iter().filter_map(|event| match event {
+            SpeechEventKind::Ended(utterance) => Some(utterance.pcm),
+            _ => None,
+        });
+        let jobs = ended.enumerate().map(|(id, pcm)| Job { id: id as u64, pcm, ..job(0, 1) });
+        jobs.take(3).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_local_model_takes_over_while_the_server_is_away_and_what_it_refuses() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut settings = settings(format!("http://127.0.0.1:{port}{PATH}"));
+        settings.remote.fallback = true;
+        let (workers, mut inputs) = start(&settings).await;
+        assert_eq!(workers.pids().len(), 1, "the local model is loaded");
+        for job in spoken() {
+            workers.submit(job).unwrap();
+        }
+        let got = outcomes(&mut inputs, 3).await;
+        assert_eq!(got.iter().map(|one| one.0).collect::<Vec<_>>(), [0, 1, 2]);
+        let text: String = got.iter().map(|one| one.1.as_ref().unwrap().text.clone()).collect();
+        assert!(text.contains("お電話ありがとうございます"), "{text}");
+        assert!(got.iter().all(|one| one.1.as_ref().unwrap().model == "kakehashi-lab-ja"));
+        assert_eq!(workers.counters().remote, 0);
+        // the server comes: it gets the work, and what it refuses is recognised here
+        let server = Server::listen(port, None, |_, request| {
+            let form = Form::read(request);
+            match form.samples.iter().all(|sample| *sample == 0) || form.number() == Some(7) {
+                true => good(request),
+                false => Reply::new(422, ""),
+            }
+        });
+        while workers.counters().remote == 0 {
+            workers.submit(job(7, 7)).unwrap();
+            let (_, result) = outcomes(&mut inputs, 1).await.remove(0);
+            let _ = result.unwrap(); // of the server, or of the model while the server is not noticed yet
+        }
+        let before = server.requests().len();
+        for job in spoken() {
+            workers.submit(job).unwrap();
+        }
+        let got = outcomes(&mut inputs, 3).await;
+        let again: String = got.iter().map(|one| one.1.as_ref().unwrap().text.clone()).collect();
+        assert_eq!(again, text);
+        assert_eq!(server.requests().len() - before, 3, "each was offered to the server once");
+        assert_eq!(workers.counters().failures, 0);
+        workers.stop().await;
+    }
+}
