@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use kakehashi::bridge::Input;
 use kakehashi::bridge::workers::{Workers, spawn_with};
+use kakehashi::call::scope::Scopes;
 use kakehashi::dictionary::{Dictionary, Settings as Tuning, Source};
 use kakehashi::pbx::StreamId;
 use kakehashi::speech::endpoint::Endpointer;
 use kakehashi::speech::remote::Settings as RemoteSettings;
 use kakehashi::speech::settings::Settings;
 use kakehashi::speech::{Hypothesis, Job, JobKind, SpeechEventKind, Utterance};
+use kakehashi::time::Mono;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -84,7 +86,8 @@ async fn start(settings: &Settings) -> (Workers, mpsc::Receiver<Input>) {
 fn submit(workers: &Workers, said: &[(u128, Utterance)]) {
     for (id, (stream, utterance)) in said.iter().enumerate() {
         let (pcm, rate, stream) = (utterance.pcm.clone(), utterance.rate, StreamId(Uuid::from_u128(*stream)));
-        let job = Job { id: id as u64, kind: JobKind::LiveFinal, stream, rate, pcm, deadline: None };
+        let (kind, since, scopes) = (JobKind::LiveFinal, Mono(0), Scopes::default());
+        let job = Job { id: id as u64, kind, stream, utterance: 0, rate, pcm, scopes, since, deadline: None };
         workers.submit(job).unwrap();
     }
 }
