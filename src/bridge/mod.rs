@@ -8,6 +8,7 @@ pub mod hub;
 pub mod listener;
 pub mod lookup;
 pub mod media;
+pub mod metrics;
 pub mod mirror;
 pub mod probe;
 pub mod readback;

@@ -151,6 +151,10 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
         true => Some(workers::spawn(&config.speech, Arc::clone(&files.dictionary), inputs.clone()).await?),
         false => None,
     };
+    #[cfg(feature = "web")]
+    if let (Some(panel), Some(workers)) = (&panel, workers.clone()) {
+        panel.tell_metrics(Box::new(move || super::metrics::text(&workers.counters())));
+    }
     let (deliverer, _) = deliver::spawn(outbox.clone(), committed, &config.endpoint, &config.outbox, show())?;
     let (heard, ears) = sync_channel(HEARD);
     let media = media::spawn(&config.media, &data_dir, heard)?;

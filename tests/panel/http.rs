@@ -122,10 +122,26 @@ async fn without_the_token_there_is_only_the_empty_page() {
         let in_url = get(panel.local_addr, &format!("{path}?token={TOKEN}"), "").await;
         assert_eq!(status(&in_url), "401", "a token in a URL ends up in logs");
     }
+    assert_eq!(status(&get(panel.local_addr, "/metrics", "").await), "401");
     assert_eq!(status(&get(panel.local_addr, "/", "").await), "200");
     assert_eq!(status(&get(panel.local_addr, "/healthz", "").await), "200");
     let answer = get(panel.local_addr, "/v1/contacts", &format!("Authorization: Bearer {TOKEN}\r\n")).await;
     assert_eq!(status(&answer), "200");
+}
+
+#[tokio::test]
+async fn metrics_are_told_as_they_are_at_each_request() {
+    let (panel, _feed) = start(guarded()).await;
+    let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
+    assert_eq!(status(&get(panel.local_addr, "/metrics", &bearer).await), "200");
+    let asked = std::sync::atomic::AtomicU64::new(1);
+    panel.tell_metrics(Box::new(move || {
+        format!("asked {}\n", asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+    }));
+    for n in 1..=2 {
+        let answer = get(panel.local_addr, "/metrics", &bearer).await;
+        assert!(answer.contains("text/plain; version=0.0.4") && answer.contains(&format!("asked {n}\n")), "{answer}");
+    }
 }
 
 fn sign_in(token: &str, headers: &str) -> String {

@@ -16,8 +16,8 @@ pub use handle::FeedHandle;
 pub use web_calls::{OpenedCall, Opener, WebCall, WebCallRefused};
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpListener;
@@ -41,6 +41,9 @@ pub struct PanelHandle {
     task: JoinHandle<()>,
 }
 
+/// Writes the metrics, in the text format of Prometheus.
+pub type Metrics = Box<dyn Fn() -> String + Send + Sync>;
+
 /// Says on `/readyz` whether the bridge can take calls.
 #[derive(Clone)]
 pub struct Ready(Arc<Shared>);
@@ -62,6 +65,11 @@ impl PanelHandle {
     /// For whoever knows when the bridge is ready.
     pub fn ready(&self) -> Ready {
         self.ready.clone()
+    }
+
+    /// What `/metrics` answers from now on; it is asked at each request. The first one counts.
+    pub fn tell_metrics(&self, metrics: Metrics) {
+        let _ = self.ready.0.metrics.set(metrics);
     }
 
     /// Stops listening and ends all connections; browsers connect again by themselves.
@@ -111,6 +119,7 @@ pub async fn spawn_with(
         opener,
         guard: Guard::new(&settings, &token, &clients, local_addr),
         ready: AtomicBool::new(false),
+        metrics: OnceLock::new(),
         clients: Arc::new(Semaphore::new(settings.max_clients)),
         keep_alive: Duration::from_millis(settings.keep_alive_ms),
         body_timeout: Duration::from_millis(settings.header_timeout_ms),

@@ -1,7 +1,7 @@
 //! The routes: the embedded page, the feed, the snapshot, sign-in and health.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -41,6 +41,7 @@ pub(super) struct Shared {
     pub(super) opener: Option<Opener>,
     pub(super) guard: Guard,
     pub(super) ready: AtomicBool,
+    pub(super) metrics: OnceLock<super::Metrics>,
     pub(super) clients: Arc<Semaphore>,
     pub(super) keep_alive: Duration,
     pub(super) body_timeout: Duration,
@@ -57,6 +58,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/contacts/{id}/marks/{mark}", delete(annotate::unmark))
         .route("/v1/contacts/{id}/note", post(annotate::note))
         .route("/v1/web-calls", post(web_calls::open))
+        .route("/metrics", get(metrics))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), ask_token));
     Router::new()
         .route("/", page(HTML, include_str!("../page/index.html")))
@@ -156,6 +158,11 @@ async fn sign_out(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Resp
 
 async fn health() -> Response {
     axum::Json(serde_json::json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")})).into_response()
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    let text = shared.metrics.get().map(|metrics| metrics()).unwrap_or_default();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
 async fn readiness(State(shared): State<Arc<Shared>>) -> Response {
