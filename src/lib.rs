@@ -16,7 +16,9 @@
 //! checks its source and its header, decodes it, and puts the PCM where it belongs in time; what was lost becomes a marked gap. The
 //! PCM is appended to a segment on disk and handed to the listener ([`bridge::listener`]), where [`speech::vad`] and [`speech::endpoint`] cut
 //! it into utterances. The session makes a job of each utterance; [`speech::schedule`] says which job is next, and a worker process
-//! ([`bridge::workers`], [`speech::protocol`]) recognises it by `speech::whisper`, or a server of the site does ([`bridge::remote`], [`speech::remote`]).
+//! ([`bridge::workers`], [`speech::protocol`]) recognises it by `speech::whisper`, or a server of the site does ([`bridge::remote`],
+//! [`speech::remote`]). While it is still being said it is read as often as the load
+//! allows ([`speech::pace`]), and what two readings agree on ([`speech::agreement`]) is shown as settled.
 //!
 //! The municipality's [`dictionary`] is preferred while the words are decoded and puts them right by their sound afterwards.
 //! [`transcript`] makes the text of record of that, its My Numbers and card numbers masked, and of all texts of a contact its document.
