@@ -18,6 +18,12 @@ const TAIL_MS: u32 = 200;
 /// A cut is made in this part of a full-length utterance, in per cent of its length.
 const CUT_FROM: usize = 55;
 const CUT_TO: usize = 95;
+/// Sound kept while music plays, in frames: what is said over or after it is recognised as speech only after a while (1 s).
+const LOOK_BACK: usize = 64;
+/// Frames for which it is still kept after the music.
+const AFTER_MUSIC: usize = 8;
+/// Evidence at which it is sure that somebody speaks; without it an utterance is told only at its end.
+const SURE: f32 = -4.0;
 /// Frames over which the score is averaged to find the quietest place.
 const VALLEY: usize = 7;
 
@@ -48,6 +54,8 @@ pub struct Endpointer {
     scores: Vec<f32>,
     /// Frames with voice in a row, before an utterance.
     run: usize,
+    /// Frames since the last music.
+    since_music: usize,
     speaking: Option<Speaking>,
     number: u32,
 }
@@ -65,6 +73,8 @@ struct Speaking {
     began: u64,
     /// The end of what was copied last.
     copied: Option<u64>,
+    /// Evidence for music (above 0) or voice at its last voice.
+    leans: f32,
 }
 
 impl Endpointer {
@@ -74,7 +84,7 @@ impl Endpointer {
         let samples = |ms: u32| (u64::from(ms) * u64::from(rate) / 1_000) as usize;
         let hangover = samples(settings.hangover_ms).max(frame);
         Self {
-            vad: Vad::new(rate, settings.vad_threshold, settings.energy_floor_dbfs),
+            vad: Vad::new(rate, settings.vad_threshold, settings.energy_floor_dbfs, settings.speech_gate),
             rate,
             frame,
             threshold: settings.vad_threshold,
@@ -91,6 +101,7 @@ impl Endpointer {
             from: 0,
             scores: Vec::new(),
             run: 0,
+            since_music: AFTER_MUSIC,
             speaking: None,
             number: 0,
         }
@@ -140,6 +151,7 @@ impl Endpointer {
             self.sound.clear();
             self.scores.clear();
             self.run = 0;
+            self.since_music = AFTER_MUSIC;
             self.from = position;
             self.next = position;
         }
@@ -162,26 +174,34 @@ impl Endpointer {
         self.sound.append(&mut self.partial);
         self.scores.push(verdict.score);
         let end = self.from + self.sound.len() as u64;
+        self.since_music = if verdict.music { 0 } else { self.since_music.saturating_add(1) };
+        if verdict.music && self.speaking.is_some_and(|speaking| !speaking.told) {
+            self.speaking = None; // it began like a voice
+            self.run = 0;
+        }
         let Some(speaking) = &mut self.speaking else {
             self.run = if verdict.voice { self.run + 1 } else { 0 };
-            self.keep_last(self.pre_roll + self.run.max(1) * self.frame);
+            let music = if self.since_music < AFTER_MUSIC { LOOK_BACK } else { 0 };
+            self.keep_last(self.pre_roll + self.run.max(1).max(music) * self.frame);
             if self.run >= ONSET {
                 let began = end.saturating_sub((self.run * self.frame) as u64);
-                self.speaking = Some(Speaking { voiced: self.run, last_voice: end, told: false, began, copied: None });
+                let (voiced, leans) = (self.run, verdict.evidence);
+                self.speaking =
+                    Some(Speaking { voiced, last_voice: end, told: false, began, copied: None, leans });
             }
             return;
         };
         if verdict.voice {
             speaking.voiced += 1;
             speaking.last_voice = end;
+            speaking.leans = verdict.evidence;
         } else if verdict.tone && !speaking.told {
             speaking.voiced = 0; // its beginning looked like voice
         }
-        if !speaking.told && speaking.voiced >= self.min_speech {
-            speaking.told = true;
-            let start = MediaTime::of_sample(self.from, self.rate);
-            out.push(SpeechEventKind::Started { utterance: self.number, start });
+        if speaking.leans <= SURE {
+            self.tell(out);
         }
+        let Some(speaking) = self.speaking else { return };
         if end - speaking.last_voice >= self.hangover {
             let end = speaking.last_voice + self.tail;
             self.close(end, out);
@@ -206,8 +226,26 @@ impl Endpointer {
         }
     }
 
+    /// Reports the start of the utterance where it ends, unless more speaks for music than for voice.
+    fn tell_unless_music(&mut self, out: &mut Vec<SpeechEventKind>) {
+        if self.speaking.is_some_and(|speaking| speaking.leans <= 0.0) {
+            self.tell(out);
+        }
+    }
+
+    /// Reports the start of the utterance once there is enough voice in it.
+    fn tell(&mut self, out: &mut Vec<SpeechEventKind>) {
+        let enough = |speaking: &&mut Speaking| !speaking.told && speaking.voiced >= self.min_speech;
+        if let Some(speaking) = self.speaking.as_mut().filter(enough) {
+            speaking.told = true;
+            let start = MediaTime::of_sample(self.from, self.rate);
+            out.push(SpeechEventKind::Started { utterance: self.number, start });
+        }
+    }
+
     /// Ends the utterance at `end`; what follows it is the next one's pre-roll.
     fn close(&mut self, end: u64, out: &mut Vec<SpeechEventKind>) {
+        self.tell_unless_music(out);
         let told = self.speaking.take().is_some_and(|speaking| speaking.told);
         self.emit(end, false, told, out);
         self.run = 0;
@@ -225,11 +263,12 @@ impl Endpointer {
         let quietest = (from..to).min_by(|&a, &b| around(a).total_cmp(&around(b))).unwrap_or(to);
         let after = frames - quietest; // counted from the end, where frames are whole
         let end = self.from + (self.sound.len().saturating_sub(after * self.frame)) as u64;
+        self.tell_unless_music(out);
         let Some(before) = self.speaking else { return };
         self.emit(end, true, before.told, out);
         let voiced = self.scores.iter().filter(|score| **score >= self.threshold).count();
         let last_voice = before.last_voice.max(end);
-        self.speaking = Some(Speaking { voiced, last_voice, told: false, began: end, copied: None });
+        self.speaking = Some(Speaking { voiced, last_voice, told: false, began: end, copied: None, ..before });
     }
 
     /// Hands out the sound up to `end` when it is worth recognising, and keeps what follows.

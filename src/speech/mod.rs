@@ -10,12 +10,14 @@ pub mod catalogue;
 pub mod endpoint;
 pub mod ggml;
 pub mod manifest;
+mod music;
 pub mod pace;
 pub mod plausible;
 pub mod protocol;
 pub mod remote;
 pub mod schedule;
 pub mod settings;
+mod spectrum;
 mod tone;
 pub mod vad;
 #[cfg(feature = "whisper")]

@@ -32,6 +32,8 @@ pub struct Settings {
     pub vad_threshold: f32,
     /// Frames below this level never count as voice, in dB below full scale.
     pub energy_floor_dbfs: f32,
+    /// Whether tones, music and steady noise are kept from the recogniser; without it, all goes there that the voice detector takes for voice.
+    pub speech_gate: bool,
     /// Sound kept before the first voice of an utterance, in milliseconds.
     pub pre_roll_ms: u32,
     /// Silence that ends an utterance, in milliseconds.
@@ -74,6 +76,7 @@ impl Default for Settings {
             start_timeout_ms: 120_000,
             vad_threshold: 0.4,
             energy_floor_dbfs: -60.0,
+            speech_gate: true,
             pre_roll_ms: 300,
             hangover_ms: 700,
             min_speech_ms: 200,

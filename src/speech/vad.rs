@@ -1,7 +1,9 @@
-//! Voice or not, 16 ms at a time: a small neural detector behind a floor of energy, and no tones.
+//! Voice or not, 16 ms at a time: a small neural detector behind a floor of energy, and neither tones nor music nor steady noise.
 
 use earshot::Detector;
 
+use super::music::Music;
+use super::spectrum::Spectrum;
 use super::tone::Tone;
 use crate::media::resample::Upsampler;
 
@@ -13,10 +15,14 @@ const FRAME: usize = 256;
 pub struct Verdict {
     /// The detector's score, 0–1; 0 below the floor.
     pub score: f32,
-    /// The score is at or above the threshold and it is no tone.
+    /// The score is at or above the threshold, and it is neither a tone nor music.
     pub voice: bool,
     /// It would be voice if it were not a tone.
     pub tone: bool,
+    /// It would be voice if the last second did not sound like music or steady noise.
+    pub music: bool,
+    /// Evidence for music or steady noise (above 0) or for a human voice (below 0) in the sound so far.
+    pub evidence: f32,
 }
 
 /// Detects voice in one stream. Memory is constant.
@@ -24,7 +30,10 @@ pub struct Vad {
     detector: Box<Detector>,
     upsampler: Option<Upsampler>,
     waiting: Vec<f32>,
+    spectrum: Spectrum,
     tone: Tone,
+    music: Music,
+    gate: bool,
     threshold: f32,
     /// Least mean square of a frame with voice, full scale 1.
     floor: f32,
@@ -37,13 +46,17 @@ impl std::fmt::Debug for Vad {
 }
 
 impl Vad {
-    /// A detector for `rate` Hz (8000 or 16000) with a `threshold` of 0–1 and a floor in dB below full scale.
-    pub fn new(rate: u32, threshold: f32, floor_dbfs: f32) -> Self {
+    /// A detector for `rate` Hz (8000 or 16000) with a `threshold` of 0–1 and a floor in dB below full scale. Without the `gate`, tones, music
+    /// and noise count as voice where the neural detector takes them for voice.
+    pub fn new(rate: u32, threshold: f32, floor_dbfs: f32, gate: bool) -> Self {
         Self {
             detector: Box::new(Detector::default()),
             upsampler: (rate == 8_000).then(Upsampler::new),
             waiting: Vec::with_capacity(2 * FRAME),
+            spectrum: Spectrum::default(),
             tone: Tone::default(),
+            music: Music::default(),
+            gate,
             threshold,
             floor: 10f32.powf(floor_dbfs / 10.0),
         }
@@ -68,16 +81,25 @@ impl Vad {
         let energy = self.waiting.iter().map(|sample| sample * sample).sum::<f32>() / FRAME as f32;
         let score = self.detector.predict_f32(&self.waiting);
         let score = if energy >= self.floor { score.clamp(0.0, 1.0) } else { 0.0 };
-        self.tone.push(self.waiting.chunks_exact(2).map(|pair| (pair[0] + pair[1]) / 2.0));
+        self.spectrum.push(self.waiting.chunks_exact(2).map(|pair| (pair[0] + pair[1]) / 2.0));
         let loud = score >= self.threshold;
-        let tone = loud && self.tone.heard();
-        Verdict { score, voice: loud && !tone, tone }
+        if !self.gate {
+            return Verdict { score, voice: loud, tone: false, music: false, evidence: f32::NEG_INFINITY };
+        }
+        let lines = (loud || self.music.listens()).then(|| self.spectrum.energy());
+        let tone = loud && lines.as_ref().is_some_and(|lines| self.tone.heard(lines));
+        self.music.push(lines.as_ref(), loud);
+        let evidence = self.music.evidence();
+        let music = loud && !tone && self.music.certain();
+        Verdict { score, voice: loud && !tone && !music, tone, music, evidence }
     }
 
     /// Forgets what was heard, for a place after a gap.
     pub fn reset(&mut self) {
         self.detector.reset();
+        self.spectrum = Spectrum::default();
         self.tone = Tone::default();
+        self.music = Music::default();
         if let Some(upsampler) = &mut self.upsampler {
             *upsampler = Upsampler::new();
         }
