@@ -158,6 +158,51 @@ async fn a_worker_that_is_stopped_in_the_middle_of_an_utterance_costs_no_text() 
     survives(Signal::SIGSTOP).await;
 }
 
+/// Jobs of eight streams at once on two workers.
+const LOAD: u64 = 48;
+
+/// The texts of a load of jobs; every few outcomes one of the workers is disturbed by the next of `signals`.
+async fn under_load(signals: &[Signal]) -> Vec<String> {
+    let (workers, mut inputs) = start(&settings(2), dictionary()).await;
+    let said = utterances();
+    for id in 0..LOAD {
+        workers.submit(job(id, u128::from(id % 8), &said[id as usize % said.len()].1)).unwrap();
+    }
+    let mut got = Vec::new();
+    for (n, signal) in signals.iter().enumerate() {
+        got.extend(outcomes(&mut inputs, 4).await);
+        let pid = loop {
+            let counters = workers.counters();
+            match workers.pids().get(n % 2) {
+                // each of the two is at work, and none of them is one that is gone already
+                Some(pid) if counters.restarts == n as u64 && counters.load.running == 2 => break *pid,
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        kill(Pid::from_raw(pid as i32), *signal).unwrap();
+        while workers.counters().restarts == n as u64 {
+            got.extend(outcomes(&mut inputs, 1).await);
+        }
+    }
+    got.extend(outcomes(&mut inputs, LOAD as usize - got.len()).await);
+    let counters = workers.counters();
+    assert_eq!((counters.restarts, counters.failures, counters.decodes), (signals.len() as u64, 0, LOAD));
+    workers.stop().await;
+    for stream in 0..8 {
+        let ids: Vec<u64> = got.iter().map(|one| one.0).filter(|id| id % 8 == stream).collect();
+        assert!(ids.is_sorted() && ids.len() == LOAD as usize / 8, "stream {stream} came as {ids:?}");
+    }
+    let results: HashMap<u64, _> = got.into_iter().collect();
+    (0..LOAD).map(|id| text_of(&results, std::iter::once(id))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_are_killed_and_stopped_under_load_cost_no_text() {
+    let undisturbed = under_load(&[]).await;
+    let disturbed = under_load(&[Signal::SIGKILL, Signal::SIGKILL, Signal::SIGSTOP]).await;
+    assert_eq!(disturbed, undisturbed);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_utterance_on_which_two_workers_die_is_told_as_failed_and_the_next_one_is_heard() {
     let (workers, mut inputs) = start(&settings(1), Arc::new(Dictionary::empty())).await;

@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kakehashi::bridge::now;
 use kakehashi::crm::verify::verify;
@@ -15,12 +15,19 @@ pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// Longest wait for an event; only a failing test waits that long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-type Shared = Arc<(Mutex<Vec<Event>>, Condvar)>;
+type Shared = Arc<(Mutex<Seen>, Condvar)>;
+
+/// What was verified, and when each request was complete.
+#[derive(Default)]
+struct Seen {
+    events: Vec<Event>,
+    times: Vec<Instant>,
+}
 
 /// A running receiver.
 pub(crate) struct Hook {
     pub(crate) port: u16,
-    events: Shared,
+    seen: Shared,
 }
 
 /// A port that nothing listens on now.
@@ -32,24 +39,35 @@ impl Hook {
     pub(crate) fn listen(port: u16) -> Hook {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let events = Shared::default();
-        let shared = Arc::clone(&events);
+        let seen = Shared::default();
+        let shared = Arc::clone(&seen);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let shared = Arc::clone(&shared);
                 std::thread::spawn(move || serve(stream, &shared));
             }
         });
-        Hook { port, events }
+        Hook { port, seen }
     }
 
     /// Everything verified so far once it fits.
     pub(crate) fn until(&self, fits: impl Fn(&[Event]) -> bool) -> Vec<Event> {
-        let (events, changed) = &*self.events;
-        let waiting = changed.wait_timeout_while(events.lock().unwrap(), PATIENCE, |events| !fits(events)).unwrap();
-        let names: Vec<&str> = waiting.0.iter().map(Event::type_name).collect();
+        let (seen, changed) = &*self.seen;
+        let waiting = changed.wait_timeout_while(seen.lock().unwrap(), PATIENCE, |seen| !fits(&seen.events)).unwrap();
+        let names: Vec<&str> = waiting.0.events.iter().map(Event::type_name).collect();
         assert!(!waiting.1.timed_out(), "not seen within {PATIENCE:?}; so far: {names:?}");
-        waiting.0.clone()
+        waiting.0.events.clone()
+    }
+
+    /// Everything verified so far, in the order of arrival, with the moment when it was complete.
+    pub(crate) fn arrived(&self) -> Vec<(Instant, Event)> {
+        let seen = self.seen.0.lock().unwrap();
+        seen.times.iter().copied().zip(seen.events.iter().cloned()).collect()
+    }
+
+    /// How many of the events so far fit.
+    pub(crate) fn count(&self, fits: impl Fn(&Event) -> bool) -> usize {
+        self.seen.0.lock().unwrap().events.iter().filter(|event| fits(event)).count()
     }
 }
 
@@ -57,6 +75,7 @@ fn serve(stream: TcpStream, shared: &Shared) {
     let mut writer = stream.try_clone().unwrap();
     let mut reader = BufReader::new(stream);
     while let Some((headers, body)) = request(&mut reader) {
+        let complete = Instant::now();
         let header = |name: &str| {
             let found = headers.iter().find_map(|line| line.split_once(':').filter(|(key, _)| *key == name));
             found.map_or("", |(_, value)| value.trim())
@@ -66,7 +85,11 @@ fn serve(stream: TcpStream, shared: &Shared) {
         verify(SECRET, id, timestamp, signature, &body, now().wall).expect("the signature is valid");
         let event = Event::from_json(std::str::from_utf8(&body).unwrap()).unwrap();
         assert_eq!(event.id.to_string(), id);
-        shared.0.lock().unwrap().push(event);
+        {
+            let mut seen = shared.0.lock().unwrap();
+            seen.events.push(event);
+            seen.times.push(complete);
+        }
         shared.1.notify_all();
         let _ = writer.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
     }

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs whisper.cpp's own program (`whisper-cli`) from the laboratory's root on this machine's files, for comparison.
+# Runs whisper.cpp's own program (`whisper-cli`, or the one that WHISPER_PROGRAM names: `whisper-server`) from the laboratory's root on this
+# machine's files, for comparison.
 #
 #   tests/lab/whisper_cli.sh -m MODEL -f FILE …
 #
@@ -9,9 +10,10 @@
 set -eu
 . "$(dirname "$0")/common.sh"
 
-[ -x "$root/usr/bin/whisper-cli" ] || fail "no whisper-cli below $root: run tests/lab/setup.sh --root"
+program=${WHISPER_PROGRAM:-whisper-cli}
+[ -x "$root/usr/bin/$program" ] || fail "no $program below $root: run tests/lab/setup.sh --root"
 [ "$(id -u)" = 0 ] || fail "chroot needs root: run this script as root"
-[ "$root" != / ] || exec whisper-cli "$@"
+[ "$root" != / ] || exec "$program" "$@"
 
 # Prints one argument as seen from inside, single-quoted for eval; "$1" is the prefix of this machine's files.
 inside() {
@@ -33,7 +35,7 @@ if unshare -m true 2>/dev/null; then
     for argument in "$@"; do line="$line$(inside /host "$argument")"; done
     eval "set -- $line"
     # shellcheck disable=SC2016 # expanded by the inner shell
-    exec unshare -m sh -c 'root=$1; shift; mount --make-rprivate / 2>/dev/null; mount --rbind / "$root/host" && exec chroot "$root" /usr/bin/whisper-cli "$@"' sh "$root" "$@"
+    exec unshare -m sh -c 'root=$1 program=$2; shift 2; mount --make-rprivate / 2>/dev/null; mount --rbind / "$root/host" && exec chroot "$root" "/usr/bin/$program" "$@"' sh "$root" "$program" "$@"
 fi
 
 # No mount namespaces here: copy what is named, run, bring back what is new.
@@ -51,6 +53,6 @@ done
 eval "set -- $line"
 touch "$work/.start"
 status=0
-chroot "$root" /usr/bin/whisper-cli "$@" || status=$?
+chroot "$root" "/usr/bin/$program" "$@" || status=$?
 (cd "$work" && find . -type f -newer .start | while read -r made; do cp "$made" "/${made#./}"; done)
 exit "$status"
