@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# What takes longer than continuous integration may (`make soak`, by hand): 10^7 mutated messages of each kind, and an hour of real calls.
+# What takes longer than continuous integration may (`make soak`, by hand): 10^7 mutated messages of each kind, ten minutes of four times as much
+# speech as can be recognised and the half hour that it takes to catch up, a call of two hours, and an hour of real calls.
 #
 #   KAKEHASHI_MUTATE_TIMES  multiplies the mutated cases of the tests (100: 10^8 over SIP, SDP, digest and dialog-info, at least 10^7 of each kind; `make test` runs 1.04 million)
+#   KAKEHASHI_OVERLOAD_S, KAKEHASHI_LONG_CALL_MIN, KAKEHASHI_HANG_UPS  see tests/overload.rs (600), tests/long_call.rs (120), tests/hang_ups.rs (100)
 #   KAKEHASHI_SOAK_MINUTES  how long calls are made (60)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export KAKEHASHI_MUTATE_TIMES=${KAKEHASHI_MUTATE_TIMES:-100} KAKEHASHI_SOAK_MINUTES=${KAKEHASHI_SOAK_MINUTES:-60}
+export KAKEHASHI_OVERLOAD_S=${KAKEHASHI_OVERLOAD_S:-600} KAKEHASHI_LONG_CALL_MIN=${KAKEHASHI_LONG_CALL_MIN:-120}
 
 echo "# commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)$(git diff --quiet HEAD 2>/dev/null || echo ', changed')"
 echo "# $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | sort -u | head -n 1), $(nproc) cores, $(date -u +%F)"
@@ -14,4 +17,8 @@ for file in tests/mutate_*.rs; do
     mutations+=(--test "$(basename "$file" .rs)")
 done
 cargo test --release --no-fail-fast "${mutations[@]}" -- --nocapture
+# one at a time: each has the recogniser to itself
+for test in hang_ups overload long_call; do
+    cargo test --release --test "$test" -- --nocapture --test-threads=1
+done
 tests/lab/run.sh cargo test --test call_lab soak -- --ignored --nocapture

@@ -122,12 +122,12 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// The lines take turns for `seconds`; between two utterances there are 0.4 to 1.4 s besides their own silence.
+    /// The lines take turns for `seconds`, from a moment in the first four on; between two utterances there are 0.4 to 1.4 s besides their own silence.
     pub(crate) fn play(set: &[Utterance], lines: usize, seconds: f64, seed: u64) -> Scene {
         let mut dice = Dice::new(seed);
         let samples = |seconds: f64| (seconds * 8_000.0) as usize;
         let (mut at, mut said, mut tracks) =
-            (samples(dice.between(0.1, 4.0)), Vec::new(), vec![Track::default(); lines]);
+            (samples(dice.between(0.1, f64::min(4.0, seconds / 4.0))), Vec::new(), vec![Track::default(); lines]);
         for turn in 0.. {
             let one = &set[dice.below(set.len())];
             if at + one.pcm.len() > samples(seconds) && turn > 0 {
