@@ -14,11 +14,13 @@ use http::{PATIENCE, Reply, Request, Server};
 use kakehashi::bridge::Input;
 use kakehashi::bridge::remote::Remote;
 use kakehashi::bridge::workers::{Workers, spawn_with};
+use kakehashi::call::scope::Scopes;
 use kakehashi::dictionary::Dictionary;
 use kakehashi::pbx::StreamId;
 use kakehashi::speech::remote::{Settings as RemoteSettings, Sound, Trouble};
 use kakehashi::speech::settings::Settings;
 use kakehashi::speech::{Failure, Hypothesis, Job, JobKind};
+use kakehashi::time::Mono;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -95,7 +97,9 @@ fn good(request: &Request) -> Reply {
 fn job(id: u64, stream: u128) -> Job {
     let length = 16_000 + 160 * id;
     let pcm = (0..length).map(|n| (8_000.0 * (n as f32 * 0.2).sin()) as i16).collect::<Vec<_>>().into();
-    Job { id, kind: JobKind::LiveFinal, stream: StreamId(Uuid::from_u128(stream)), rate: 8_000, pcm, deadline: None }
+    let (kind, stream) = (JobKind::LiveFinal, StreamId(Uuid::from_u128(stream)));
+    let (since, scopes) = (Mono(0), Scopes::default());
+    Job { id, kind, stream, utterance: 0, rate: 8_000, pcm, scopes, since, deadline: None }
 }
 
 fn settings(url: String) -> Settings {

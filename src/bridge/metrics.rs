@@ -6,9 +6,9 @@ use super::workers::Counters;
 
 /// The recognisers' counters.
 pub fn text(recognition: &Counters) -> String {
-    let Counters { load, counts, behind_ms, decodes, failures, restarts, decode_ms } = recognition;
+    let Counters { load, counts, behind_ms, decodes, failures, restarts, decode_ms, remote } = recognition;
     let seconds = |ms: u64| ms as f64 / 1e3;
-    let all: [(&str, &str, &str, f64); 12] = [
+    let all: [(&str, &str, &str, f64); 13] = [
         ("waiting_jobs", "gauge", "Jobs that wait for a recogniser.", load.waiting as f64),
         ("waiting_seconds", "gauge", "Sound of these jobs.", load.waiting_seconds),
         ("running_jobs", "gauge", "Jobs that are recognised now.", load.running as f64),
@@ -20,6 +20,7 @@ pub fn text(recognition: &Counters) -> String {
             seconds(counts.longest_wait_ms),
         ),
         ("decodes_total", "counter", "Finals and partials recognised.", *decodes as f64),
+        ("remote_decodes_total", "counter", "Of these, by the server on another machine.", *remote as f64),
         ("decode_seconds_total", "counter", "Time spent on them.", seconds(*decode_ms)),
         ("failures_total", "counter", "Finals that failed twice.", *failures as f64),
         ("worker_restarts_total", "counter", "Worker processes that were replaced.", *restarts as f64),

@@ -186,8 +186,7 @@ impl Endpointer {
             if self.run >= ONSET {
                 let began = end.saturating_sub((self.run * self.frame) as u64);
                 let (voiced, leans) = (self.run, verdict.evidence);
-                self.speaking =
-                    Some(Speaking { voiced, last_voice: end, told: false, began, copied: None, leans });
+                self.speaking = Some(Speaking { voiced, last_voice: end, told: false, began, copied: None, leans });
             }
             return;
         };
