@@ -20,7 +20,8 @@
 //! [`speech::remote`]). While it is still being said it is read as often as the load
 //! allows ([`speech::pace`]), and what two readings agree on ([`speech::agreement`]) is shown as settled.
 //!
-//! The municipality's [`dictionary`] is preferred while the words are decoded and puts them right by their sound afterwards.
+//! The municipality's [`dictionary`] is preferred while the words are decoded and puts them right by their sound afterwards; which of its words apply
+//! to a call says [`call::scope`].
 //! [`transcript`] makes the text of record of that, its My Numbers and card numbers masked, and of all texts of a contact its document.
 //!
 //! The session tells the text as an event ([`events`]). A record event is committed to the [`outbox`] on disk before anything else sees

@@ -115,7 +115,7 @@ impl<'a> Checker<'a> {
             );
             self.tell(index, Kind::TooShort, text);
         }
-        if lexicon::is_common(surface) {
+        if preferred && lexicon::is_common(surface) {
             let text = format!(
                 "{surface}: an ordinary word that recognisers know; preferring it gains little and may write it where another was said"
             );

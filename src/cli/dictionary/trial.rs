@@ -169,11 +169,14 @@ fn tell(out: &mut impl Write, trial: &Trial, json: bool) -> crate::cli::Result {
     Ok(out.flush()?)
 }
 
+/// Bonuses by the bytes of the token.
+type Bonuses = HashMap<Vec<u8>, f32>;
+
 /// Remembers the bonuses that a dictionary gives.
 struct Watched {
     bias: std::sync::Arc<dyn Bias>,
     /// By what was decoded before: the tokens with a bonus.
-    given: Mutex<HashMap<Vec<u8>, HashMap<Vec<u8>, f32>>>,
+    given: Mutex<HashMap<Vec<u8>, Bonuses>>,
 }
 
 impl Watched {

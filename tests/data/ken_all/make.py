@@ -27,12 +27,13 @@ ODD = {
     "04101": 60,  # storeys of a building
     "08546": 12,  # …の次に番地がくる場合
     "13362": 2,  # …一円
-    "23105": 80,  # （高層棟）（１階）
+    "23105": 300,  # （高層棟）（１階）
     "23201": 60,  # 甲、乙
     "25443": 60,  # 一円, a town
     "26106": 60,  # Kyoto: streets in parentheses
     "37403": 20,  # …の次に１～４２６番地がくる場合（川東）
 }
+ONLY = {"04101": "中央", "23105": "名駅"}
 
 HALF = {}
 for code in range(0xFF61, 0xFFA0):
@@ -73,7 +74,9 @@ def joined(rows):
     open_row = None
     for row in rows:
         if open_row:
-            open_row[5] += row[5]
+            # where the kana have no remark (Kyoto), every line has all of them
+            if open_row[5].count("（") > open_row[5].count("）"):
+                open_row[5] += row[5]
             open_row[8] += row[8]
             row = open_row
         row = list(row)
@@ -104,7 +107,7 @@ def odd(rows):
     left = dict(ODD)
     inside = False
     for row in rows:
-        if not inside and left.get(row[0], 0) <= 0:
+        if not inside and (left.get(row[0], 0) <= 0 or ONLY.get(row[0], "") not in row[8]):
             continue
         left[row[0]] = left.get(row[0], 0) - 1
         inside = row[8].count("（") > row[8].count("）") or (inside and "）" not in row[8])
