@@ -19,3 +19,6 @@ target/release/kakehashi eval "$set" --dictionary samples/dictionary.csv --model
 echo "# whisper_peer $set"
 tests/lab/setup.sh --root
 python3 benches/whisper_peer.py "$set"
+# from the end of speech to its text, and live calls on two cores (half an hour; KAKEHASHI_BENCH_SECONDS and others in benches/speech.rs)
+echo "# speech"
+KAKEHASHI_BENCH_SET=$set cargo bench --quiet --bench speech
