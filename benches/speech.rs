@@ -9,7 +9,7 @@
 //! | `KAKEHASHI_BENCH_PARTS` | `ear,paced,capacity` | what is measured; `capacity-bridge` and `capacity-server` measure one side of the last |
 //! | `KAKEHASHI_BENCH_SECONDS` | 60 | for how long people speak in each step |
 //! | `KAKEHASHI_BENCH_STREAMS` | `1,2,4,8` | streams of the paced part |
-//! | `KAKEHASHI_BENCH_CALLS` | `8,16,24,32,48,64,80,96,128` | two-party calls of the steps of `capacity`; it ends with the first that fails |
+//! | `KAKEHASHI_BENCH_CALLS` | `8,16,24,32,48,64,80,96,128,160` | two-party calls of the steps of `capacity`; it ends with the first that fails |
 //! | `KAKEHASHI_BENCH_SET` | `samples/eval` | utterances |
 //! | `KAKEHASHI_BENCH_MODEL` | `models/kakehashi-lab-ja.bin` | |
 //! | `LAB_DIR` | `.lab` | where `tests/lab/setup.sh --root` has put whisper.cpp; without it only the bridge is measured |
@@ -188,7 +188,7 @@ fn capacity(set: &[Utterance], size: &Size, side: Side) {
         Side::Servers(count) => format!("{count}_server"),
     };
     let mut carried = None;
-    for calls in numbers("KAKEHASHI_BENCH_CALLS", "8,16,24,32,48,64,80,96,128") {
+    for calls in numbers("KAKEHASHI_BENCH_CALLS", "8,16,24,32,48,64,80,96,128,160") {
         let scenes = scenes(set, calls, 2, size.seconds);
         let figures = Figures::of(&scenes, side.run(&scenes, &size));
         figures.print(&format!("capacity_{name}_{calls}_calls"), None);

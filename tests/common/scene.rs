@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use kakehashi::media::Codec;
+use kakehashi::media::codec::{decode_g711, encode_ulaw};
 use serde_json::Value;
 
 /// Frames of 10 ms with less than this are no speech, in dB below full scale; the line noise of the sets is at −70.
@@ -16,7 +18,7 @@ const AFTER_S: f64 = 1.6;
 /// An utterance of a set.
 #[derive(Clone, Debug)]
 pub(crate) struct Utterance {
-    /// 8 kHz.
+    /// 8 kHz, as it comes out of a telephone (PCMU).
     pub(crate) pcm: Arc<[i16]>,
     /// What is said.
     pub(crate) text: String,
@@ -32,7 +34,10 @@ pub(crate) fn set(folder: &Path) -> Vec<Utterance> {
         let one: Value = serde_json::from_str(line).unwrap();
         let mut wav = hound::WavReader::open(folder.join(one["file"].as_str().unwrap())).unwrap();
         assert_eq!((wav.spec().channels, wav.spec().sample_rate), (1, 8_000), "{line}");
-        let pcm: Arc<[i16]> = wav.samples::<i16>().map(Result::unwrap).collect();
+        let coded: Vec<u8> = wav.samples::<i16>().map(|sample| encode_ulaw(sample.unwrap())).collect();
+        let mut pcm = Vec::with_capacity(coded.len());
+        decode_g711(Codec::Pcmu, &coded, &mut pcm);
+        let pcm: Arc<[i16]> = pcm.into();
         let speech = speech_in(&pcm).expect("somebody speaks");
         Utterance { pcm, text: one["text"].as_str().unwrap().into(), speech }
     };
