@@ -235,4 +235,16 @@ fn words_of_a_ward_are_used_on_its_line_only_and_sighup_reads_them_again() {
     assert!(!ward.says(&hook).text.contains("予約乙"));
     assert!(other.says(&hook).text.contains("予約乙"));
     bridge.stop();
+    report(&folder.path().join("kakehashi.toml"), finals(&hook.until(|_| true)).len());
+}
+
+/// The report counts the texts of the store, and knows what put them right.
+fn report(config: &Path, texts: usize) {
+    let args = ["dictionary", "report", "--json", "--config"];
+    let output = Command::new(env!("CARGO_BIN_EXE_kakehashi")).args(args).arg(config).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{said}"));
+    assert_eq!((&found["texts"], &found["contacts"]), (&texts.into(), &2.into()));
+    assert_eq!(found["without_effect"], serde_json::json!([]), "予約乙 was written");
+    assert!(found["versions"].as_object().unwrap().len() >= 3, "{found}");
 }

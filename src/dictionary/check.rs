@@ -11,6 +11,9 @@ use super::lexicon;
 use super::reading::{self, Mora, is_katakana};
 use crate::call::scope::Scopes;
 
+/// Words of one sound that a word is compared with.
+const MOST_COMPARED: usize = 64;
+
 /// What is doubtful.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -196,7 +199,7 @@ impl<'a> Checker<'a> {
                     self.tell(index, Kind::SameSound, text);
                     told = true;
                 }
-                if others.last() != Some(&index) {
+                if others.len() < MOST_COMPARED && others.last() != Some(&index) {
                     others.push(index);
                 }
             }

@@ -21,6 +21,8 @@ pub(super) struct Views {
     calls: Vec<Scopes>,
     /// By the kinds that are chosen; that of no kind is always there when there are kinds.
     made: Vec<(Vec<bool>, Dictionary)>,
+    /// Where the part of each prepared call is, so that most calls need no comparison.
+    by_call: HashMap<Scopes, usize>,
     /// Calls that were not prepared for because there were too many choices.
     beyond: usize,
 }
@@ -50,9 +52,12 @@ impl Views {
         if self.kinds.is_empty() {
             return None;
         }
-        let choice = self.choice(call);
-        let made = self.made.iter().find(|(own, _)| *own == choice).or_else(|| self.made.first());
-        made.map(|(_, dictionary)| dictionary)
+        let known = self.by_call.get(call).and_then(|at| self.made.get(*at));
+        let made = known.or_else(|| {
+            let choice = self.choice(call);
+            self.made.iter().find(|(own, _)| *own == choice)
+        });
+        made.or_else(|| self.made.first()).map(|(_, dictionary)| dictionary)
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Dictionary> {
@@ -69,15 +74,20 @@ impl Dictionary {
         if !views.kinds.is_empty() {
             for call in [Scopes::default()].iter().chain(calls) {
                 let choice = views.choice(call);
-                if views.made.iter().any(|(own, _)| *own == choice) {
-                    continue;
-                }
-                if views.made.len() >= MOST_VIEWS {
-                    views.beyond += 1;
-                    continue;
-                }
-                let part = self.part(&views.kinds, &choice);
-                views.made.push((choice, part));
+                let known = views.made.iter().position(|(own, _)| *own == choice);
+                let at = match known {
+                    Some(at) => at,
+                    None if views.made.len() < MOST_VIEWS => {
+                        let part = self.part(&views.kinds, &choice);
+                        views.made.push((choice, part));
+                        views.made.len() - 1
+                    }
+                    None => {
+                        views.beyond += 1;
+                        0
+                    }
+                };
+                views.by_call.insert(call.clone(), at);
             }
         }
         views.calls = calls.to_vec();
@@ -85,7 +95,7 @@ impl Dictionary {
         self
     }
 
-    /// The words that apply to a call, as a dictionary of its own. A call that was not prepared for gets those that apply everywhere.
+    /// The words that apply to a call, as a dictionary of its own. A call whose choice was not prepared for gets those that apply everywhere.
     pub fn on(&self, call: &Scopes) -> &Dictionary {
         self.views.of(call).unwrap_or(self)
     }
@@ -158,6 +168,7 @@ mod tests {
         assert_eq!(text(&dictionary, "department:秘書課|site:x"), "随行とデト");
         assert_eq!(text(&dictionary, ""), "ズイコウとデト");
         assert_eq!(text(&dictionary, "ward:此花区"), "ズイコウとデト", "not prepared for: what applies everywhere");
+        assert_eq!(text(&dictionary, "ward:平野区|line:7009"), "ズイコウと出戸", "another line that chooses the same");
     }
 
     #[test]
