@@ -309,14 +309,15 @@ async fn by_tls_only_with_an_authority_that_is_trusted() {
     let mut settings = settings(url);
     let sound = job(3, 0);
     let sound = Sound { rate: 8_000, pcm: &sound.pcm };
-    let untrusted = Remote::new(&settings.remote, "ja").unwrap().ask(&sound).await;
+    let untrusted = Remote::new(&settings.remote, "ja").unwrap().ask(&sound, "").await;
     assert!(
         matches!(&untrusted, Err(Trouble::Later { why, .. }) if why.contains("certificate") && why.contains("see ca")),
         "{untrusted:?}"
     );
     settings.remote.ca = files.write("ca.pem", &authority.pem());
-    let trusted = Remote::new(&settings.remote, "ja").unwrap().ask(&sound).await.unwrap();
+    let trusted = Remote::new(&settings.remote, "ja").unwrap().ask(&sound, "区役所、三国の件").await.unwrap();
     assert_eq!(trusted.text, text_of(Some(3)));
+    assert_eq!(Form::read(&server.requests()[0]).field("prompt"), "区役所、三国の件");
     for (key, wrong) in [
         ("key_file", RemoteSettings { key_file: files.path("absent"), ..settings.remote.clone() }),
         ("key_file", RemoteSettings { key_file: files.write("empty", "\n"), ..settings.remote.clone() }),
@@ -326,6 +327,40 @@ async fn by_tls_only_with_an_authority_that_is_trusted() {
         let said = Remote::new(&wrong, "ja").unwrap_err().to_string();
         assert!(said.contains(&format!("[speech.remote] {key}")) && said.contains("expected"), "{said}");
     }
+}
+
+#[test]
+fn the_subcommands_use_the_server_and_check_asks_nobody() {
+    use std::process::Command;
+    let server = Server::start(|_, request| {
+        Form::read(request);
+        Reply::new(200, r#"{"text":"ミクニホンマチの件です","segments":[{"text":"ミクニホンマチの件です","avg_logprob":-0.1}]}"#)
+    });
+    let files = tls::Files::new();
+    let config =
+        files.write("k.toml", &format!("[speech.remote]\nurl = \"{}\"\nmodel = \"gpu-model\"\n", server.url(PATH)));
+    let run = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_kakehashi")).args(args).output().unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        (output.status.success(), text)
+    };
+    let config = config.to_str().unwrap();
+    let (good, said) = run(&["check", "--config", config]);
+    assert!(good && said.contains("gpu-model by the server at") && server.requests().is_empty(), "{said}");
+    let (good, said) =
+        run(&["transcribe", "samples/calls/call1.wav", "--remote", config, "--dictionary", "samples/dictionary.csv"]);
+    assert!(good && said.contains("三国本町の件です"), "corrected by its sound: {said}");
+    assert!(server.requests().len() >= 9);
+    let missing =
+        files.write("m.toml", "[speech.remote]\nurl = \"https://gpu.example.test/x\"\nkey_file = \"/nowhere\"\n");
+    let (good, said) = run(&["check", "--config", missing.to_str().unwrap()]);
+    assert!(!good && said.contains("[speech.remote] key_file = \"/nowhere\""), "{said}");
+    let exposed = files.write("e.toml", "[speech.remote]\nurl = \"http://gpu.example.test/x\"\n");
+    let (good, said) = run(&["check", "--config", exposed.to_str().unwrap()]);
+    assert!(good && said.contains("doubtful") && said.contains("unencrypted"), "{said}");
+    let local = files.write("l.toml", "");
+    let (good, said) = run(&["transcribe", "samples/calls/call1.wav", "--remote", local.to_str().unwrap()]);
+    assert!(!good && said.contains("[speech.remote] url is empty"), "{said}");
 }
 
 #[cfg(feature = "whisper")]

@@ -103,15 +103,15 @@ impl Remote {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Recognises one utterance.
+    /// Recognises one utterance; `prompt` is what the recogniser shall have heard before, empty for nothing.
     ///
     /// # Errors
     /// Whose fault it was; never with anything of the answer.
-    pub async fn ask(&self, sound: &Sound<'_>) -> Result<Hypothesis, Trouble> {
+    pub async fn ask(&self, sound: &Sound<'_>, prompt: &str) -> Result<Hypothesis, Trouble> {
         let began = now().mono;
         let patience = Duration::from_millis(self.settings.timeout_ms.into());
         let late = |_| Trouble::Fault(format!("no answer within {} ms", patience.as_millis()));
-        let body = timeout(patience, self.exchange(sound)).await.map_err(late)??;
+        let body = timeout(patience, self.exchange(sound, prompt)).await.map_err(late)??;
         let mut hypothesis = read(&body, sound.seconds(), &self.settings.model, &self.manifest)?;
         let spent = now().mono.since(began).as_millis();
         hypothesis.decode_ms = u32::try_from(spent).unwrap_or(u32::MAX);
@@ -119,8 +119,8 @@ impl Remote {
     }
 
     /// Sends the request and reads the whole body of a 200.
-    async fn exchange(&self, sound: &Sound<'_>) -> Result<Vec<u8>, Trouble> {
-        let form = request(&self.settings, &self.language, "", sound, &boundary());
+    async fn exchange(&self, sound: &Sound<'_>, prompt: &str) -> Result<Vec<u8>, Trouble> {
+        let form = request(&self.settings, &self.language, prompt, sound, &boundary());
         let mut http = self.client.post(self.url.clone()).header(CONTENT_TYPE, form.content_type).body(form.body);
         if let Some(key) = &self.key {
             http = http.header(AUTHORIZATION, key.clone());
@@ -175,7 +175,7 @@ impl Remote {
                 sleep(wait).await; // looked at again: it may have asked for longer meanwhile
                 continue;
             }
-            match self.ask(&Sound { rate: 16_000, pcm: &PROBE }).await {
+            match self.ask(&Sound { rate: 16_000, pcm: &PROBE }, "").await {
                 // a server that refuses silence lives too
                 Ok(_) | Err(Trouble::Refused(_)) => {
                     self.breaker().recovered();

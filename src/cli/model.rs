@@ -134,7 +134,7 @@ impl Recognizer for Remote {
     fn recognize(&mut self, pcm: &[f32], _bias: Option<&dyn Bias>) -> Result<Hypothesis, Failure> {
         let pcm: Vec<i16> = pcm.iter().map(|sample| (sample * 32_768.0).clamp(-32_768.0, 32_767.0) as i16).collect();
         let sound = crate::speech::remote::Sound { rate: 16_000, pcm: &pcm };
-        self.runtime.block_on(self.remote.ask(&sound)).map_err(|trouble| Failure::Failed(trouble.to_string()))
+        self.runtime.block_on(self.remote.ask(&sound, "")).map_err(|trouble| Failure::Failed(trouble.to_string()))
     }
 }
 

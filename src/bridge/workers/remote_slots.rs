@@ -85,7 +85,7 @@ async fn run_remote(shared: Arc<Shared>, hub: mpsc::Sender<Input>) {
         let Some((_, job)) = next.job else { continue };
         let heard = Sound { rate: job.rate, pcm: &job.pcm };
         let asked = tokio::select! {
-            asked = remote.ask(&heard) => asked,
+            asked = remote.ask(&heard, "") => asked,
             () = shared.given_up(&job) => {
                 let outcome = shared.note(job.id, Ok(Outcome { id: job.id, result: Err(Failure::Withdrawn) }));
                 if let Some(outcome) = outcome {
