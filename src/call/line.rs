@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Tier;
 use super::number::Number;
+use super::secret::Masking;
 
 /// What is done with calls to one dialled line (`[[line]]`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub struct Line {
     /// Departments (課) whose words of the dictionary apply to its calls.
     #[serde(default)]
     pub departments: Vec<String>,
+    /// Classes of numbers that are masked on this line, as a list; "transcript": those of `[transcript] mask`.
+    #[serde(default)]
+    pub mask: Masking,
 }
 
 fn yes() -> bool {
@@ -73,6 +77,7 @@ impl Lines {
             answer_after_ms: 0,
             wards: Vec::new(),
             departments: Vec::new(),
+            mask: Masking::default(),
         })
     }
 }

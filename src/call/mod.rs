@@ -13,6 +13,7 @@ pub mod number;
 pub mod passing;
 pub mod pause;
 pub mod scope;
+pub mod secret;
 
 /// One citizen's contact, from first sight to hang-up; the id is published and never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
