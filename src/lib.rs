@@ -22,7 +22,8 @@
 //!
 //! The municipality's [`dictionary`] is preferred while the words are decoded and puts them right by their sound afterwards; which of its words apply
 //! to a call says [`call::scope`].
-//! [`transcript`] makes the text of record of that, its My Numbers and card numbers masked, and of all texts of a contact its document.
+//! [`transcript`] makes the text of record of that: spoken numbers become written ones, and those that must not be stored are masked in it and silenced on
+//! disk; a text that ends in digits waits for the rest. Of all texts of a contact it makes its document.
 //!
 //! The session tells the text as an event ([`events`]). A record event is committed to the [`outbox`] on disk before anything else sees
 //! it. Then [`crm`] signs it for each endpoint, the bridge delivers it until it is accepted, and the `panel` shows it on the screen.

@@ -95,21 +95,6 @@ fn mutated_posts_are_accepted_within_bounds_or_refused() {
     assert!(accepted > all / 20 && refused > all / 100);
 }
 
-#[test]
-fn masked_texts_keep_their_length() {
-    let text = "番号は１２３４-五六七八、9018です。4111 1111 1111 1111";
-    let all = cases(CASES);
-    let mut found = 0_u64;
-    for seed in 0..all {
-        let text = String::from_utf8_lossy(&mutate(seed, text.as_bytes())).into_owned();
-        let masked = mask(&text, Policy::default());
-        assert_eq!(masked.text.chars().count(), text.chars().count(), "seed {seed}");
-        assert_eq!(mask(&masked.text, Policy::default()).spans, [], "seed {seed}: twice is once");
-        found += u64::from(!masked.spans.is_empty());
-    }
-    assert!(found > all / 100);
-}
-
 #[tokio::test]
 async fn the_server_answers_every_mutated_body() {
     let settings = kakehashi::panel::Settings { listen: ([127, 0, 0, 1], 0).into(), ..Default::default() };

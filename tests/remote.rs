@@ -334,7 +334,10 @@ fn the_subcommands_use_the_server_and_check_asks_nobody() {
     use std::process::Command;
     let server = Server::start(|_, request| {
         Form::read(request);
-        Reply::new(200, r#"{"text":"ミクニホンマチの件です","segments":[{"text":"ミクニホンマチの件です","avg_logprob":-0.1}]}"#)
+        Reply::new(
+            200,
+            r#"{"text":"ミクニホンマチの件です","segments":[{"text":"ミクニホンマチの件です","avg_logprob":-0.1}]}"#,
+        )
     });
     let files = tls::Files::new();
     let config =

@@ -429,6 +429,7 @@ impl Hub {
                 Output::LookUp(number) => look_up(&self.setup, contact, &session.contact().site, number),
                 Output::Recognize(task) => tasks.push(task),
                 Output::Mute { stream, at } => self.setup.media.mute(stream, at),
+                Output::Silence { stream, from, to } => self.setup.media.silence(stream, from, to),
                 Output::Unmute { stream, at } => self.setup.media.unmute(stream, at),
                 Output::HandOver { contact, packet } => handed_over.push((contact, packet)),
                 Output::CatchUp { stream, done } => self.work.read_stream(Request::Stream { stream, done }),
@@ -526,6 +527,7 @@ fn trace(event: &StreamEvent) {
             handshakes_failed = summary.handshakes_failed,
             "a stream ended"
         ),
+        StreamEventKind::Silenced { done, .. } => tracing::debug!(%stream, done, "sound was replaced by silence"),
         StreamEventKind::Digit { .. } => {}
     }
 }

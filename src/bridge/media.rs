@@ -4,6 +4,7 @@
 //! `ports` from the driver's side.
 
 mod batch;
+mod erase;
 mod outlet;
 mod ports;
 mod record;
@@ -26,7 +27,7 @@ use crate::media::source::{Policy, Source};
 use crate::media::{Fed, Heard, OpenStream, Payload};
 use crate::pbx::StreamId;
 use crate::pbx::sip::keying::{Fingerprint, Path};
-use crate::time::{Now, Wall};
+use crate::time::{MediaTime, Now, Wall};
 use outlet::Outlet;
 use ports::Ports;
 use worker::Worker;
@@ -113,6 +114,8 @@ enum Command {
     Source(StreamId, Source),
     Mute(StreamId, Wall),
     Unmute(StreamId, Wall),
+    /// Replace what was written of a stream, open or not, by silence.
+    Silence(erase::Erase),
     Close(StreamId),
 }
 
@@ -147,13 +150,15 @@ pub fn spawn(settings: &Settings, data_dir: &FilePath, heard: SyncSender<Heard>)
     let (instant, moment) = (std::time::Instant::now(), now());
     let base = instant.checked_sub(Duration::from_nanos(moment.mono.0)).unwrap_or(instant);
     let dtls = Dtls { identity, base };
+    let eraser = erase::spawn(data_dir.join("audio"), heard.clone()).map_err(io("a thread"))?;
     let mut threads = Vec::new();
     for number in 0..settings.threads {
         let poll = Poll::new().map_err(io("epoll"))?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE).map_err(io("eventfd"))?);
         let (commands, inbox) = sync_channel(COMMANDS);
         let out = Outlet::new(heard.clone(), stats.clone());
-        let worker = Worker::new(poll, inbox, out, settings.clone(), data_dir.join("audio"), dtls.clone());
+        let worker =
+            Worker::new(poll, inbox, out, settings.clone(), data_dir.join("audio"), dtls.clone(), eraser.clone());
         std::thread::Builder::new()
             .name(format!("media-{number}"))
             .spawn(move || worker.run())
@@ -245,6 +250,12 @@ impl MediaHandle {
     /// From `at` on, what is heard is written again.
     pub fn unmute(&self, stream: StreamId, at: Wall) {
         let _ = self.send(stream, Command::Unmute(stream, at));
+    }
+
+    /// Replaces the sound on disk of `from`..`to` by silence; [`crate::media::StreamEventKind::Silenced`] tells when that is done, or that it
+    /// could not be. The stream may be open or not.
+    pub fn silence(&self, stream: StreamId, from: MediaTime, to: MediaTime) {
+        let _ = self.send(stream, Command::Silence(erase::Erase { stream, from, to }));
     }
 
     /// Counters.

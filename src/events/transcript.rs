@@ -41,9 +41,9 @@ pub struct TranscriptFinal {
     pub start_ms: u64,
     /// Position in the stream, milliseconds.
     pub end_ms: u64,
-    /// The text, corrected.
+    /// The text, corrected, its numbers in their written form and masked.
     pub text: String,
-    /// The text as recognised.
+    /// The text as recognised, masked.
     pub text_raw: String,
     /// What was replaced.
     pub corrections: Vec<Correction>,

@@ -180,6 +180,15 @@ pub enum StreamEventKind {
     },
     /// No packet for the configured time; the stream stays open.
     Timeout,
+    /// What was on disk of `from`..`to` is silence now.
+    Silenced {
+        /// As it was asked for.
+        from: MediaTime,
+        /// As it was asked for.
+        to: MediaTime,
+        /// `false`: it could not be written.
+        done: bool,
+    },
     /// The stream was closed; nothing follows.
     Closed(StreamSummary),
 }

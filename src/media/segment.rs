@@ -5,13 +5,15 @@
 
 use std::fs::{self, File};
 use std::io::{BufReader, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use uuid::Uuid;
 
 use super::Frame;
 use crate::pbx::StreamId;
-use crate::time::Wall;
+use crate::time::{MediaTime, Wall};
 
 const MAGIC: [u8; 4] = *b"KKSG";
 const VERSION: u16 = 1;
@@ -200,40 +202,71 @@ pub fn read_range(audio: &Path, stream: StreamId, from: u64, to: u64) -> Result<
     Ok(out)
 }
 
-/// Writes silence over the samples `from`..`to` of a stream. Each file is replaced as a whole, so that a kill leaves the old or the new one; a file
-/// that is being written must be ended before ([`Writer::end_file`]).
+/// Writes silence over `from`..`to` of a stream; see [`silence`].
+///
+/// # Errors
+/// When a file cannot be read or written.
+pub fn silence_span(audio: &Path, stream: StreamId, from: MediaTime, to: MediaTime) -> Result<(), SegmentError> {
+    let first = files(&folder(audio, stream))?.iter().find_map(|path| Segment::open(path, Some(stream)).ok());
+    let Some(first) = first else { return Ok(()) };
+    silence(audio, stream, from.to_sample(first.rate), to.to_sample(first.rate))
+}
+
+/// Writes silence over the samples `from`..`to` of a stream. Each file is replaced as a whole, so that a kill leaves the old or the new one, and
+/// the old one's blocks are overwritten before they are given back; a file that is being written must be ended before ([`Writer::end_file`]).
+/// One thread at a time replaces files.
 ///
 /// # Errors
 /// When a file cannot be read or written.
 pub fn silence(audio: &Path, stream: StreamId, from: u64, to: u64) -> Result<(), SegmentError> {
-    for path in files(&folder(audio, stream))? {
-        let refused = |source| SegmentError::Io { path: path.clone(), source };
-        let Ok(mut segment) = Segment::open(&path, Some(stream)) else { continue };
-        if segment.position >= to {
-            continue;
-        }
-        let mut bytes = vec![0; HEADER];
-        File::open(&path).and_then(|mut file| file.read_exact(&mut bytes)).map_err(refused)?;
-        let mut changed = false;
-        while let Some((first, mut samples)) = segment.next_block() {
-            let part = |at: u64| usize::try_from(at.saturating_sub(first)).unwrap_or(usize::MAX).min(samples.len());
-            let (start, end) = (part(from), part(to));
-            if let Some(muted) = samples.get_mut(start..end).filter(|muted| !muted.is_empty()) {
-                muted.fill(0);
-                changed = true;
-            }
-            bytes.extend(block(&samples));
-        }
-        if changed {
-            let fresh = path.with_extension("new");
-            let written = File::create(&fresh).and_then(|mut file| {
-                file.write_all(&bytes)?;
-                file.sync_all()
-            });
-            written.and_then(|()| fs::rename(&fresh, &path)).map_err(refused)?;
+    static REPLACING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = REPLACING.lock().unwrap_or_else(PoisonError::into_inner);
+    let paths = files(&folder(audio, stream))?;
+    let open = |path: &PathBuf| Segment::open(path, Some(stream)).ok().map(|segment| (path.clone(), segment));
+    let mut segments = paths.iter().filter_map(open).peekable();
+    while let Some((path, segment)) = segments.next() {
+        let ends_before = segments.peek().is_some_and(|(_, next)| next.position <= from);
+        if segment.position < to && !ends_before {
+            silence_file(&path, segment, from, to).map_err(|source| SegmentError::Io { path, source })?;
         }
     }
     Ok(())
+}
+
+fn silence_file(path: &Path, mut segment: Segment, from: u64, to: u64) -> std::io::Result<()> {
+    let mut bytes = vec![0; HEADER];
+    File::open(path)?.read_exact(&mut bytes)?;
+    let mut changed = false;
+    while let Some((first, mut samples)) = segment.next_block() {
+        let part = |at: u64| usize::try_from(at.saturating_sub(first)).unwrap_or(usize::MAX).min(samples.len());
+        let (start, end) = (part(from), part(to));
+        if let Some(muted) = samples.get_mut(start..end).filter(|muted| muted.iter().any(|sample| *sample != 0)) {
+            muted.fill(0);
+            changed = true;
+        }
+        bytes.extend(block(&samples));
+    }
+    if changed { replace(path, &bytes) } else { Ok(()) }
+}
+
+/// Puts other bytes in place of a file. Where there is no room for a second one, it is written over.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let old = File::options().write(true).open(path)?;
+    let fresh = path.with_extension("new");
+    let written = File::create(&fresh).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    match written.and_then(|()| fs::rename(&fresh, path)) {
+        // nobody can open it any more, and its blocks hold nothing when they are given to another file
+        Ok(()) => old.write_all_at(bytes, 0).and_then(|()| old.sync_data()),
+        Err(_) => {
+            let _ = fs::remove_file(&fresh);
+            old.write_all_at(bytes, 0)?;
+            old.set_len(bytes.len() as u64)?;
+            old.sync_all()
+        }
+    }
 }
 
 /// Copies `samples`, which begin at `first`, to where they belong in `out`, which begins at `from`.

@@ -15,6 +15,10 @@ impl Session {
     /// Writes what can be written now that something changed; nothing before the contact has ended.
     pub(super) fn close(&mut self, now: Now) {
         let Some(ended_at) = self.ended_at.filter(|_| !self.complete) else { return };
+        if self.written {
+            self.complete = self.silencing.is_empty();
+            return;
+        }
         let due = ended_at + DOCUMENT_AFTER <= now.mono;
         let closed = self.streams.iter().all(|stream| stream.closed.is_some()) || due;
         if !closed {
@@ -24,6 +28,9 @@ impl Session {
             self.tell_recording(now);
         }
         let pending = self.oldest_pending().is_some();
+        if !pending || due {
+            self.release(now, true);
+        }
         if !pending {
             self.finish_handovers(now);
         }
@@ -31,7 +38,8 @@ impl Session {
             self.complete = true;
             self.out.push_back(Output::Save);
         } else if !pending || (due && self.document.revision() == 0) {
-            self.complete = !pending;
+            self.written = !pending;
+            self.complete = self.written && self.silencing.is_empty();
             self.tell_document(now);
         }
     }
@@ -121,7 +129,7 @@ impl Session {
         }
         for spoken in &stream.utterances {
             match spoken.state {
-                SpokenState::Pending => mark(at(spoken.start), at(spoken.end), Share::Pending),
+                SpokenState::Pending | SpokenState::Held => mark(at(spoken.start), at(spoken.end), Share::Pending),
                 SpokenState::Failed => mark(at(spoken.start), at(spoken.end), Share::Failed),
                 SpokenState::Transcribed | SpokenState::Wordless => {}
             }

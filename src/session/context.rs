@@ -9,7 +9,7 @@ use crate::call::note::{Annotation, MARK_NOTE, MOST_MARKS, Mark, NOTE, Refused};
 use crate::events::{ContactContext, ContactMarked, ContactNote, ContactUnmarked, Data, NAMESPACE};
 use crate::pbx::KeyKind;
 use crate::time::{Now, Wall};
-use crate::transcript::mask::mask;
+use crate::transcript::mask::{Policy, mask};
 
 /// A context that the contact has.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -167,6 +167,6 @@ impl Session {
     /// What a person wrote, cut to `most` characters, with its numbers masked.
     fn written(&self, text: &str, most: usize) -> String {
         let text: String = text.trim().chars().take(most).collect();
-        mask(&text, self.site.mask).text
+        mask(&text, Policy { mask: self.masked() }).text
     }
 }

@@ -20,19 +20,21 @@ use crate::events::{ContactLinked, Data, EndReason, Event, Handover, LookUp, Mat
 use crate::media::{StreamEvent, StreamEventKind};
 use crate::pbx::{CallKey, Identity, LegKey, Relation, Signal, Speaker, StreamId, TransferKind};
 use crate::speech::{Failure, Hypothesis, JobKind, SpeechEvent, SpeechEventKind, Utterance};
-use crate::time::{Mono, Now, Wall};
+use crate::time::{MediaTime, Mono, Now, Wall};
 use crate::transcript::document::Document;
-use crate::transcript::{self, Spoken as Said, mask};
+use crate::transcript::{Spoken as Said, mask};
 
 mod closing;
 mod context;
 mod delay;
 mod handover;
+mod held;
 mod joined;
 mod partial;
 mod pausing;
 mod pop;
 mod resume;
+mod silencing;
 mod streams;
 mod telling;
 mod words;
@@ -126,6 +128,15 @@ pub enum Output {
         /// Parts whose text is there, in samples.
         done: Vec<(u64, u64)>,
     },
+    /// Replace the sound of a stream by silence, also on disk; answer with [`StreamEventKind::Silenced`].
+    Silence {
+        /// The stream.
+        stream: StreamId,
+        /// From there.
+        from: MediaTime,
+        /// To there.
+        to: MediaTime,
+    },
 }
 
 /// An utterance to recognise.
@@ -178,6 +189,11 @@ pub struct Session {
     received: Option<Box<Handover>>,
     /// What the pop about each leg shows of that.
     popped: HashMap<LegId, u64>,
+    held: held::Held,
+    /// What must become silent before the contact is over.
+    silencing: Vec<silencing::Silencing>,
+    /// The document has everything.
+    written: bool,
     out: VecDeque<Output>,
 }
 
@@ -223,6 +239,9 @@ impl Session {
             handovers: Vec::new(),
             received: None,
             popped: HashMap::new(),
+            held: held::Held::default(),
+            silencing: Vec::new(),
+            written: false,
             out: VecDeque::new(),
         }
     }
@@ -253,7 +272,10 @@ impl Session {
             (Some(at), 0) => Some(at + DOCUMENT_AFTER),
             _ => None,
         };
-        [self.delay_due(), document, self.handovers_due()].into_iter().flatten().min()
+        [self.delay_due(), document, self.handovers_due(), self.held.due, self.silence_due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether everything about the contact is written and the session can be dropped.
@@ -292,14 +314,24 @@ impl Session {
         if stream.handle(&event.kind) {
             self.out.push_back(Output::Save);
         }
-        if matches!(event.kind, StreamEventKind::Closed(_)) {
-            self.withdraw_open_partials(event.at, event.stream);
-            self.close(event.at);
+        match event.kind {
+            StreamEventKind::Closed(_) => {
+                self.withdraw_open_partials(event.at, event.stream);
+                self.release(event.at, false);
+                self.close(event.at);
+            }
+            StreamEventKind::Silenced { from, to, done } => {
+                self.silenced(event.at, event.stream, from, to, done);
+                self.close(event.at);
+            }
+            _ => {}
         }
     }
 
     /// Takes an utterance of a stream. `from_disk` when it was read back after a restart.
     pub fn handle_speech(&mut self, event: SpeechEvent, from_disk: bool) {
+        let heard = self.streams.iter_mut().find(|stream| stream.stored.id == event.stream);
+        heard.into_iter().for_each(|stream| stream.hear(&event.kind));
         match event.kind {
             SpeechEventKind::Started { .. } => {}
             SpeechEventKind::Running(utterance) => self.read_running(event.stream, utterance),
@@ -364,23 +396,21 @@ impl Session {
             }
         };
         self.running.forget(id, number);
-        spoken.state = SpokenState::Transcribed;
+        spoken.state = SpokenState::Held;
         let (start, end, caught_up) = (spoken.start, spoken.end, spoken.caught_up);
         let (leg, speaker) = stored.whose(origin + start.duration());
         let gaps = stream.gaps_within(start, end);
         let said = Said { leg, stream: id, speaker, origin, start, end, gaps, caught_up };
         let (corrected, version) = self.correct(&hypothesis);
         let hypothesis = Hypothesis { dictionary: version, ..hypothesis };
-        let text = transcript::compose(&said, &hypothesis, corrected, self.site.mask);
-        self.document.add_final(&text);
-        self.finals.push((id, text.start, text.end));
-        self.record(now.wall, Some(leg), Data::TranscriptFinal(text));
+        self.take_text(now, held::Turn::new(now, number, said, hypothesis, corrected));
         self.settle(now, began);
     }
 
     /// It is known what was said in an utterance that began then, or that nothing will be.
     fn settle(&mut self, now: Now, began: Wall) {
         self.tell_caught_up(now);
+        self.release(now, false);
         self.touch_handovers(Some(began));
         self.tell_handovers(now);
         self.close(now);
@@ -410,6 +440,8 @@ impl Session {
     /// Called at or after [`Session::due`].
     pub fn handle_timeout(&mut self, now: Now) {
         self.tell_delay(now);
+        self.release(now, false);
+        self.retry_silence(now);
         self.tell_handovers(now);
         self.close(now);
     }
@@ -424,7 +456,12 @@ impl Session {
     }
 
     fn oldest_pending(&self) -> Option<Mono> {
-        self.streams.iter().flat_map(Stream::pending).map(|spoken| spoken.since).min()
+        let pending = self.streams.iter().flat_map(|stream| &stream.utterances);
+        pending.filter(|spoken| spoken.state == SpokenState::Pending).map(|spoken| spoken.since).min()
+    }
+
+    fn spoken(&mut self, stream: StreamId, number: u32) -> Option<&mut Spoken> {
+        self.streams.iter_mut().find(|known| known.stored.id == stream)?.spoken(number)
     }
 
     /// A stream is new, or it is somebody else's from now on.

@@ -78,7 +78,7 @@ impl Session {
         let (corrected, _) = self.correct(hypothesis);
         let Some(running) = self.running.find(id, number).filter(|running| running.heard < end) else { return };
         running.heard = end;
-        let text = provisional(hypothesis, corrected, self.site.mask);
+        let text = provisional(&corrected.text);
         let before = (running.agreement.stable().len(), running.agreement.tail().to_owned());
         let heard = end.duration().saturating_sub(running.start.duration());
         running.agreement.read(&text, heard);

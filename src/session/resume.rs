@@ -147,6 +147,7 @@ impl Session {
                 .collect();
             session.out.push_back(Output::CatchUp { stream: stream.stored.id, done });
         }
+        session.silence_again();
         session.close(now);
         Ok(session)
     }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::call::LegId;
 use crate::media::{StreamEventKind, StreamSummary};
 use crate::pbx::{Speaker, StreamId};
+use crate::speech::SpeechEventKind;
 use crate::time::{MediaTime, Mono, Wall};
 
 /// The most gaps kept apart; beyond that a new gap extends the last one, so that nothing is called heard that was not.
@@ -29,6 +30,9 @@ pub(super) struct Stored {
     /// Another stream brings the same.
     #[serde(default)]
     pub(super) spare: bool,
+    /// What is silence on disk, or is to be: numbers were said there that are not stored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) silent: Vec<(MediaTime, MediaTime)>,
 }
 
 /// Whose a stream was for a while.
@@ -54,7 +58,7 @@ const MAX_EARLIER: usize = 64;
 impl Stored {
     pub(super) fn new(id: StreamId, leg: LegId, speaker: Speaker, recorded: bool) -> Stored {
         let (origin, rate, earlier, from, spare) = (None, 8_000, Vec::new(), None, false);
-        Stored { id, leg, speaker, origin, rate, recorded, earlier, from, spare }
+        Stored { id, leg, speaker, origin, rate, recorded, earlier, from, spare, silent: Vec::new() }
     }
 
     /// From `at` on it is somebody else's. Who was not named until then was the same person all the time. Tells whether anything changed.
@@ -104,6 +108,8 @@ pub(super) struct Stream {
     pub(super) stored: Stored,
     pub(super) gaps: Vec<(MediaTime, MediaTime)>,
     pub(super) utterances: Vec<Spoken>,
+    /// Where the utterance began that goes on.
+    pub(super) speaking: Option<MediaTime>,
     pub(super) closed: Option<StreamSummary>,
 }
 
@@ -122,6 +128,8 @@ pub(super) struct Spoken {
 pub(super) enum SpokenState {
     /// The recogniser has it.
     Pending,
+    /// Its text waits for what is said next.
+    Held,
     /// Its text was published.
     Transcribed,
     /// The recogniser heard no words in it.
@@ -132,7 +140,7 @@ pub(super) enum SpokenState {
 
 impl Stream {
     pub(super) fn new(stored: Stored) -> Self {
-        Self { stored, gaps: Vec::new(), utterances: Vec::new(), closed: None }
+        Self { stored, gaps: Vec::new(), utterances: Vec::new(), speaking: None, closed: None }
     }
 
     /// Takes a media event; tells whether what is stored changed.
@@ -152,9 +160,10 @@ impl Stream {
             }
             StreamEventKind::Closed(summary) => {
                 self.closed = Some(summary.clone());
+                self.speaking = None;
                 false
             }
-            StreamEventKind::Digit { .. } | StreamEventKind::Timeout => false,
+            StreamEventKind::Digit { .. } | StreamEventKind::Timeout | StreamEventKind::Silenced { .. } => false,
         }
     }
 
@@ -195,7 +204,26 @@ impl Stream {
 
     /// Utterances whose text is still to come.
     pub(super) fn pending(&self) -> impl Iterator<Item = &Spoken> {
+        self.utterances.iter().filter(|spoken| matches!(spoken.state, SpokenState::Pending | SpokenState::Held))
+    }
+
+    /// Utterances that are not recognised yet.
+    pub(super) fn unread(&self) -> impl Iterator<Item = &Spoken> {
         self.utterances.iter().filter(|spoken| spoken.state == SpokenState::Pending)
+    }
+
+    /// Where utterances begin that have no text yet, the one that goes on among them.
+    pub(super) fn coming(&self) -> impl Iterator<Item = MediaTime> {
+        self.unread().map(|spoken| spoken.start).chain(self.speaking)
+    }
+
+    /// Somebody began or ended to speak.
+    pub(super) fn hear(&mut self, kind: &SpeechEventKind) {
+        match kind {
+            SpeechEventKind::Started { start, .. } => self.speaking = Some(*start),
+            SpeechEventKind::Running(_) => {}
+            SpeechEventKind::Ended(_) => self.speaking = None,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::pbx::{EndCause, ExternalKey, Fidelity, KeyKind, PbxId};
 use crate::time::MediaTime;
 
 mod handover;
+mod held;
 mod partial;
 mod words;
 
@@ -23,6 +24,7 @@ struct Stage {
     look_ups: Vec<String>,
     catch_ups: Vec<StreamId>,
     mutes: Vec<(StreamId, Wall, bool)>,
+    silences: Vec<(StreamId, MediaTime, MediaTime)>,
     handed_over: Vec<(ContactId, Handover)>,
 }
 
@@ -67,6 +69,7 @@ impl Stage {
             look_ups: Vec::new(),
             catch_ups: Vec::new(),
             mutes: Vec::new(),
+            silences: Vec::new(),
             handed_over: Vec::new(),
         };
         stage.drain();
@@ -84,6 +87,7 @@ impl Stage {
                 Output::CatchUp { stream, .. } => self.catch_ups.push(stream),
                 Output::Mute { stream, at } => self.mutes.push((stream, at, true)),
                 Output::Unmute { stream, at } => self.mutes.push((stream, at, false)),
+                Output::Silence { stream, from, to } => self.silences.push((stream, from, to)),
                 Output::Save => {}
             }
         }
@@ -145,6 +149,13 @@ impl Stage {
         let hypothesis = Hypothesis { text: text.into(), confidence: 0.9, model: "m".into(), ..Hypothesis::default() };
         self.session.handle_outcome(self.now, stream, number, Ok(hypothesis));
         self.drain();
+        self
+    }
+
+    fn silence_done(&mut self) -> &mut Stage {
+        for (stream, from, to) in std::mem::take(&mut self.silences) {
+            self.stream_event(stream, StreamEventKind::Silenced { from, to, done: true });
+        }
         self
     }
 

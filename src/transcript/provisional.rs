@@ -1,72 +1,76 @@
-//! The text of an utterance that goes on, as it may be shown: masked like a final, without the number that may be going on at its end.
+//! What may be shown of a text that is not final: no number that may turn out to be one that must not be stored.
 
-use super::mask;
-use crate::dictionary::Corrected;
-use crate::speech::Hypothesis;
+use super::mask::{every_long_run, stars};
+use super::numbers::digits::is_katakana;
+use super::numbers::edit::apply;
+use super::numbers::run::{is_filler, is_separator, runs, spells_digits};
 
-/// The text of an utterance so far. A run of digits at its end is left out: what it is the beginning of is not known yet.
-pub fn provisional(hypothesis: &Hypothesis, corrected: Corrected, policy: mask::Policy) -> String {
-    let (_, corrected) = mask::mask_both(&hypothesis.text, corrected, policy);
-    without_open_number(&corrected.text).to_owned()
+/// The text without the digits at its end (more may follow), and with stars for every other run of four digits or more that counts nothing:
+/// telephone numbers among them, which the final shows.
+pub fn provisional(text: &str) -> String {
+    let signs: Vec<char> = text.chars().collect();
+    let shown = signs.get(..held_from(&signs)).unwrap_or_default();
+    apply(shown, &stars(&every_long_run(shown)))
 }
 
-/// `text` up to the digits at its end, with what may stand between and behind digits of one number.
-fn without_open_number(text: &str) -> &str {
-    let mut end = text.len();
-    for (at, sign) in text.char_indices().rev() {
-        if is_digit(sign) {
-            end = at;
-        } else if !may_stand_between(sign) {
-            break;
+/// Where the digits at the end of a text begin, with the separators before them; the end of the text when there are none.
+fn held_from(signs: &[char]) -> usize {
+    let mut end = signs.len();
+    if let Some(run) = runs(signs).pop()
+        && let (Some(first), Some(last)) = (run.first(), run.last())
+        && is_filler(signs.get(last.end..).unwrap_or_default())
+    {
+        end = first.start;
+    } else {
+        // イチニ is the beginning of many a number
+        let word = signs.iter().rev().take_while(|sign| is_katakana(**sign)).count();
+        let start = signs.len() - word;
+        if word > 0 && spells_digits(signs.get(start..).unwrap_or_default()) {
+            end = start;
         }
     }
-    text.get(..end).unwrap_or_default()
-}
-
-/// Digits of any script, masked ones too.
-fn is_digit(sign: char) -> bool {
-    sign.is_numeric() || sign == '*' || "〇零一二三四五六七八九十百千万".contains(sign)
-}
-
-fn may_stand_between(sign: char) -> bool {
-    sign.is_whitespace() || "-－‐‑‒–—―ー−の、。，．,.・/／".contains(sign)
+    if end < signs.len() {
+        let before = signs.get(..end).unwrap_or_default();
+        end -= before.iter().rev().take_while(|sign| is_separator(**sign)).count();
+    }
+    end
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn shown(text: &str) -> String {
-        let hypothesis = Hypothesis { text: text.into(), ..Hypothesis::default() };
-        let corrected = Corrected { text: text.into(), corrections: Vec::new() };
-        provisional(&hypothesis, corrected, mask::Policy::default())
-    }
-
     #[test]
-    fn a_number_at_the_end_is_held_back_in_every_notation() {
-        for (text, expected) in [
+    fn digits_at_the_end_are_held_back() {
+        for (heard, shown) in [
             ("番号は1234", "番号は"),
-            ("番号は1234-5678、", "番号は"),
-            ("番号は１２３４の５", "番号は"),
-            ("番号は一二三四 五六", "番号は"),
-            ("番号は1234です", "番号は1234です"),
-            ("はい、お電話", "はい、お電話"),
-            ("3丁目の", "3丁目の"),
-            ("1234", ""),
+            ("番号は1234-", "番号は"),
+            ("番号は、1234、えーと", "番号は"),
+            ("番号はイチニ", "番号は"),
+            ("番号はイチニーサンヨン", "番号は"),
+            ("番号は123456789018", "番号は"),
+            ("番号は123456789018です", "番号は"),
+            ("番号は123456789018ですので", "番号は************ですので"),
+            ("電話は06-1234-5678なんですが", "電話は**-****-****なんですが"),
+            ("2026年11月27日に", "2026年11月27日に"),
+            ("3丁目2番1号です", "3丁目2番1号です"),
+            ("三国に住んで", "三国に住んで"),
             ("", ""),
         ] {
-            assert_eq!(shown(text), expected);
+            assert_eq!(provisional(heard), shown, "{heard}");
         }
     }
 
     #[test]
-    fn at_no_moment_is_a_my_number_shown_whatever_was_heard_of_it() {
-        let said: Vec<char> = "個人番号は1234-5678-9018です。".chars().collect();
-        for n in 0..=said.len() {
-            let so_far: String = said.iter().take(n).collect();
-            let digits = shown(&so_far).chars().filter(char::is_ascii_digit).count();
-            assert_eq!(digits, 0, "after {n} signs");
+    fn whatever_comes_next_no_number_is_shown_on_the_way() {
+        for text in
+            ["番号は1234-5678-9018でお願いします", "番号はイチニーサンヨンゴーロクナナハチキュウゼロイチハチですので"]
+        {
+            let signs: Vec<char> = text.chars().collect();
+            for end in 0..=signs.len() {
+                let shown = provisional(&signs[..end].iter().collect::<String>());
+                assert!(!shown.contains(|sign: char| sign.is_ascii_digit()) && !shown.contains("ニーサン"), "{shown}");
+            }
         }
-        assert_eq!(shown("個人番号は1234-5678-9018です。"), "個人番号は****-****-****です。");
     }
 }

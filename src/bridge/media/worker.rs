@@ -7,13 +7,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::batch::{BATCH, Buffers, DATAGRAM};
+use super::erase::Erase;
 use super::outlet::Outlet;
 use super::record::{hand_on, mute};
 use super::{Command, Shift, now};
@@ -66,6 +67,7 @@ pub(super) struct Worker {
     /// Sockets with more to read.
     unread: Vec<StreamId>,
     dtls: Dtls,
+    eraser: Sender<Erase>,
 }
 
 impl Worker {
@@ -76,6 +78,7 @@ impl Worker {
         settings: Arc<Settings>,
         audio: PathBuf,
         dtls: Dtls,
+        eraser: Sender<Erase>,
     ) -> Self {
         Self {
             poll,
@@ -88,6 +91,7 @@ impl Worker {
             next_token: 1,
             unread: Vec::new(),
             dtls,
+            eraser,
         }
     }
 
@@ -204,6 +208,13 @@ impl Worker {
                 if let Some((_, to @ None)) = self.streams.get_mut(&stream).and_then(|open| open.muted.last_mut()) {
                     *to = Some(at);
                 }
+            }
+            Command::Silence(erase) => {
+                // the eraser replaces whole files: what comes now goes into the next one
+                if let Some(writer) = self.streams.get_mut(&erase.stream).and_then(|open| open.writer.as_mut()) {
+                    writer.end_file();
+                }
+                let _ = self.eraser.send(erase);
             }
             Command::Close(stream) => self.close(now, stream, buffers),
         }

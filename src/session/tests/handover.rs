@@ -161,7 +161,7 @@ fn the_first_agent_gets_nothing_handed_over() {
     let mut stage = after_two_turns(open_line());
     assert!(stage.packets().is_empty() && stage.pops().iter().all(|pop| pop.handover.is_none()));
     stage.after(1_000).signal(Signal::CallEnded(EndCause::Normal)).close(id(1), 3).close(id(2), 3);
-    assert!(stage.packets().is_empty() && stage.session.finished());
+    assert!(stage.packets().is_empty() && stage.silence_done().session.finished());
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn the_last_text_before_the_end_is_told_at_once() {
     stage.pass_blind();
     stage.after(100).signal(Signal::CallEnded(EndCause::Normal)).close(id(1), 2).close(id(2), 2);
     stage.after(100).heard(id(1), 1, "急いでいます");
-    assert!(stage.session.finished());
+    assert!(stage.silence_done().session.finished());
     assert_eq!(texts(stage.packets().last().unwrap()).last(), Some(&"急いでいます"));
 }
 
@@ -413,7 +413,7 @@ fn after_a_restart_marks_note_and_contexts_are_there_and_a_packet_is_finished() 
     let packet = *stage.packets().last().unwrap();
     assert_eq!(texts(packet).last(), Some(&"急いでいます"));
     assert_eq!((packet.marks.len(), packet.note.as_deref()), (1, Some("窓口で確認済み")));
-    assert!(stage.session.finished());
+    assert!(stage.silence_done().session.finished());
     // the call itself goes on as a new contact, which knows why she calls
     let first = Signal::CallAppeared {
         caller: Identity::default(),
