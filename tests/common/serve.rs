@@ -61,6 +61,8 @@ last_port = 37999
 id = "crm"
 url = "http://127.0.0.1:{hook}/hook"
 secrets = ["{SECRET}"]
+# the document of a call of hours comes whole, too
+max_body_bytes = 16777216
 [panel]
 listen = "127.0.0.1:0"
 "#
