@@ -125,6 +125,7 @@ fn four_times_the_capacity_delays_texts_and_loses_none() {
     let began = Instant::now();
     let sent = converse(&calls);
     let (spoke, so_far) = (began.elapsed().as_secs_f64(), hook.count(is_final));
+    let told_behind = bridge.metric("kakehashi_recognition_behind_seconds");
     let during = resident_kib(bridge.pid());
     caught_up(&hook, calls.len());
     let whole = began.elapsed().as_secs_f64();
@@ -167,5 +168,10 @@ fn four_times_the_capacity_delays_texts_and_loses_none() {
     less.finals.pop();
     assert!(missing(&scenes[0], &less) > 0 && less.check().is_err(), "a text that is lost must be noticed");
     assert!(finals > 2 * so_far, "it was no overload: {so_far} of {finals} texts came while people spoke");
+    match told_behind {
+        Some(seconds) => println!("/metrics at the end of the calls: {seconds:.1} s behind"),
+        None => println!("/metrics does not say how far behind it is"),
+    }
+    assert!(told_behind.is_none_or(|seconds| seconds > 0.0), "/metrics says that nothing is late");
     assert!(behind > 0, "nobody was told that texts come late");
 }

@@ -102,6 +102,6 @@ fn partial(at: Instant, body: &Value, of_contact: &HashMap<String, usize>) -> Op
     let from = data["utterance"].as_str()?.rsplit('/').next()?.parse::<usize>().ok()? * 8;
     let line = usize::from(data["speaker"] == "agent");
     let part = |key: &str| data[key].as_str().unwrap_or_default();
-    let text = [part("text"), part("stable"), part("volatile")].concat();
+    let text = [part("stable"), part("tail")].concat();
     Some(Heard { call: *of_contact.get(contact)?, line, from, to: from + 1, text, at })
 }

@@ -2,7 +2,8 @@
 #![allow(dead_code)] // each test and bench uses its part
 
 use std::fs::OpenOptions;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -132,6 +133,15 @@ impl Serve {
     /// Processor time of it and its recognisers so far, in seconds.
     pub(crate) fn cpu(&self) -> f64 {
         process_cpu(self.pid()) + self.workers().into_iter().map(process_cpu).sum::<f64>()
+    }
+
+    /// A value of `/metrics`; `None` where there is none.
+    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
+        let mut stream = TcpStream::connect(self.panel).ok()?;
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.panel).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        answer.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     }
 
     /// What it wrote to standard error.
