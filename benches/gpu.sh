@@ -22,7 +22,8 @@ out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
 echo "binary:  $("$binary" --version), $(sha256sum "$binary" | cut -c1-12)"
-echo "linked:  $(ldd "$binary" | grep -oE 'lib(cudart|cublas|cuda|vulkan|openblas)[^ ]*' | sort -u | tr '\n' ' ')"
+linked=$(ldd "$binary" | grep -oE '^[[:space:]]*lib(cudart|cublas|cuda|vulkan|openblas)[^ ]*' | sort -u | tr -d '\t' | tr '\n' ' ' || true)
+echo "linked:  ${linked:-nothing of a card: both runs below are on the processor}"
 echo "machine: $(grep -m1 'model name' /proc/cpuinfo | sed 's/.*: //'), $(nproc) cores"
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null | sed 's/^/card:    /' || echo "card:    no nvidia-smi"
 "$binary" model verify "$model" | sed 's/^/model:   /'

@@ -12,7 +12,7 @@ use crate::speech::catalogue::{Catalogue, Found, Model, Settings};
 
 /// List, fetch, import and verify Whisper models.
 ///
-/// Models are kept in one folder ([models] dir, or --dir). The list of known models is built in, with the sizes and checksums that their
+/// Models are kept in one folder (`[models] dir`, or --dir). The list of known models is built in, with the sizes and checksums that their
 /// origins publish. `[speech] model` of the configuration names the file that is used.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
