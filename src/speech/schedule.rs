@@ -219,8 +219,10 @@ impl Schedule {
 
     /// Gives up a running partial for a final that would have to wait for a worker; tells whether there was one.
     fn make_way(&mut self) -> bool {
+        let busy = self.streams_of(|kind| !kind.is_partial());
+        let ready = self.live.jobs.iter().filter(|attempt| !busy.contains(&attempt.job.stream)).count();
         let on_the_way = self.running.iter().filter(|running| running.withdrawn).count();
-        if self.running.len() < self.workers || on_the_way >= self.live.jobs.len() {
+        if self.running.len() < self.workers || on_the_way >= ready {
             return false;
         }
         let partials = self.running.iter_mut().filter(|one| !one.withdrawn && one.attempt.job.kind.is_partial());

@@ -200,6 +200,12 @@ fn when_all_workers_are_busy_a_partial_makes_way_for_a_final() {
     schedule.submit(at(0), job(6, LiveFinal, 6, 2)).unwrap();
     schedule.submit(at(0), job(7, LiveFinal, 7, 2)).unwrap();
     assert!(schedule.is_withdrawn(1) && !schedule.is_withdrawn(4), "a final is never given up");
+    let mut order = Schedule::new(&Settings::default(), 2);
+    order.submit(at(0), job(1, LiveFinal, 1, 2)).unwrap();
+    order.submit(at(0), partial(2, Refresh, 2, 0)).unwrap();
+    assert_eq!((take(&mut order), take(&mut order)), (Some(1), Some(2)));
+    let behind_it = Job { utterance: 1, ..job(3, LiveFinal, 1, 2) };
+    assert!(!order.submit(at(0), behind_it).unwrap().running, "it waits for its stream, not for a worker");
 }
 
 #[test]
