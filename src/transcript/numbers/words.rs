@@ -349,10 +349,10 @@ pub(crate) fn begins_any(signs: &[char], texts: &[&str]) -> bool {
 
 /// Whether `signs` ends with one of several texts.
 pub(crate) fn ends_any(signs: &[char], texts: &[&str]) -> bool {
-    let ends = |text: &&str| {
+    let ends = |text: &str| {
         text.chars().rev().zip(signs.iter().rev()).filter(|(a, b)| a == *b).count() == text.chars().count()
     };
-    texts.iter().any(|text| ends(&text))
+    texts.iter().any(|text| ends(text))
 }
 
 #[cfg(test)]
