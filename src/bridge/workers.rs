@@ -20,10 +20,11 @@ use crate::bridge::remote::{self, Remote};
 use crate::bridge::{Input, now};
 use crate::dictionary::Dictionary;
 use crate::pbx::StreamId;
+use crate::speech::plausible::Reason;
 use crate::speech::protocol::{Decoder, FromWorker, Hello, Message, ProtocolError, Sound, ToWorker, VERSION, Words};
 use crate::speech::schedule::{Counts, Load, Replaced, Schedule};
 use crate::speech::settings::Settings;
-use crate::speech::{Failure, Job, JobKind, Outcome};
+use crate::speech::{Failure, Hypothesis, Job, JobKind, Outcome};
 use crate::time::Now;
 
 mod remote_slots;
@@ -91,6 +92,10 @@ pub struct Counters {
     pub behind_ms: u64,
     /// Finals and partials recognised.
     pub decodes: u64,
+    /// Texts that were not believed, by [`Reason`].
+    pub rejected: [u64; Reason::ALL.len()],
+    /// Texts of which a loop was taken out.
+    pub looped: u64,
     /// Jobs that failed twice.
     pub failures: u64,
     /// Workers that were replaced.
@@ -153,6 +158,8 @@ struct Shared {
     running: AtomicU32,
     ended: Notify,
     decodes: AtomicU64,
+    rejected: [AtomicU64; Reason::ALL.len()],
+    looped: AtomicU64,
     failures: AtomicU64,
     restarts: AtomicU64,
     decode_ms: AtomicU64,
@@ -296,6 +303,8 @@ impl Workers {
             counts,
             behind_ms: u64::try_from(behind.as_millis()).unwrap_or(u64::MAX),
             decodes: shared.decodes.load(Ordering::Relaxed),
+            rejected: std::array::from_fn(|n| shared.rejected.get(n).map_or(0, |one| one.load(Ordering::Relaxed))),
+            looped: shared.looped.load(Ordering::Relaxed),
             failures: shared.failures.load(Ordering::Relaxed),
             restarts: shared.restarts.load(Ordering::Relaxed),
             decode_ms: shared.decode_ms.load(Ordering::Relaxed),
@@ -410,6 +419,8 @@ impl Shared {
             running: AtomicU32::new(0),
             ended: Notify::new(),
             decodes: AtomicU64::new(0),
+            rejected: Default::default(),
+            looped: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             decode_ms: AtomicU64::new(0),
@@ -527,15 +538,29 @@ impl Shared {
         replaced.waiting
     }
 
+    /// Counts what was left out of the text of a final.
+    fn count_doubts(&self, id: u64, hypothesis: &Hypothesis) {
+        self.looped.fetch_add(u64::from(hypothesis.looped > 0), Ordering::Relaxed);
+        let Some(reason) = hypothesis.rejected else { return };
+        info!(job = id, reason = reason.name(), "a text was not believed and is left out");
+        if let Some(count) = self.rejected.get(reason.index()) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Notes what a worker made of a job: the outcome to tell, unless the job is tried again.
     fn note(&self, id: u64, result: Result<Outcome, String>) -> Option<Outcome> {
         let mut schedule = lock(&self.schedule);
+        let is_partial = schedule.is_partial(id);
         let reason = match result {
             Ok(Outcome { id, result: Ok(hypothesis) }) => {
                 let wanted = schedule.done(now(), id);
                 self.pace.follow(&schedule);
                 self.decodes.fetch_add(1, Ordering::Relaxed);
                 self.decode_ms.fetch_add(hypothesis.decode_ms.into(), Ordering::Relaxed);
+                if !is_partial {
+                    self.count_doubts(id, &hypothesis);
+                }
                 let result = if wanted { Ok(hypothesis) } else { Err(Failure::Withdrawn) };
                 return Some(Outcome { id, result });
             }
@@ -547,7 +572,6 @@ impl Shared {
             Ok(Outcome { result: Err(failure), .. }) => failure.to_string(),
             Err(reason) => reason,
         };
-        let is_partial = schedule.is_partial(id);
         let outcome = schedule.failed(now(), id, &reason)?;
         self.failures.fetch_add(u64::from(!is_partial), Ordering::Relaxed);
         Some(outcome)

@@ -72,13 +72,65 @@ pub struct Reject {
     pub characters_per_second: f32,
     /// The same tokens this often in a row are a loop; one of them is kept.
     pub repeats: u32,
+    /// A text of which less than this share of the three-character pieces differ repeats itself, 0–1.
+    pub distinct: f32,
+    /// Under a weak sign of a voice, and of a stock phrase always, a mean probability of at least this is asked for, 0–1.
+    pub weak_confidence: f32,
+    /// Less voice than this is a weak sign, in milliseconds.
+    pub weak_voiced_ms: f32,
+    /// A voice below this is a weak sign, in dB below full scale.
+    pub weak_dbfs: f32,
+    /// A smaller share of the voice than this that is clearly one, and no music, is a weak sign, 0–1.
+    pub weak_share: f32,
+    /// Mean log-odds from which sound without any clear voice is music or noise whatever its text.
+    pub no_voice: f32,
+    /// What recognisers write over silence and music. A text of nothing else is believed only when the sound shows a voice and the model is sure.
+    pub stock_phrases: Vec<String>,
 }
 
 impl Default for Reject {
     fn default() -> Self {
-        Self { characters_per_second: 18.0, repeats: 5 }
+        Self {
+            characters_per_second: 18.0,
+            repeats: 5,
+            distinct: 0.35,
+            weak_confidence: 0.6,
+            weak_voiced_ms: 200.0,
+            weak_dbfs: -55.0,
+            weak_share: 0.2,
+            no_voice: 1.5,
+            stock_phrases: STOCK_PHRASES.map(String::from).into(),
+        }
     }
 }
+
+/// Longer phrases first: each is taken out of a text before the next is looked for.
+const STOCK_PHRASES: [&str; 24] = [
+    "最後までご視聴いただきありがとうございます",
+    "最後までご視聴いただきありがとうございました",
+    "ご視聴いただきありがとうございます",
+    "ご視聴いただきありがとうございました",
+    "ご視聴ありがとうございました",
+    "ご視聴ありがとうございます",
+    "視聴ありがとうございました",
+    "チャンネル登録よろしくお願いします",
+    "チャンネル登録をお願いします",
+    "チャンネル登録お願いします",
+    "チャンネル登録",
+    "高評価",
+    "次の動画でお会いしましょう",
+    "また次の動画で",
+    "次の動画で",
+    "また次回お会いしましょう",
+    "字幕",
+    "どうもありがとうございました",
+    "ありがとうございました",
+    "おやすみなさい",
+    "お疲れ様でした",
+    "thank you for watching",
+    "thanks for watching",
+    "subtitles by the amaraorg community",
+];
 
 /// Why a manifest cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -127,6 +179,18 @@ impl Manifest {
         if manifest.reject.repeats < 2 {
             return wrong("reject.repeats", manifest.reject.repeats.to_string(), "2 or more");
         }
+        let reject = &manifest.reject;
+        let shares = [
+            ("reject.distinct", reject.distinct),
+            ("reject.weak_confidence", reject.weak_confidence),
+            ("reject.weak_share", reject.weak_share),
+        ];
+        if let Some((key, found)) = shares.into_iter().find(|(_, share)| !(0.0..=1.0).contains(share)) {
+            return wrong(key, found.to_string(), "0–1");
+        }
+        if reject.stock_phrases.iter().any(|phrase| !phrase.chars().any(char::is_alphanumeric)) {
+            return wrong("reject.stock_phrases", "a phrase without a letter".into(), "phrases with letters in them");
+        }
         Ok(manifest)
     }
 
@@ -162,5 +226,9 @@ mod tests {
         assert!(error.to_string().contains("audio_ctx.bucket"), "{error}");
         let error = Manifest::parse("[decode]\nbeams = 3\n").unwrap_err();
         assert!(error.to_string().contains("beams"), "{error}");
+        let error = Manifest::parse("[reject]\nweak_share = 20\n").unwrap_err();
+        assert!(error.to_string().contains("`reject.weak_share` is 20; expected 0–1"), "{error}");
+        let error = Manifest::parse("[reject]\nstock_phrases = [\"、\"]\n").unwrap_err();
+        assert!(error.to_string().contains("stock_phrases"), "{error}");
     }
 }

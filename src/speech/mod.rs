@@ -8,6 +8,7 @@
 pub mod agreement;
 pub mod catalogue;
 pub mod endpoint;
+pub mod evidence;
 pub mod ggml;
 pub mod manifest;
 mod music;
@@ -137,6 +138,12 @@ pub struct Hypothesis {
     pub confidence: f32,
     /// The model's probability that there was no speech, 0–1.
     pub no_speech: f32,
+    /// Why the text was not believed; it is empty then.
+    #[serde(default)]
+    pub rejected: Option<plausible::Reason>,
+    /// Tokens that were taken out because the recogniser repeated itself.
+    #[serde(default)]
+    pub looped: u32,
     /// Bonuses that the bias gave while decoding; 0 means the text equals the text without a dictionary.
     pub bonuses: u32,
     /// Version of the dictionary that biased it, empty without one.

@@ -34,6 +34,8 @@ const WEIGHTS_LONG: Weights = [6.137, 17.709, -9.197, -1.671, -0.202, 0.262, -1.
 
 /// Log-odds of one window count at most this much.
 const MOST: f32 = 4.0;
+/// Log-odds of a window that is clearly a voice.
+const CLEAR: f32 = -3.0;
 /// Evidence from which sound counts as music or steady noise.
 const CERTAIN: f32 = 24.0;
 /// The evidence stays within this on both sides: what went on for long is turned by a third of a second of clear windows.
@@ -71,6 +73,9 @@ pub(super) struct Music {
     /// Loudness of the music, in dB, and frames in a row above it.
     level: Option<f32>,
     louder: usize,
+    /// Sum and number of all windows' log-odds, and how many of them were clearly a voice.
+    all: (f32, u32),
+    clear: u32,
 }
 
 impl Default for Music {
@@ -84,6 +89,8 @@ impl Default for Music {
             sum: 0.0,
             level: None,
             louder: 0,
+            all: (0.0, 0),
+            clear: 0,
         }
     }
 }
@@ -110,6 +117,8 @@ impl Music {
         self.frames[self.count % WINDOW] = frame;
         self.count += 1;
         if loud && let Some(odds) = self.odds() {
+            self.all = (self.all.0 + odds, self.all.1.saturating_add(1));
+            self.clear = self.clear.saturating_add(u32::from(odds <= CLEAR));
             let doubtful = !self.certain();
             self.sum = (self.sum + odds.clamp(-MOST, MOST)).clamp(-LIMIT, LIMIT);
             if doubtful && self.certain() {
@@ -121,6 +130,16 @@ impl Music {
     /// Evidence for music or noise above 0, for voice below; 0 when nothing is known.
     pub(super) fn evidence(&self) -> f32 {
         self.sum
+    }
+
+    /// Mean log-odds of all windows so far; 0 without any.
+    pub(super) fn mean_odds(&self) -> f32 {
+        self.all.0 / (self.all.1 as f32).max(1.0)
+    }
+
+    /// Windows so far that were clearly a voice, one for each loud frame.
+    pub(super) fn clear(&self) -> u32 {
+        self.clear
     }
 
     /// Whether it is certain that it is music or steady noise.

@@ -94,6 +94,16 @@ impl Vad {
         Verdict { score, voice: loud && !tone && !music, tone, music, evidence }
     }
 
+    /// Mean log-odds, over all that was heard, that it is music or noise (above 0) or a voice (below 0); 0 when it was too short to tell.
+    pub fn mean_odds(&self) -> f32 {
+        self.music.mean_odds()
+    }
+
+    /// Frames so far at the end of a second that was clearly a voice.
+    pub fn clear_frames(&self) -> u32 {
+        self.music.clear()
+    }
+
     /// Forgets what was heard, for a place after a gap.
     pub fn reset(&mut self) {
         self.detector.reset();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::evidence::Evidence;
 use super::ggml::{self, GgmlError};
 use super::manifest::Manifest;
 use super::{Bias, Failure, Hypothesis, Recognizer, Token, Vocabulary, plausible};
@@ -196,7 +197,7 @@ impl Whisper {
             hypothesis.no_speech = hypothesis.no_speech.min(no_speech);
             hypothesis.bonuses = hypothesis.bonuses.saturating_add(bonuses);
         }
-        settle(&mut hypothesis, pcm.len() as f32 / 16_000.0, &self.manifest);
+        settle(&mut hypothesis, pcm, &self.manifest);
         let spent = (self.options.clock)().since(began);
         hypothesis.decode_ms = u32::try_from(spent.as_millis()).unwrap_or(u32::MAX);
         Ok(hypothesis)
@@ -219,8 +220,10 @@ impl Recognizer for Whisper {
 }
 
 /// Makes text and confidence of the tokens, and drops what is not believed.
-fn settle(hypothesis: &mut Hypothesis, seconds: f32, manifest: &Manifest) {
+fn settle(hypothesis: &mut Hypothesis, pcm: &[f32], manifest: &Manifest) {
+    let heard = hypothesis.tokens.len();
     let mut tokens = plausible::without_loops(std::mem::take(&mut hypothesis.tokens), manifest.reject.repeats);
+    hypothesis.looped = u32::try_from(heard - tokens.len()).unwrap_or(u32::MAX);
     if let Some(first) = tokens.first_mut() {
         let blank = first.bytes.iter().take_while(|byte| **byte == b' ').count();
         first.bytes.drain(..blank);
@@ -229,7 +232,11 @@ fn settle(hypothesis: &mut Hypothesis, seconds: f32, manifest: &Manifest) {
     hypothesis.text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
     hypothesis.confidence = tokens.iter().map(|token| token.p).sum::<f32>() / tokens.len().max(1) as f32;
     hypothesis.tokens = tokens;
-    if !plausible::believed(hypothesis, seconds, &manifest.decode, &manifest.reject) {
+    if hypothesis.tokens.is_empty() {
+        return; // the sound need not be looked at
+    }
+    hypothesis.rejected = plausible::doubt(hypothesis, &Evidence::of(pcm), &manifest.decode, &manifest.reject);
+    if hypothesis.rejected.is_some() {
         hypothesis.text.clear();
         hypothesis.tokens.clear();
         hypothesis.confidence = 0.0;
