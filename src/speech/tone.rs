@@ -6,6 +6,13 @@ use super::spectrum::LINES;
 const LOBE: usize = 3;
 /// Two tones hold at least this share of the energy; voice has more harmonics.
 const SHARE: f32 = 0.95;
+/// The tones of keys (ITU-T Q.23): one of the low and one of the high, in Hz, within 1.8 %.
+const LOW: [f32; 4] = [697.0, 770.0, 852.0, 941.0];
+const HIGH: [f32; 4] = [1_209.0, 1_336.0, 1_477.0, 1_633.0];
+/// Share of the energy that a key's tones hold, also where it begins and ends; it is no voice from the first window on.
+const KEY_SHARE: f32 = 0.85;
+/// Width of a line, in Hz.
+const LINE_HZ: f32 = 8_000.0 / (2 * LINES) as f32;
 /// Windows in a row with the same strongest line; the pitch of a voice moves.
 const STEADY: u32 = 4;
 
@@ -22,7 +29,7 @@ impl Tone {
     pub(super) fn heard(&mut self, energy: &[f32; LINES]) -> bool {
         let all: f32 = energy.iter().sum();
         let (line, first, rest) = without_strongest(energy);
-        let (_, second, _) = without_strongest(&rest);
+        let (other, second, _) = without_strongest(&rest);
         let like = all > 0.0 && first + second >= SHARE * all;
         let same = line.abs_diff(self.line) <= 1;
         self.steady = match (like, same) {
@@ -33,8 +40,17 @@ impl Tone {
         if self.steady <= 1 {
             self.line = line;
         }
-        self.steady >= STEADY
+        let key = is_key(line.min(other), line.max(other)) && first + second >= KEY_SHARE * all;
+        self.steady >= STEADY || key
     }
+}
+
+/// Whether two lines are where the tones of a key would be.
+fn is_key(low: usize, high: usize) -> bool {
+    let near = |line: usize, tones: &[f32]| {
+        tones.iter().any(|hz| (line as f32 * LINE_HZ - hz).abs() <= 0.018 * hz + LINE_HZ / 2.0)
+    };
+    near(low, &LOW) && near(high, &HIGH)
 }
 
 /// The strongest line, the energy around it, and the spectrum without it.
