@@ -17,8 +17,9 @@
 //! PCM is appended to a segment on disk and handed to the listener ([`bridge::listener`]), where [`speech::vad`] and [`speech::endpoint`] cut
 //! it into utterances. The session makes a job of each utterance; [`speech::schedule`] says which job is next, and a worker process
 //! ([`bridge::workers`], [`speech::protocol`]) recognises it by `speech::whisper`, or a server of the site does ([`bridge::remote`],
-//! [`speech::remote`]). While it is still being said it is read as often as the load
-//! allows ([`speech::pace`]), and what two readings agree on ([`speech::agreement`]) is shown as settled.
+//! [`speech::remote`]). Tones, music and noise are kept away before that, and [`speech::plausible`] drops what nobody can have said. While an
+//! utterance is still being said it is read as often as the load allows ([`speech::pace`]), and what two readings agree on
+//! ([`speech::agreement`]) is shown as settled.
 //!
 //! The municipality's [`dictionary`] is preferred while the words are decoded and puts them right by their sound afterwards; which of its words apply
 //! to a call says [`call::scope`].

@@ -7,6 +7,7 @@ mod cases;
 mod mutate;
 
 use cases::cases;
+use kakehashi::speech::evidence::Evidence;
 use kakehashi::speech::manifest::Manifest;
 use kakehashi::speech::remote::{Trouble, read};
 use serde_json::{Value, json};
@@ -100,7 +101,8 @@ fn mutated(seed: u64, answer: &str) -> Vec<u8> {
 fn one(seed: u64) -> (u64, u64) {
     let answer = ANSWERS[(seed % ANSWERS.len() as u64) as usize];
     let body = mutated(seed, answer);
-    match read(&body, 4.0, "m", &Manifest::default()) {
+    let evidence = Evidence { seconds: 4.0, level_dbfs: -20.0, voiced_ms: 3_000.0, music: -1.0, clear_ms: 3_000.0 };
+    match read(&body, &evidence, "m", &Manifest::default()) {
         Ok(hypothesis) => {
             assert!(
                 hypothesis.text.chars().filter(|c| c.is_alphanumeric()).count() <= 72,

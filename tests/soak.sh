@@ -5,6 +5,7 @@
 #   KAKEHASHI_MUTATE_TIMES  multiplies the mutated cases of the tests (100: 10^8 over SIP, SDP, digest and dialog-info, at least 10^7 of each kind; `make test` runs 1.04 million)
 #   KAKEHASHI_OVERLOAD_S, KAKEHASHI_LONG_CALL_MIN, KAKEHASHI_HANG_UPS  see tests/overload.rs (600), tests/long_call.rs (120), tests/hang_ups.rs (100)
 #   KAKEHASHI_SOAK_MINUTES  how long calls are made (60)
+#   KAKEHASHI_SILENCE_MINUTES  minutes of what is no speech for each of five seeds (60)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export KAKEHASHI_MUTATE_TIMES=${KAKEHASHI_MUTATE_TIMES:-100} KAKEHASHI_SOAK_MINUTES=${KAKEHASHI_SOAK_MINUTES:-60}
@@ -17,6 +18,9 @@ for file in tests/mutate_*.rs; do
     mutations+=(--test "$(basename "$file" .rs)")
 done
 cargo test --release --no-fail-fast "${mutations[@]}" -- --nocapture
+for seed in 11 12 13 14 15; do
+    KAKEHASHI_SILENCE_SEED=$seed cargo test --release --test no_invention -- --nocapture hour
+done
 # one at a time: each has the recogniser to itself
 for test in hang_ups overload long_call; do
     cargo test --release --test "$test" -- --nocapture --test-threads=1

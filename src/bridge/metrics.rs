@@ -6,9 +6,10 @@ use super::workers::Counters;
 
 /// The recognisers' counters.
 pub fn text(recognition: &Counters) -> String {
-    let Counters { load, counts, behind_ms, decodes, failures, restarts, decode_ms, remote } = recognition;
+    let Counters { load, counts, behind_ms, decodes, failures, restarts, decode_ms, remote, rejected, looped } =
+        recognition;
     let seconds = |ms: u64| ms as f64 / 1e3;
-    let all: [(&str, &str, &str, f64); 13] = [
+    let all: [(&str, &str, &str, f64); 15] = [
         ("waiting_jobs", "gauge", "Jobs that wait for a recogniser.", load.waiting as f64),
         ("waiting_seconds", "gauge", "Sound of these jobs.", load.waiting_seconds),
         ("running_jobs", "gauge", "Jobs that are recognised now.", load.running as f64),
@@ -21,6 +22,13 @@ pub fn text(recognition: &Counters) -> String {
         ),
         ("decodes_total", "counter", "Finals and partials recognised.", *decodes as f64),
         ("remote_decodes_total", "counter", "Of these, by the server on another machine.", *remote as f64),
+        (
+            "rejected_total",
+            "counter",
+            "Finals whose text was not believed and is left out.",
+            rejected.iter().sum::<u64>() as f64,
+        ),
+        ("loops_total", "counter", "Finals of which a loop was taken out.", *looped as f64),
         ("decode_seconds_total", "counter", "Time spent on them.", seconds(*decode_ms)),
         ("failures_total", "counter", "Finals that failed twice.", *failures as f64),
         ("worker_restarts_total", "counter", "Worker processes that were replaced.", *restarts as f64),

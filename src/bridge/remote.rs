@@ -112,7 +112,7 @@ impl Remote {
         let patience = Duration::from_millis(self.settings.timeout_ms.into());
         let late = |_| Trouble::Fault(format!("no answer within {} ms", patience.as_millis()));
         let body = timeout(patience, self.exchange(sound, prompt)).await.map_err(late)??;
-        let mut hypothesis = read(&body, sound.seconds(), &self.settings.model, &self.manifest)?;
+        let mut hypothesis = read(&body, &sound.evidence(), &self.settings.model, &self.manifest)?;
         let spent = now().mono.since(began).as_millis();
         hypothesis.decode_ms = u32::try_from(spent).unwrap_or(u32::MAX);
         Ok(hypothesis)

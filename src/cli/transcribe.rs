@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::worker::at_16_khz;
 use crate::dictionary::{Dictionary, ImportError, Source};
 use crate::events::Correction;
+use crate::media::resample::at_16_khz;
 use crate::speech::endpoint::Endpointer;
 use crate::speech::settings::Settings;
 use crate::speech::{Failure, SpeechEventKind, Utterance};

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::model;
 use crate::dictionary::Dictionary;
-use crate::media::resample::Upsampler;
+use crate::media::resample::at_16_khz;
 use crate::speech::protocol::{
     Decoder, Done, FromWorker, Hello, Message, ProtocolError, Ready, Sound, ToWorker, VERSION,
 };
@@ -175,16 +175,6 @@ fn recognise(
         true => recognizer.recognize_partial(&pcm, bias, stop),
         false => recognizer.recognize(&pcm, bias),
     }
-}
-
-/// Samples at 16 kHz, ±1.0, of samples at 8 or 16 kHz.
-pub(super) fn at_16_khz(pcm: &[i16], rate: u32) -> Vec<f32> {
-    if rate == 8_000 {
-        let mut out = Vec::with_capacity(2 * pcm.len());
-        Upsampler::new().push(pcm, &mut out);
-        return out;
-    }
-    pcm.iter().map(|&sample| f32::from(sample) / 32_768.0).collect()
 }
 
 fn answer(out: &mut impl Write, message: &FromWorker) -> Result<(), WorkerError> {

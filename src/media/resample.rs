@@ -58,6 +58,16 @@ fn half_band() -> [f32; SIDE] {
     taps.map(|tap| (tap / sum) as f32)
 }
 
+/// Samples at 16 kHz, ±1.0, of samples at 8 or 16 kHz.
+pub fn at_16_khz(pcm: &[i16], rate: u32) -> Vec<f32> {
+    if rate == 8_000 {
+        let mut out = Vec::with_capacity(2 * pcm.len());
+        Upsampler::new().push(pcm, &mut out);
+        return out;
+    }
+    pcm.iter().map(|&sample| f32::from(sample) / 32_768.0).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

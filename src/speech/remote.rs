@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 
 pub use answer::{MAX_ANSWER, read};
 
-use crate::media::resample::Upsampler;
+use super::evidence::Evidence;
+use crate::media::resample::{self, Upsampler};
 
 /// Samples a second of what is sent; what Whisper hears, so that no server has to resample.
 const RATE: u32 = 16_000;
@@ -154,9 +155,9 @@ pub struct Sound<'a> {
 }
 
 impl Sound<'_> {
-    /// Its length in seconds.
-    pub fn seconds(&self) -> f32 {
-        self.pcm.len() as f32 / self.rate.max(1) as f32
+    /// What it says for itself.
+    pub fn evidence(&self) -> Evidence {
+        Evidence::of(&resample::at_16_khz(self.pcm, self.rate))
     }
 }
 

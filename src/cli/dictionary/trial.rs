@@ -11,9 +11,9 @@ use serde::Serialize;
 use super::{DictionaryError, Reading};
 use crate::call::scope::Scopes;
 use crate::cli::transcribe;
-use crate::cli::worker::at_16_khz;
 use crate::dictionary::Dictionary;
 use crate::events::Correction;
+use crate::media::resample::at_16_khz;
 use crate::speech::{Bias, Hypothesis, Vocabulary};
 
 /// Arguments of `dictionary test`.

@@ -6,6 +6,7 @@
 use serde::Deserialize;
 
 use super::Trouble;
+use crate::speech::evidence::Evidence;
 use crate::speech::manifest::Manifest;
 use crate::speech::{Hypothesis, Token, plausible};
 
@@ -56,11 +57,11 @@ struct TextOnly {
     text: String,
 }
 
-/// Reads the body of an answer with status 200 to `seconds` of sound. `model` is the name that the hypothesis carries.
+/// Reads the body of an answer with status 200 to a sound of which `evidence` is known. `model` is the name that the hypothesis carries.
 ///
 /// # Errors
 /// [`Trouble::Refused`] when it is no answer of this API; the message quotes nothing of it.
-pub fn read(body: &[u8], seconds: f32, model: &str, manifest: &Manifest) -> Result<Hypothesis, Trouble> {
+pub fn read(body: &[u8], evidence: &Evidence, model: &str, manifest: &Manifest) -> Result<Hypothesis, Trouble> {
     if body.len() > MAX_ANSWER {
         return Err(Trouble::Refused(format!("an answer of more than {MAX_ANSWER} bytes")));
     }
@@ -79,7 +80,7 @@ pub fn read(body: &[u8], seconds: f32, model: &str, manifest: &Manifest) -> Resu
     let no_speech = no_speech.reduce(f32::min).unwrap_or(0.0);
     let (tokens, known) = tokens(&answer, &text);
     let hypothesis = Hypothesis { tokens, no_speech, model: model.to_owned(), ..Hypothesis::default() };
-    Ok(settle(hypothesis, known, seconds, manifest))
+    Ok(settle(hypothesis, known, evidence, manifest))
 }
 
 fn parse(body: &[u8]) -> Result<Answer, Trouble> {
@@ -165,15 +166,20 @@ fn cover(text: &str, parts: &[(&str, f32)]) -> Vec<Token> {
 }
 
 /// Text and confidence of the tokens; what is not believed is dropped, as with the local recogniser.
-fn settle(mut hypothesis: Hypothesis, known: bool, seconds: f32, manifest: &Manifest) -> Hypothesis {
+fn settle(mut hypothesis: Hypothesis, known: bool, evidence: &Evidence, manifest: &Manifest) -> Hypothesis {
+    let heard = hypothesis.tokens.len();
     let tokens = plausible::without_loops(std::mem::take(&mut hypothesis.tokens), manifest.reject.repeats);
+    hypothesis.looped = u32::try_from(heard - tokens.len()).unwrap_or(u32::MAX);
     let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.bytes.clone()).collect();
     hypothesis.text = String::from_utf8_lossy(&bytes).trim().to_owned();
     if known {
         hypothesis.confidence = tokens.iter().map(|token| token.p).sum::<f32>() / tokens.len().max(1) as f32;
     }
     hypothesis.tokens = tokens;
-    if !plausible::believed(&hypothesis, seconds, &manifest.decode, &manifest.reject) {
+    // a probability that is not known makes nobody unsure
+    let judged = Hypothesis { confidence: if known { hypothesis.confidence } else { 1.0 }, ..hypothesis.clone() };
+    hypothesis.rejected = plausible::doubt(&judged, evidence, &manifest.decode, &manifest.reject);
+    if hypothesis.rejected.is_some() {
         hypothesis.text.clear();
         hypothesis.tokens.clear();
         hypothesis.confidence = 0.0;

@@ -2,13 +2,19 @@
 
 use super::*;
 use crate::speech::Hypothesis;
+use crate::speech::evidence::Evidence;
 use crate::speech::manifest::Manifest;
 
 /// What whisper-server 1.9.5 answered for the first utterance of the sample call (times and some words left out).
 const WHISPER_SERVER: &str = r#"{"task":"transcribe","language":"japanese","duration":5.199999809265137,"text":"お電話ありがとうございます。大阪市\n","segments":[{"id":0,"text":"お電話ありがとうございます。大阪市","start":-1007.28,"end":30.0,"tokens":[6117,20545],"words":[{"word":"お","start":-1002.09,"end":-1002.09,"t_dtw":-1,"probability":0.9},{"word":"電","probability":0.8},{"word":"話","probability":0.7},{"word":"ありがとうございます","probability":0.6},{"word":"。","probability":0.5},{"word":"大","probability":0.4},{"word":"阪","probability":0.3},{"word":"市","probability":0.2}],"temperature":0.0,"avg_logprob":-0.018,"no_speech_prob":1.9e-05}],"detected_language":"japanese","detected_language_probability":1.0,"language_probabilities":{"ja":1.0}}"#;
 
 fn answer(body: &str) -> Result<Hypothesis, Trouble> {
-    read(body.as_bytes(), 5.0, "m", &Manifest::default())
+    read(
+        body.as_bytes(),
+        &Evidence { seconds: 5.0, level_dbfs: -20.0, voiced_ms: 4_000.0, music: -1.0, clear_ms: 4_000.0 },
+        "m",
+        &Manifest::default(),
+    )
 }
 
 fn said(body: &str) -> Hypothesis {
