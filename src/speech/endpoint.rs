@@ -135,6 +135,8 @@ impl Endpointer {
             self.next = self.next.saturating_sub(rest.len() as u64);
         }
         if let Some(speaking) = self.speaking {
+            // who hangs up in the middle of a word leaves little to tell a voice by, and is asked nothing again
+            self.tell(out);
             let end = (speaking.last_voice + self.tail).min(self.next);
             self.close(end, out);
         }
@@ -194,8 +196,8 @@ impl Endpointer {
             speaking.voiced += 1;
             speaking.last_voice = end;
             speaking.leans = verdict.evidence;
-        } else if verdict.tone && !speaking.told {
-            speaking.voiced = 0; // its beginning looked like voice
+        } else if verdict.tone && verdict.evidence >= 0.0 && !speaking.told {
+            speaking.voiced = 0; // its beginning looked like voice; a held vowel looks like a tone, but the evidence is for a voice
         }
         if speaking.leans <= SURE {
             self.tell(out);
