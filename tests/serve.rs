@@ -361,11 +361,11 @@ fn a_number_that_was_spoken_is_in_no_file_when_the_bridge_has_stopped() {
     let is_final = |event: &Event| matches!(event.data, Data::TranscriptFinal(_));
     let events = hook.until(|events| events.iter().any(is_final));
     bridge.stop();
-    let finals = events.iter().filter_map(|event| match &event.data {
+    let mut finals = events.iter().filter_map(|event| match &event.data {
         Data::TranscriptFinal(text) => Some(text.clone()),
         _ => None,
     });
-    let said = finals.last().unwrap();
+    let said = finals.next_back().unwrap();
     assert_eq!(said.text, "電話番号は***-****-****です。");
     assert!(!said.text_raw.contains(|sign: char| sign.is_ascii_digit()));
     let data = folder.path().join("data");

@@ -77,7 +77,8 @@ fn silence_begins_a_new_sound_and_leaves_half_of_what_was_known() {
 fn extreme_sound_gives_numbers() {
     for level in [0.0, 1e-30, 1.0] {
         let mut heard = Music::default();
-        let evidence = after(&mut heard, 3, |t| level * if (t * 8_000.0) as u32 % 2 == 0 { 1.0 } else { -1.0 });
+        let evidence =
+            after(&mut heard, 3, |t| level * if ((t * 8_000.0) as u32).is_multiple_of(2) { 1.0 } else { -1.0 });
         assert!(evidence.is_finite(), "{level}: {evidence}");
     }
 }
