@@ -2,8 +2,8 @@
 //!
 //! By rule: digits in whatever notation, with separators and fillers between them, are one number where their check digit is right (My Number,
 //! card), or where a word beside them says what they are and they are about as many (a misheard My Number, an account, an insurance certificate,
-//! a pension, a licence). Each masked digit becomes one `*`. Several texts that belong together are looked through as one ([`numbers`]), so
-//! that a number in pieces is found; what comes later or from somebody else and repeats it is found by its digits ([`repeated`]).
+//! a pension, a licence). Each masked digit becomes one `*`. Several texts that belong together are looked through as one (`numbers`), so
+//! that a number in pieces is found; what comes later or from somebody else and repeats it is found by its digits (`repeated`).
 
 mod check;
 mod find;

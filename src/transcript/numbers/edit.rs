@@ -30,7 +30,7 @@ pub(crate) fn in_order(mut edits: Vec<Edit>) -> Vec<Edit> {
     edits
 }
 
-/// The text with its edits made; they are [`in_order`].
+/// The text with its edits made; they are in order and apart.
 pub fn apply(signs: &[char], edits: &[Edit]) -> String {
     let (mut text, mut at) = (String::new(), 0);
     for edit in edits {
