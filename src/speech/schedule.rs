@@ -119,6 +119,12 @@ impl Queue {
         self.jobs.push_back(attempt);
     }
 
+    /// Before all others, however much waits.
+    fn push_front(&mut self, attempt: Attempt) {
+        self.waiting += micros(&attempt.job);
+        self.jobs.push_front(attempt);
+    }
+
     /// The first job whose stream is not among `busy`.
     fn pick(&self, busy: &[StreamId]) -> Option<usize> {
         self.jobs.iter().position(|attempt| !busy.contains(&attempt.job.stream))
@@ -343,9 +349,7 @@ impl Schedule {
         if attempt.failed >= TRIES || is_partial {
             return Some(Outcome { id, result: Err(Failure::Failed(reason.to_owned())) });
         }
-        let queue = self.queue(attempt.job.kind);
-        queue.waiting += micros(&attempt.job);
-        queue.jobs.push_front(attempt);
+        self.queue(attempt.job.kind).push_front(attempt);
         None
     }
 
@@ -356,9 +360,7 @@ impl Schedule {
         if attempt.job.kind.is_partial() {
             return Some(Outcome { id, result: Err(Failure::Withdrawn) });
         }
-        let queue = self.queue(attempt.job.kind);
-        queue.waiting += micros(&attempt.job);
-        queue.jobs.push_front(attempt);
+        self.queue(attempt.job.kind).push_front(attempt);
         None
     }
 
