@@ -14,7 +14,7 @@ use crate::media::resample::at_16_khz;
 use crate::speech::protocol::{
     Decoder, Done, FromWorker, Hello, Message, ProtocolError, Ready, Sound, ToWorker, VERSION,
 };
-use crate::speech::{Bias, Failure, Recognizer};
+use crate::speech::{Bias, Failure, Hypothesis, Recognizer, Stop};
 
 /// Recognise what the bridge sends (started by `kakehashi serve`, not by hand).
 #[derive(Debug, clap::Args)]
@@ -168,8 +168,8 @@ fn recognise(
     recognizer: &mut dyn Recognizer,
     sound: &Sound,
     bias: Option<&dyn Bias>,
-    stop: &(dyn Fn() -> bool + Sync),
-) -> Result<crate::speech::Hypothesis, Failure> {
+    stop: Stop<'_>,
+) -> Result<Hypothesis, Failure> {
     let pcm = at_16_khz(&sound.pcm, sound.rate);
     match sound.kind.is_partial() {
         true => recognizer.recognize_partial(&pcm, bias, stop),

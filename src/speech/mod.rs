@@ -174,6 +174,9 @@ pub enum Failure {
     Withdrawn,
 }
 
+/// Says whether a decode is to be given up; asked again and again, on the thread that decodes.
+pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// Turns sound into text. One value per worker; `&mut` because a model state is not shared.
 pub trait Recognizer: Send {
     /// Recognises `pcm` (16 kHz, mono, ±1.0), with `bias` when there is one.
@@ -191,7 +194,7 @@ pub trait Recognizer: Send {
         &mut self,
         pcm: &[f32],
         bias: Option<&dyn Bias>,
-        stop: &(dyn Fn() -> bool + Sync),
+        stop: Stop<'_>,
     ) -> Result<Hypothesis, Failure> {
         if stop() {
             return Err(Failure::Withdrawn);

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::evidence::Evidence;
 use super::ggml::{self, GgmlError};
 use super::manifest::Manifest;
-use super::{Bias, Failure, Hypothesis, Recognizer, Token, Vocabulary, plausible};
+use super::{Bias, Failure, Hypothesis, Recognizer, Stop, Token, Vocabulary, plausible};
 use crate::time::Mono;
 
 mod filter;
@@ -96,7 +96,7 @@ enum Pass<'a> {
     /// As the manifest says.
     Final,
     /// Greedy, at one temperature, given up when this says so.
-    Partial(raw::Stop<'a>),
+    Partial(Stop<'a>),
 }
 
 impl Whisper {
@@ -213,7 +213,7 @@ impl Recognizer for Whisper {
         &mut self,
         pcm: &[f32],
         bias: Option<&dyn Bias>,
-        stop: &(dyn Fn() -> bool + Sync),
+        stop: Stop<'_>,
     ) -> Result<Hypothesis, Failure> {
         self.hear(pcm, bias, Pass::Partial(stop))
     }

@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use whisper_rs::whisper_rs_sys as sys;
 
+use crate::speech::Stop;
+
 /// Fewer samples than this are never passed on: whisper.cpp reads beyond the end of very short ones, and skips what is below 100 ms.
 pub(super) const LEAST_SAMPLES: usize = 1_600;
 /// whisper.cpp's own limit of hypotheses.
@@ -261,12 +263,10 @@ struct Hook<'a> {
     /// Bits of the probability of no speech.
     no_speech: AtomicU32,
     broken: AtomicBool,
+    /// Asked after the encoder and after each token.
     stop: Option<Stop<'a>>,
     stopped: AtomicBool,
 }
-
-/// Says whether a decode is to be given up; asked after the encoder and after each token.
-pub(super) type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// What was said, and the model's probability that nobody spoke.
 type Heard = Result<(Vec<Said>, f32), EngineError>;
