@@ -1,17 +1,14 @@
 //! The worker processes: starts them, feeds them from the [`Schedule`], replaces those that die or hang, hands outcomes to the hub.
 //!
-//! One task for each worker. A worker has one job at a time; one that does not answer within the job's patience is killed. No final is lost: what
+//! One task for each worker (`process` is one of them). A worker has one job at a time; one that does not answer within the job's patience is killed. No final is lost: what
 //! waited still waits, what ran is tried once more by another process. A partial that something newer replaced is given up where it is.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::process::Stdio;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
@@ -20,14 +17,22 @@ use crate::bridge::remote::{self, Remote};
 use crate::bridge::{Input, now};
 use crate::dictionary::Dictionary;
 use crate::pbx::StreamId;
-use crate::speech::plausible::Reason;
-use crate::speech::protocol::{Decoder, FromWorker, Hello, Message, ProtocolError, Sound, ToWorker, VERSION, Words};
-use crate::speech::schedule::{Counts, Load, Replaced, Schedule};
+use crate::speech::protocol::{ProtocolError, Words};
+use crate::speech::schedule::{Replaced, Schedule};
 use crate::speech::settings::Settings;
-use crate::speech::{Failure, Hypothesis, Job, JobKind, Outcome};
+use crate::speech::{Failure, Job, JobKind, Outcome};
 use crate::time::Now;
 
+mod counters;
+mod pace;
+mod process;
 mod remote_slots;
+
+pub use counters::Counters;
+pub use pace::Pace;
+
+use counters::Done;
+use process::Worker;
 
 /// Waits between attempts to start a worker that does not start.
 const RESTART: [u64; 5] = [1, 2, 5, 15, 30];
@@ -81,57 +86,6 @@ pub enum Error {
     NotBuilt,
 }
 
-/// What the workers did and have to do.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Counters {
-    /// Jobs that wait and run.
-    pub load: Load,
-    /// What was done with partials, and how late finals were.
-    pub counts: Counts,
-    /// How long the oldest live final that waits has waited, in milliseconds.
-    pub behind_ms: u64,
-    /// Finals and partials recognised.
-    pub decodes: u64,
-    /// Texts that were not believed, by [`Reason`].
-    pub rejected: [u64; Reason::ALL.len()],
-    /// Texts of which a loop was taken out.
-    pub looped: u64,
-    /// Jobs that failed twice.
-    pub failures: u64,
-    /// Workers that were replaced.
-    pub restarts: u64,
-    /// Milliseconds that the workers decoded.
-    pub decode_ms: u64,
-    /// Utterances of `decodes` that the server on another machine recognised.
-    pub remote: u64,
-}
-
-/// How much more of a running utterance is to be said before it is read again, for whoever listens; 0 while there are no partials.
-#[derive(Debug)]
-pub struct Pace(AtomicU32);
-
-impl Pace {
-    fn new(settings: &Settings) -> Pace {
-        Pace(AtomicU32::new(if settings.partials { settings.partial_every_ms } else { 0 }))
-    }
-
-    /// For tests and for who has no workers: never.
-    pub fn never() -> Pace {
-        Pace(AtomicU32::new(0))
-    }
-
-    /// The interval now; `None`: no partials.
-    pub fn get(&self) -> Option<Duration> {
-        let ms = self.0.load(Ordering::Relaxed);
-        (ms > 0).then(|| Duration::from_millis(ms.into()))
-    }
-
-    fn follow(&self, schedule: &Schedule) {
-        let ms = schedule.pace().map_or(0, |every| u32::try_from(every.as_millis()).unwrap_or(u32::MAX));
-        self.0.store(ms, Ordering::Relaxed);
-    }
-}
-
 /// The pool; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Workers {
@@ -157,13 +111,7 @@ struct Shared {
     pids: Vec<AtomicU32>,
     running: AtomicU32,
     ended: Notify,
-    decodes: AtomicU64,
-    rejected: [AtomicU64; Reason::ALL.len()],
-    looped: AtomicU64,
-    failures: AtomicU64,
-    restarts: AtomicU64,
-    decode_ms: AtomicU64,
-    remote_decodes: AtomicU64,
+    done: Done,
 }
 
 /// Starts the workers and waits until they are ready. Outcomes go to `hub`; while it is full, workers wait.
@@ -293,23 +241,10 @@ impl Workers {
 
     /// What was done and what waits.
     pub fn counters(&self) -> Counters {
-        let shared = &self.shared;
-        let (load, counts, behind) = {
-            let schedule = lock(&shared.schedule);
-            (schedule.load(), schedule.counts(), schedule.behind(now().mono))
-        };
-        Counters {
-            load,
-            counts,
-            behind_ms: u64::try_from(behind.as_millis()).unwrap_or(u64::MAX),
-            decodes: shared.decodes.load(Ordering::Relaxed),
-            rejected: std::array::from_fn(|n| shared.rejected.get(n).map_or(0, |one| one.load(Ordering::Relaxed))),
-            looped: shared.looped.load(Ordering::Relaxed),
-            failures: shared.failures.load(Ordering::Relaxed),
-            restarts: shared.restarts.load(Ordering::Relaxed),
-            decode_ms: shared.decode_ms.load(Ordering::Relaxed),
-            remote: shared.remote_decodes.load(Ordering::Relaxed),
-        }
+        let schedule = lock(&self.shared.schedule);
+        let (load, counts, behind) = (schedule.load(), schedule.counts(), schedule.behind(now().mono));
+        let behind_ms = u64::try_from(behind.as_millis()).unwrap_or(u64::MAX);
+        self.shared.done.add_to(Counters { load, counts, behind_ms, ..Counters::default() })
     }
 
     /// Process ids of the workers that run.
@@ -334,73 +269,6 @@ impl Workers {
     }
 }
 
-/// A worker process that is ready.
-#[derive(Debug)]
-struct Worker {
-    child: Child,
-    input: ChildStdin,
-    output: ChildStdout,
-    decoder: Decoder,
-    /// Version of the dictionary that it has.
-    dictionary: String,
-}
-
-impl Worker {
-    async fn send(&mut self, message: &ToWorker) -> Result<(), String> {
-        let mut bytes = Vec::new();
-        message.write(&mut bytes).map_err(|error| error.to_string())?;
-        self.input.write_all(&bytes).await.map_err(|error| format!("the worker takes nothing more: {error}"))
-    }
-
-    /// The next message; `None` when the worker has ended.
-    async fn receive(&mut self) -> Result<Option<FromWorker>, ProtocolError> {
-        let mut buffer = [0; 8_192];
-        loop {
-            if let Some(message) = self.decoder.message()? {
-                return Ok(Some(message));
-            }
-            match self.output.read(&mut buffer).await {
-                Ok(got) if got > 0 => self.decoder.push(buffer.get(..got).unwrap_or_default()),
-                _ => return Ok(None),
-            }
-        }
-    }
-
-    /// Does one job; an error means that the worker is of no more use.
-    async fn work(&mut self, job: &Job, words: &Words, shared: &Shared) -> Result<Outcome, String> {
-        if self.dictionary != words.version {
-            self.send(&ToWorker::Dictionary(words.clone())).await?;
-            self.dictionary.clone_from(&words.version);
-        }
-        let (pcm, scopes) = (job.pcm.clone(), job.scopes.clone());
-        self.send(&ToWorker::Job(Sound { id: job.id, kind: job.kind, rate: job.rate, pcm, scopes })).await?;
-        let mut asked = !job.kind.is_partial();
-        let answer = loop {
-            let told = shared.abort.notified(); // before the look, so that none is missed
-            if !asked && lock(&shared.schedule).is_withdrawn(job.id) {
-                asked = true;
-                self.send(&ToWorker::Abort(job.id)).await?;
-            }
-            tokio::select! {
-                answer = self.receive() => break answer,
-                () = told, if !asked => {}
-            }
-        };
-        match answer {
-            Ok(Some(FromWorker::Done(done))) if done.id == job.id => Ok(Outcome { id: done.id, result: done.result }),
-            Ok(Some(_)) => Err("the worker answered something else".into()),
-            Ok(None) => Err(format!("the worker ended ({})", self.status().await)),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    /// Kills it if it still runs; how it ended.
-    async fn status(&mut self) -> String {
-        let _ = self.child.start_kill();
-        self.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string())
-    }
-}
-
 impl Shared {
     fn new(settings: &Settings, executable: PathBuf, count: usize, words: Words, remote: Option<Remote>) -> Shared {
         let slots = remote.as_ref().map_or(count, |_| settings.remote.concurrency.into());
@@ -418,57 +286,15 @@ impl Shared {
             pids: (0..count).map(|_| AtomicU32::new(0)).collect(),
             running: AtomicU32::new(0),
             ended: Notify::new(),
-            decodes: AtomicU64::new(0),
-            rejected: Default::default(),
-            looped: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-            restarts: AtomicU64::new(0),
-            decode_ms: AtomicU64::new(0),
-            remote_decodes: AtomicU64::new(0),
+            done: Done::default(),
         }
     }
 
-    /// Starts a process and waits until its model is loaded.
+    /// Starts a process for a slot.
     async fn start(&self, slot: usize) -> Result<Worker, Error> {
-        let patience = Duration::from_millis(self.settings.start_timeout_ms.into());
-        let model = self.settings.model.clone();
-        let mut worker = self.process()?;
-        let pid = worker.child.id().unwrap_or(0);
-        let greeting = ToWorker::Hello(Hello {
-            protocol: VERSION,
-            model: model.clone(),
-            language: self.settings.language.clone(),
-            threads: self.settings.threads.max(1),
-            nice: self.settings.nice,
-        });
-        let _ = worker.send(&greeting).await; // a worker that is gone already shows below
-        let heard = timeout(patience, worker.receive()).await;
-        match heard {
-            Err(_) => Err(Error::Slow { model, seconds: patience.as_secs() }),
-            Ok(Ok(Some(FromWorker::Ready(_)))) => {
-                self.set_pid(slot, pid);
-                Ok(worker)
-            }
-            Ok(Ok(Some(FromWorker::Refused(reason)))) => Err(Error::Refused(reason)),
-            Ok(Ok(_)) => Err(Error::Ended { model, status: worker.status().await }),
-            Ok(Err(error)) => Err(error.into()),
-        }
-    }
-
-    fn process(&self) -> Result<Worker, Error> {
-        let wrong = |source| Error::Spawn { path: self.executable.clone(), source };
-        let mut child = Command::new(&self.executable)
-            .arg("worker")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(wrong)?;
-        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(wrong(std::io::Error::other("it has no pipes")));
-        };
-        Ok(Worker { child, input, output, decoder: Decoder::default(), dictionary: String::new() })
+        let worker = Worker::start(&self.executable, &self.settings).await?;
+        self.set_pid(slot, worker.pid());
+        Ok(worker)
     }
 
     fn set_pid(&self, slot: usize, pid: u32) {
@@ -479,7 +305,7 @@ impl Shared {
 
     /// Starts a replacement, as often as needed; `None` when the pool stops.
     async fn replace(&self, slot: usize) -> Option<Worker> {
-        self.restarts.fetch_add(1, Ordering::Relaxed);
+        self.done.restarts.fetch_add(1, Ordering::Relaxed);
         for attempt in 0.. {
             if *self.stopping.borrow() {
                 return None;
@@ -538,13 +364,14 @@ impl Shared {
         replaced.waiting
     }
 
-    /// Counts what was left out of the text of a final.
-    fn count_doubts(&self, id: u64, hypothesis: &Hypothesis) {
-        self.looped.fetch_add(u64::from(hypothesis.looped > 0), Ordering::Relaxed);
-        let Some(reason) = hypothesis.rejected else { return };
-        info!(job = id, reason = reason.name(), "a text was not believed and is left out");
-        if let Some(count) = self.rejected.get(reason.index()) {
-            count.fetch_add(1, Ordering::Relaxed);
+    /// Comes when a partial that runs is not wanted any more.
+    async fn given_up(&self, job: &Job) {
+        loop {
+            let told = self.abort.notified(); // before the look, so that none is missed
+            if job.kind.is_partial() && lock(&self.schedule).is_withdrawn(job.id) {
+                return;
+            }
+            told.await;
         }
     }
 
@@ -556,11 +383,7 @@ impl Shared {
             Ok(Outcome { id, result: Ok(hypothesis) }) => {
                 let wanted = schedule.done(now(), id);
                 self.pace.follow(&schedule);
-                self.decodes.fetch_add(1, Ordering::Relaxed);
-                self.decode_ms.fetch_add(hypothesis.decode_ms.into(), Ordering::Relaxed);
-                if !is_partial {
-                    self.count_doubts(id, &hypothesis);
-                }
+                self.done.decoded(id, &hypothesis, is_partial);
                 let result = if wanted { Ok(hypothesis) } else { Err(Failure::Withdrawn) };
                 return Some(Outcome { id, result });
             }
@@ -573,7 +396,7 @@ impl Shared {
             Err(reason) => reason,
         };
         let outcome = schedule.failed(now(), id, &reason)?;
-        self.failures.fetch_add(u64::from(!is_partial), Ordering::Relaxed);
+        self.done.failures.fetch_add(u64::from(!is_partial), Ordering::Relaxed);
         Some(outcome)
     }
 }
@@ -598,7 +421,7 @@ async fn run(shared: Arc<Shared>, slot: usize, first: Worker, hub: mpsc::Sender<
         let Some((patience, job)) = next.job else { continue };
         let words = lock(&shared.words).clone();
         let worked = tokio::select! {
-            worked = timeout(patience, running.work(&job, &words, &shared)) => worked,
+            worked = timeout(patience, running.work(&job, &words, shared.given_up(&job))) => worked,
             () = stopped_for_long(&shared) => break,
         };
         let result = worked.unwrap_or_else(|_| Err(format!("no answer within {} ms", patience.as_millis())));
@@ -617,7 +440,7 @@ async fn run(shared: Arc<Shared>, slot: usize, first: Worker, hub: mpsc::Sender<
         }
     }
     if let Some(mut worker) = worker {
-        worker.status().await;
+        worker.end().await;
     }
     shared.set_pid(slot, 0);
     shared.running.fetch_sub(1, Ordering::SeqCst);

@@ -41,24 +41,13 @@ impl Shared {
         self.remote.as_ref().is_none_or(|remote| remote.works() != local)
     }
 
-    /// Comes when a partial is not wanted any more.
-    async fn given_up(&self, job: &Job) {
-        loop {
-            let told = self.abort.notified(); // before the look, so that none is missed
-            if job.kind.is_partial() && lock(&self.schedule).is_withdrawn(job.id) {
-                return;
-            }
-            told.await;
-        }
-    }
-
     /// Notes what the server made of a job. One that met a server which takes nothing goes back uncounted (`counts`: it was thought to work);
     /// one that it broke on or refused is the local workers' with `fallback`, else it is tried once more.
     fn note_remote(&self, job: Job, asked: Result<Hypothesis, Trouble>, counts: bool) -> Option<Outcome> {
         let id = job.id;
         match asked {
             Ok(hypothesis) => {
-                self.remote_decodes.fetch_add(1, Ordering::Relaxed);
+                self.done.remote.fetch_add(1, Ordering::Relaxed);
                 self.note(id, Ok(Outcome { id, result: Ok(hypothesis) }))
             }
             Err(_) if job.kind.is_partial() => lock(&self.schedule).put_back(now(), id),
