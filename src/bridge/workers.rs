@@ -190,19 +190,14 @@ impl Workers {
         if *self.shared.stopping.borrow() {
             return Err(job);
         }
-        let replaced = {
-            let mut schedule = lock(&self.shared.schedule);
-            let replaced = schedule.submit(now, job);
-            self.shared.pace.follow(&schedule);
-            replaced?
-        };
+        let replaced = self.shared.with_schedule(|schedule| schedule.submit(now, job))?;
         self.shared.wake.notify_waiters();
         Ok(self.shared.replace_running(replaced))
     }
 
     /// Takes back the partials of an utterance whose final has to wait elsewhere. Gives the ids of jobs of which nothing comes.
     pub fn withdraw(&self, stream: StreamId, utterance: u32) -> Vec<u64> {
-        let replaced = lock(&self.shared.schedule).withdraw(stream, utterance);
+        let replaced = self.shared.with_schedule(|schedule| schedule.withdraw(stream, utterance));
         self.shared.replace_running(replaced)
     }
 
@@ -220,10 +215,7 @@ impl Workers {
     /// What the tasks of the processes do with the schedule.
     #[cfg(test)]
     pub(super) fn schedule<T>(&self, work: impl FnOnce(&mut Schedule) -> T) -> T {
-        let mut schedule = lock(&self.shared.schedule);
-        let done = work(&mut schedule);
-        self.shared.pace.follow(&schedule);
-        done
+        self.shared.with_schedule(work)
     }
 
     /// Whether `samples` more of this kind may wait; for who would have to read them from disk first.
@@ -290,6 +282,14 @@ impl Shared {
         }
     }
 
+    /// Works with the schedule; the pace follows what it says afterwards.
+    fn with_schedule<T>(&self, work: impl FnOnce(&mut Schedule) -> T) -> T {
+        let mut schedule = lock(&self.schedule);
+        let done = work(&mut schedule);
+        self.pace.follow(&schedule);
+        done
+    }
+
     /// Starts a process for a slot.
     async fn start(&self, slot: usize) -> Result<Worker, Error> {
         let worker = Worker::start(&self.executable, &self.settings).await?;
@@ -343,12 +343,10 @@ impl Shared {
                 continue;
             }
             let mut withdrawn = Vec::new();
-            let job = {
-                let mut schedule = lock(&self.schedule);
-                let attempt = schedule.take(now(), &mut withdrawn);
-                self.pace.follow(&schedule);
-                attempt.map(|attempt| (schedule.patience(&attempt.job), attempt.job))
-            };
+            let job = self.with_schedule(|schedule| {
+                let attempt = schedule.take(now(), &mut withdrawn)?;
+                Some((schedule.patience(&attempt.job), attempt.job))
+            });
             if job.is_some() || !withdrawn.is_empty() {
                 return Some(Next { job, withdrawn });
             }
@@ -377,27 +375,26 @@ impl Shared {
 
     /// Notes what a worker made of a job: the outcome to tell, unless the job is tried again.
     fn note(&self, id: u64, result: Result<Outcome, String>) -> Option<Outcome> {
-        let mut schedule = lock(&self.schedule);
-        let is_partial = schedule.is_partial(id);
-        let reason = match result {
-            Ok(Outcome { id, result: Ok(hypothesis) }) => {
-                let wanted = schedule.done(now(), id);
-                self.pace.follow(&schedule);
-                self.done.decoded(id, &hypothesis, is_partial);
-                let result = if wanted { Ok(hypothesis) } else { Err(Failure::Withdrawn) };
-                return Some(Outcome { id, result });
-            }
-            Ok(Outcome { id, result: Err(Failure::Withdrawn) }) => {
-                schedule.done(now(), id);
-                self.pace.follow(&schedule);
-                return Some(Outcome { id, result: Err(Failure::Withdrawn) });
-            }
-            Ok(Outcome { result: Err(failure), .. }) => failure.to_string(),
-            Err(reason) => reason,
-        };
-        let outcome = schedule.failed(now(), id, &reason)?;
-        self.done.failures.fetch_add(u64::from(!is_partial), Ordering::Relaxed);
-        Some(outcome)
+        self.with_schedule(|schedule| {
+            let is_partial = schedule.is_partial(id);
+            let reason = match result {
+                Ok(Outcome { id, result: Ok(hypothesis) }) => {
+                    let wanted = schedule.done(now(), id);
+                    self.done.decoded(id, &hypothesis, is_partial);
+                    let result = if wanted { Ok(hypothesis) } else { Err(Failure::Withdrawn) };
+                    return Some(Outcome { id, result });
+                }
+                Ok(Outcome { id, result: Err(Failure::Withdrawn) }) => {
+                    schedule.done(now(), id);
+                    return Some(Outcome { id, result: Err(Failure::Withdrawn) });
+                }
+                Ok(Outcome { result: Err(failure), .. }) => failure.to_string(),
+                Err(reason) => reason,
+            };
+            let outcome = schedule.failed(now(), id, &reason)?;
+            self.done.failures.fetch_add(u64::from(!is_partial), Ordering::Relaxed);
+            Some(outcome)
+        })
     }
 }
 

@@ -50,7 +50,7 @@ impl Shared {
                 self.done.remote.fetch_add(1, Ordering::Relaxed);
                 self.note(id, Ok(Outcome { id, result: Ok(hypothesis) }))
             }
-            Err(_) if job.kind.is_partial() => lock(&self.schedule).put_back(now(), id),
+            Err(_) if job.kind.is_partial() => self.with_schedule(|schedule| schedule.put_back(now(), id)),
             Err(Trouble::Refused(_) | Trouble::Fault(_)) if self.settings.remote.fallback => {
                 lock(&self.handed).push_back(job);
                 None
@@ -59,7 +59,7 @@ impl Shared {
                 warn!(job = id, "the transcription server gave no text: {why}");
                 self.note(id, Err(why))
             }
-            Err(_) => lock(&self.schedule).put_back(now(), id),
+            Err(_) => self.with_schedule(|schedule| schedule.put_back(now(), id)),
         }
     }
 }
