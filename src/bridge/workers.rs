@@ -104,7 +104,7 @@ struct Shared {
     pace: Arc<Pace>,
     /// The recogniser on another machine.
     remote: Option<Remote>,
-    /// Running jobs that it handed to the local workers; no more than it has slots.
+    /// Running jobs that it handed to the local workers: finals, so one of each stream at most.
     handed: Mutex<VecDeque<Job>>,
     stopping: watch::Sender<bool>,
     /// Process ids by slot, 0 where none runs.
@@ -322,6 +322,12 @@ impl Shared {
         None
     }
 
+    /// The task of a slot is over, for who waits in [`Workers::stop`].
+    fn slot_ended(&self) {
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        self.ended.notify_waiters();
+    }
+
     async fn stopped(&self) {
         let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
@@ -412,9 +418,7 @@ async fn run(shared: Arc<Shared>, slot: usize, first: Worker, hub: mpsc::Sender<
     let mut worker = Some(first);
     while let Some(running) = &mut worker {
         let Some(next) = shared.next(true).await else { break };
-        for outcome in next.withdrawn {
-            let _ = hub.send(Input::Recognized(outcome)).await;
-        }
+        tell(&hub, next.withdrawn).await;
         let Some((patience, job)) = next.job else { continue };
         let words = lock(&shared.words).clone();
         let worked = tokio::select! {
@@ -429,9 +433,7 @@ async fn run(shared: Arc<Shared>, slot: usize, first: Worker, hub: mpsc::Sender<
         }
         let outcome = shared.note(job.id, result);
         shared.wake.notify_waiters(); // the stream of this job is free for its next one
-        if let Some(outcome) = outcome {
-            let _ = hub.send(Input::Recognized(outcome)).await;
-        }
+        tell(&hub, outcome).await;
         if worker.is_none() {
             worker = shared.replace(slot).await;
         }
@@ -440,8 +442,14 @@ async fn run(shared: Arc<Shared>, slot: usize, first: Worker, hub: mpsc::Sender<
         worker.end().await;
     }
     shared.set_pid(slot, 0);
-    shared.running.fetch_sub(1, Ordering::SeqCst);
-    shared.ended.notify_waiters();
+    shared.slot_ended();
+}
+
+/// Tells the hub what became of jobs; one that is gone needs to know nothing.
+async fn tell(hub: &mpsc::Sender<Input>, outcomes: impl IntoIterator<Item = Outcome>) {
+    for outcome in outcomes {
+        let _ = hub.send(Input::Recognized(outcome)).await;
+    }
 }
 
 /// Comes back [`STOP`] after the pool began to stop.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::{Shared, lock, stopped_for_long};
+use super::{Shared, lock, stopped_for_long, tell};
 use crate::bridge::{Input, now};
 use crate::speech::remote::{Sound, Trouble};
 use crate::speech::{Failure, Hypothesis, Job, Outcome};
@@ -68,30 +68,24 @@ impl Shared {
 async fn run_remote(shared: Arc<Shared>, hub: mpsc::Sender<Input>) {
     let Some(remote) = &shared.remote else { return };
     while let Some(next) = shared.next(false).await {
-        for outcome in next.withdrawn {
-            let _ = hub.send(Input::Recognized(outcome)).await;
-        }
+        tell(&hub, next.withdrawn).await;
         let Some((_, job)) = next.job else { continue };
         let heard = Sound { rate: job.rate, pcm: &job.pcm };
         let asked = tokio::select! {
-            asked = remote.ask(&heard, "") => asked,
-            () = shared.given_up(&job) => {
-                let outcome = shared.note(job.id, Ok(Outcome { id: job.id, result: Err(Failure::Withdrawn) }));
-                if let Some(outcome) = outcome {
-                    let _ = hub.send(Input::Recognized(outcome)).await;
-                }
-                continue;
-            }
+            asked = remote.ask(&heard, "") => Some(asked),
+            () = shared.given_up(&job) => None,
             () = stopped_for_long(&shared) => break,
         };
-        let counts = remote.works();
-        remote.note(&asked);
-        let outcome = shared.note_remote(job, asked, counts);
+        let outcome = match asked {
+            Some(asked) => {
+                let counts = remote.works();
+                remote.note(&asked);
+                shared.note_remote(job, asked, counts)
+            }
+            None => shared.note(job.id, Ok(Outcome { id: job.id, result: Err(Failure::Withdrawn) })),
+        };
         shared.wake.notify_waiters();
-        if let Some(outcome) = outcome {
-            let _ = hub.send(Input::Recognized(outcome)).await;
-        }
+        tell(&hub, outcome).await;
     }
-    shared.running.fetch_sub(1, Ordering::SeqCst);
-    shared.ended.notify_waiters();
+    shared.slot_ended();
 }
