@@ -263,11 +263,10 @@ impl Workers {
 
 impl Shared {
     fn new(settings: &Settings, executable: PathBuf, count: usize, words: Words, remote: Option<Remote>) -> Shared {
-        let slots = remote.as_ref().map_or(count, |_| settings.remote.concurrency.into());
         Shared {
             settings: settings.clone(),
             executable,
-            schedule: Mutex::new(Schedule::new(settings, slots)),
+            schedule: Mutex::new(Schedule::new(settings, count)),
             words: Mutex::new(words),
             wake: Notify::new(),
             abort: Notify::new(),
@@ -282,9 +281,10 @@ impl Shared {
         }
     }
 
-    /// Works with the schedule; the pace follows what it says afterwards.
+    /// Works with the schedule, which knows how many slots take jobs now; the pace follows what it says afterwards.
     fn with_schedule<T>(&self, work: impl FnOnce(&mut Schedule) -> T) -> T {
         let mut schedule = lock(&self.schedule);
+        schedule.set_workers(self.slots());
         let done = work(&mut schedule);
         self.pace.follow(&schedule);
         done
@@ -457,3 +457,6 @@ async fn stopped_for_long(shared: &Shared) {
     shared.stopped().await;
     sleep(STOP).await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,6 +163,11 @@ impl Schedule {
         }
     }
 
+    /// From now on so many workers take jobs.
+    pub fn set_workers(&mut self, workers: usize) {
+        self.workers = workers.max(1);
+    }
+
     /// Takes a job to wait for its turn, and says what it replaces.
     ///
     /// # Errors

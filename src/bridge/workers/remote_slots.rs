@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::{Shared, lock, stopped_for_long, tell};
+use crate::bridge::remote::Remote;
 use crate::bridge::{Input, now};
 use crate::speech::remote::{Sound, Trouble};
 use crate::speech::{Failure, Hypothesis, Job, Outcome};
@@ -39,6 +40,16 @@ impl Shared {
     /// Whether a slot may take jobs: those of the server while it works, the local ones while it does not or where there is none.
     pub(super) fn may_take(&self, local: bool) -> bool {
         self.remote.as_ref().is_none_or(|remote| remote.works() != local)
+    }
+
+    /// How many slots take jobs now, or would if the server worked.
+    pub(super) fn slots(&self) -> usize {
+        let local = self.pids.len();
+        let of_server = |remote: &Remote| remote.works() || local == 0;
+        match self.remote.as_ref().is_some_and(of_server) {
+            true => self.settings.remote.concurrency.into(),
+            false => local,
+        }
     }
 
     /// Notes what the server made of a job. One that met a server which takes nothing goes back uncounted (`counts`: it was thought to work);
