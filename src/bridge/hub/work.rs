@@ -116,7 +116,7 @@ impl Work {
 
     /// Hands in a running utterance, unless finals wait.
     fn add_partial(&mut self, now: Now, id: u64, owner: Owner, task: Task) {
-        let Some(workers) = self.workers.as_ref().filter(|_| self.live.is_empty()) else { return };
+        let Some(workers) = self.workers.as_ref().filter(|_| !self.others_wait(JobKind::LiveFinal)) else { return };
         let Task { stream, number: utterance, kind, scopes, utterance: said, .. } = task;
         let (since, deadline) = (now.mono, Some(now.mono + PARTIAL_WAITS));
         let job = Job { id, kind, stream, utterance, rate: said.rate, pcm: said.pcm, scopes, since, deadline };
@@ -132,7 +132,7 @@ impl Work {
     }
 
     fn submit_unless_others_wait(&mut self, now: Now, waiting: Waiting, owner: Owner) -> Option<Waiting> {
-        if !self.queue(waiting.kind).is_empty() {
+        if self.others_wait(waiting.kind) {
             return Some(waiting);
         }
         self.submit(now, waiting, owner)
@@ -178,6 +178,17 @@ impl Work {
         }
     }
 
+    /// Whether utterances of this kind wait, the one whose sound is read at the moment among them: what comes later goes behind them.
+    fn others_wait(&self, kind: JobKind) -> bool {
+        let queue = if kind == JobKind::CatchUp { &self.caught_up } else { &self.live };
+        !queue.is_empty() || self.is_fetched(kind)
+    }
+
+    /// Whether the sound of the first that waits of this kind is read at the moment.
+    fn is_fetched(&self, kind: JobKind) -> bool {
+        self.fetched.as_ref().is_some_and(|waiting| waiting.kind == kind)
+    }
+
     /// A job is done: whose it was.
     pub(super) fn finished(&mut self, id: u64) -> Option<Owner> {
         self.jobs.remove(&id)
@@ -214,7 +225,9 @@ impl Work {
     pub(super) fn feed(&mut self, now: Now) -> Vec<(Owner, Failure)> {
         self.looked = now.mono;
         for kind in [JobKind::LiveFinal, JobKind::CatchUp] {
-            while let Some(waiting) = self.queue(kind).pop_front() {
+            while !self.is_fetched(kind)
+                && let Some(waiting) = self.queue(kind).pop_front()
+            {
                 let Some(owner) = self.jobs.get(&waiting.id).copied() else { continue };
                 let Some(samples) = waiting.pcm.as_ref().map(|pcm| pcm.len()) else {
                     self.fetch(waiting, owner);

@@ -340,3 +340,41 @@ fn of_a_line_that_is_not_recorded_what_has_no_place_in_memory_is_told_as_failed(
     }
     assert!(there > 300 && missing > 100, "{there} and {missing}");
 }
+
+#[test]
+fn what_comes_while_the_utterance_before_is_read_back_from_disk_waits_behind_it() {
+    let settings = Settings { queue_live_seconds: 1, ..Settings::default() };
+    let workers = Workers::played(&settings, 1);
+    let (read_back, requests) = ReadBack::played();
+    let mut work = Work::new(Some(workers.clone()), read_back);
+    let stream = StreamId(Uuid::from_u128(1));
+    let add = |work: &mut Work, number: u32| {
+        let (start, end) = (u64::from(number) * 2_000_000, u64::from(number + 1) * 2_000_000);
+        let (start, end, pcm) = (MediaTime(start), MediaTime(end), silence(2_000));
+        let utterance = Utterance { number, start, end, forced: false, rate: RATE as u32, pcm };
+        let (kind, scopes) = (JobKind::LiveFinal, Scopes::default());
+        work.add(now(0), ContactId(Uuid::nil()), Task { stream, number, kind, utterance, recorded: true, scopes });
+        assert!(work.feed(now(0)).is_empty());
+    };
+    let take =
+        || workers.schedule(|schedule| schedule.take(now(0), &mut Vec::new())).map(|attempt| attempt.job.utterance);
+    let read = |work: &mut Work| {
+        let Ok(Request::Utterance { id, .. }) = requests.try_recv() else { panic!("nothing is read") };
+        work.read_finished();
+        assert!(work.sound(id, Some(silence(2_000))).is_none() && work.feed(now(0)).is_empty());
+    };
+    add(&mut work, 0);
+    add(&mut work, 1); // has no place
+    assert_eq!(take(), Some(0));
+    assert!(work.feed(now(0)).is_empty());
+    add(&mut work, 2); // while 1 is read
+    read(&mut work);
+    for (done, next) in [(0, 1), (1, 2)] {
+        assert!(workers.schedule(|schedule| schedule.done(now(0), done)));
+        assert_eq!(take(), Some(next), "in the order in which they were said");
+        assert!(work.feed(now(0)).is_empty());
+        if next == 1 {
+            read(&mut work);
+        }
+    }
+}
