@@ -102,31 +102,31 @@ fn run(audio: &Path, settings: &Settings, inbox: &Receiver<Request>, hub: &mpsc:
         let mut tell = |read| hub.blocking_send(Input::ReadBack(read)).is_ok();
         let alive = match request {
             Request::Stream { stream, done } => {
-                // a panic costs this stream its text, never the others theirs
-                let read = catch_unwind(AssertUnwindSafe(|| read_stream(audio, settings, stream, &done, &mut tell)));
-                let summary = match read {
-                    Ok(Ok(summary)) => summary,
-                    Ok(Err(error)) => {
-                        tracing::error!(%error, "a recording cannot be read back; its text is missing");
-                        StreamSummary::default()
-                    }
-                    Err(_) => {
-                        tracing::error!(stream = %stream.0, "reading a recording back panicked; its text is missing");
-                        StreamSummary::default()
-                    }
-                };
-                tell(Read::Finished { stream, summary })
+                let read = unless_it_panics(stream, || read_stream(audio, settings, stream, &done, &mut tell));
+                tell(Read::Finished { stream, summary: read.unwrap_or_default() })
             }
             Request::Utterance { id, stream, from, to } => {
-                let pcm = read_range(audio, stream, from, to)
-                    .inspect_err(|error| tracing::error!(%error, "an utterance cannot be read back"))
-                    .ok()
-                    .map(Arc::from);
-                tell(Read::Sound { id, pcm })
+                let read = unless_it_panics(stream, || read_range(audio, stream, from, to));
+                tell(Read::Sound { id, pcm: read.map(Arc::from) })
             }
         };
         if !alive {
             return;
+        }
+    }
+}
+
+/// What was read; a failure and a panic cost this stream its text, never the others theirs.
+fn unless_it_panics<T>(stream: StreamId, read: impl FnOnce() -> Result<T, SegmentError>) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(Ok(read)) => Some(read),
+        Ok(Err(error)) => {
+            tracing::error!(stream = %stream.0, %error, "a recording cannot be read back; its text is missing");
+            None
+        }
+        Err(_) => {
+            tracing::error!(stream = %stream.0, "reading a recording back panicked; its text is missing");
+            None
         }
     }
 }
