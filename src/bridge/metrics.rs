@@ -11,7 +11,7 @@ pub fn text(recognition: &Counters) -> String {
     let seconds = |ms: u64| ms as f64 / 1e3;
     let all: [(&str, &str, &str, f64); 15] = [
         ("waiting_jobs", "gauge", "Jobs that wait for a recogniser.", load.waiting as f64),
-        ("waiting_seconds", "gauge", "Sound of these jobs.", load.waiting_seconds),
+        ("waiting_seconds", "gauge", "Sound of the jobs that wait for a recogniser.", load.waiting_seconds),
         ("running_jobs", "gauge", "Jobs that are recognised now.", load.running as f64),
         ("behind_seconds", "gauge", "Age of the oldest final that waits for a recogniser.", seconds(*behind_ms)),
         (
@@ -21,7 +21,12 @@ pub fn text(recognition: &Counters) -> String {
             seconds(counts.longest_wait_ms),
         ),
         ("decodes_total", "counter", "Finals and partials recognised.", *decodes as f64),
-        ("remote_decodes_total", "counter", "Of these, by the server on another machine.", *remote as f64),
+        (
+            "remote_decodes_total",
+            "counter",
+            "Finals and partials recognised by the server on another machine.",
+            *remote as f64,
+        ),
         (
             "rejected_total",
             "counter",
@@ -29,7 +34,7 @@ pub fn text(recognition: &Counters) -> String {
             rejected.iter().sum::<u64>() as f64,
         ),
         ("loops_total", "counter", "Finals of which a loop was taken out.", *looped as f64),
-        ("decode_seconds_total", "counter", "Time spent on them.", seconds(*decode_ms)),
+        ("decode_seconds_total", "counter", "Time spent on recognising.", seconds(*decode_ms)),
         ("failures_total", "counter", "Finals that failed twice.", *failures as f64),
         ("worker_restarts_total", "counter", "Worker processes that were replaced.", *restarts as f64),
         ("partials_total", "counter", "Partials that were begun.", counts.partials as f64),
