@@ -28,8 +28,10 @@ pub enum WorkerError {
         "standard input: {0}; expected the bridge of the same version. `kakehashi worker` is started by `kakehashi serve`"
     )]
     Protocol(#[from] ProtocolError),
-    /// The first frame is not the one that must come first.
-    #[error("standard input: the first frame is no greeting; `kakehashi worker` is started by `kakehashi serve`")]
+    /// The greeting does not come first, or comes again.
+    #[error(
+        "standard input: expected a greeting as the first frame and nowhere else; `kakehashi worker` is started by `kakehashi serve`"
+    )]
     NoHello,
     /// The bridge has another version.
     #[error(

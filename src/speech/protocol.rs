@@ -1,8 +1,8 @@
 //! What bridge and worker say to each other over a pipe: frames of a length, a kind and a body. No IO.
 //!
 //! The bridge says [`ToWorker::Hello`] once, then dictionaries and jobs; the worker answers [`FromWorker::Ready`] or [`FromWorker::Refused`],
-//! then one [`FromWorker::Done`] for each job in order. [`ToWorker::Abort`] asks it to give up a partial; it is answered as well. Every length is bounded; a peer that breaks the rules gets a [`ProtocolError`], and the
-//! pipe is closed.
+//! then one [`FromWorker::Done`] for each job in order. [`ToWorker::Abort`] asks it to give up a partial; that job is answered as well. Every
+//! length is bounded; a peer that breaks the rules gets a [`ProtocolError`], and the pipe is closed.
 
 use std::path::PathBuf;
 use std::sync::Arc;
