@@ -93,18 +93,7 @@ fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
 
 /// What went wrong, with its causes and without addresses (they may hold passwords or signatures).
 pub(super) fn causes(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        let more = cause.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        source = cause.source();
-    }
-    text
+    crate::cli::chain(&error.without_url())
 }
 
 pub(super) fn remedy(problem: &str) -> &'static str {
