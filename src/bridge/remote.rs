@@ -4,6 +4,7 @@
 //! state: while the breaker is open, slots take none (the local workers do, with `fallback`), and one that met a server which takes nothing is
 //! put back uncounted. What the server itself breaks on or refuses is tried once more, by the local model with `fallback`, and is then told as failed.
 
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -80,7 +81,7 @@ impl Remote {
             .tcp_nodelay(true)
             .user_agent(concat!("kakehashi/", env!("CARGO_PKG_VERSION")));
         if !settings.ca.as_os_str().is_empty() {
-            builder = builder.tls_certs_merge(authorities(settings)?);
+            builder = builder.tls_certs_merge(authorities(&settings.ca)?);
         }
         Ok(Remote {
             client: builder.build().map_err(|error| Error::Client(error.to_string()))?,
@@ -228,17 +229,18 @@ fn certificate(error: &reqwest::Error) -> String {
     String::new()
 }
 
+/// Turns a problem with a file that `key` names into an error.
+fn wrong(key: &'static str, file: &Path, expected: &'static str) -> impl Fn(String) -> Error {
+    move |problem| Error::File { key, file: file.display().to_string(), problem, expected }
+}
+
 fn key(settings: &Settings) -> Result<Option<HeaderValue>, Error> {
-    if settings.key_file.as_os_str().is_empty() {
+    let file = &settings.key_file;
+    if file.as_os_str().is_empty() {
         return Ok(None);
     }
-    let wrong = |problem: String| Error::File {
-        key: "key_file",
-        file: settings.key_file.display().to_string(),
-        problem,
-        expected: "a readable file with the key in its first line",
-    };
-    let text = std::fs::read_to_string(&settings.key_file).map_err(|error| wrong(error.to_string()))?;
+    let wrong = wrong("key_file", file, "a readable file with the key in its first line");
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
     let key = text.lines().next().unwrap_or_default().trim();
     if key.is_empty() {
         return Err(wrong("its first line is empty".into()));
@@ -249,14 +251,9 @@ fn key(settings: &Settings) -> Result<Option<HeaderValue>, Error> {
     Ok(Some(value))
 }
 
-fn authorities(settings: &Settings) -> Result<Vec<reqwest::Certificate>, Error> {
-    let wrong = |problem: String| Error::File {
-        key: "ca",
-        file: settings.ca.display().to_string(),
-        problem,
-        expected: "a PEM file with certificates of authorities",
-    };
-    let pem = std::fs::read(&settings.ca).map_err(|error| wrong(error.to_string()))?;
+fn authorities(file: &Path) -> Result<Vec<reqwest::Certificate>, Error> {
+    let wrong = wrong("ca", file, "a PEM file with certificates of authorities");
+    let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
     let found = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
     if found.is_empty() { Err(wrong("no certificate is in it".into())) } else { Ok(found) }
 }
