@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use answer::{MAX_ANSWER, read};
 
 use super::evidence::Evidence;
-use crate::media::resample::{self, Upsampler};
+use crate::media::resample;
 
 /// Samples a second of what is sent; what Whisper hears, so that no server has to resample.
 const RATE: u32 = 16_000;
@@ -225,12 +225,8 @@ pub fn request(settings: &Settings, language: &str, prompt: &str, sound: &Sound<
 }
 
 fn at_16_khz(sound: &Sound<'_>) -> Vec<i16> {
-    if sound.rate != 8_000 {
-        return sound.pcm.to_vec();
-    }
-    let mut out = Vec::with_capacity(2 * sound.pcm.len());
-    Upsampler::new().push(sound.pcm, &mut out);
-    out.iter().map(|sample| (sample * 32_768.0).round().clamp(-32_768.0, 32_767.0) as i16).collect()
+    let samples = resample::at_16_khz(sound.pcm, sound.rate).into_iter();
+    samples.map(|sample| (sample * 32_768.0).round().clamp(-32_768.0, 32_767.0) as i16).collect()
 }
 
 /// WAV: PCM of 16 bit, one channel, [`RATE`].
