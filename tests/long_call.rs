@@ -142,15 +142,7 @@ fn follow(bridge: &serve::Serve, hook: &Hook, answered: Instant, length: Duratio
         mark()
     });
     let marks = marks.collect();
-    let whole = |event: &Event| matches!(&event.data, Data::TranscriptDocument(document) if document.complete);
-    let (mut known, mut since) = (0, Instant::now());
-    while hook.count(whole) == 0 && since.elapsed() < PATIENCE {
-        let now = hook.count(|_| true);
-        if now > known {
-            (known, since) = (now, Instant::now());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    hook.documents(1, PATIENCE);
     marks
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kakehashi::events::{Data, Event};
+use kakehashi::events::Data;
 use kakehashi::pbx::Speaker;
 use serde_json::Value;
 
@@ -40,7 +40,7 @@ pub(crate) fn run(scenes: &[Scene], size: &Size) -> Run {
     let (cpu, began) = (bridge.cpu(), Instant::now());
     let sent = converse(&calls);
     let cores = (bridge.cpu() - cpu) / began.elapsed().as_secs_f64();
-    finish(&hook, calls.len());
+    hook.documents(calls.len(), QUIET);
     bridge.stop();
     let arrived = hook.arrived();
     let by_number: HashMap<String, usize> = (0..scenes.len()).map(|n| (e164(&number(n)), n)).collect();
@@ -60,19 +60,6 @@ pub(crate) fn run(scenes: &[Scene], size: &Size) -> Run {
     let partials = partials.iter().filter_map(|(at, body)| partial(*at, body, &of_id)).collect();
     let _ = std::fs::remove_dir_all(&folder);
     Run { sent, finals, partials, cores }
-}
-
-/// Waits for the documents of all calls, as long as something comes.
-fn finish(hook: &Hook, calls: usize) {
-    let whole = |event: &Event| matches!(&event.data, Data::TranscriptDocument(document) if document.complete);
-    let (mut known, mut since) = (0, Instant::now());
-    while hook.count(whole) < calls && since.elapsed() < QUIET {
-        let now = hook.count(|_| true);
-        if now > known {
-            (known, since) = (now, Instant::now());
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 type Partials = Arc<Mutex<Vec<(Instant, Value)>>>;

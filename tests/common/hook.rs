@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use kakehashi::bridge::now;
 use kakehashi::crm::verify::verify;
-use kakehashi::events::Event;
+use kakehashi::events::{Data, Event};
 
 /// The secret that the bridge signs with.
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -63,6 +63,19 @@ impl Hook {
     pub(crate) fn arrived(&self) -> Vec<(Instant, Event)> {
         let seen = self.seen.0.lock().unwrap();
         seen.times.iter().copied().zip(seen.events.iter().cloned()).collect()
+    }
+
+    /// Waits until `calls` calls have their whole document; gives up when nothing at all comes for `patience`.
+    pub(crate) fn documents(&self, calls: usize, patience: Duration) {
+        let whole = |event: &Event| matches!(&event.data, Data::TranscriptDocument(document) if document.complete);
+        let (mut known, mut since) = (0, Instant::now());
+        while self.count(whole) < calls && since.elapsed() < patience {
+            let now = self.count(|_| true);
+            if now > known {
+                (known, since) = (now, Instant::now());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// How many of the events so far fit.
