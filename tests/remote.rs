@@ -2,18 +2,19 @@
 
 #[path = "common/http.rs"]
 mod http;
+#[path = "common/pool.rs"]
+mod pool;
 #[path = "common/tls.rs"]
 mod tls;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use http::{PATIENCE, Reply, Request, Server};
 use kakehashi::bridge::Input;
 use kakehashi::bridge::remote::Remote;
-use kakehashi::bridge::workers::{Workers, spawn_with};
+use kakehashi::bridge::workers::Workers;
 use kakehashi::call::scope::Scopes;
 use kakehashi::dictionary::Dictionary;
 use kakehashi::pbx::StreamId;
@@ -93,9 +94,9 @@ fn good(request: &Request) -> Reply {
     Reply::new(200, format!(r#"{{"task":"transcribe","text":"{text}","segments":[{segments}]}}"#))
 }
 
-/// A tone of 8 kHz whose length tells its number: two seconds and 20 ms for each.
+/// A voice at 8 kHz whose length tells its number: two seconds and 20 ms for each.
 fn job(id: u64, stream: u128) -> Job {
-    // a real voice: what is none is not believed, whatever the server writes
+    // what is no voice is not believed, whatever the server writes
     let voice = include_bytes!("../samples/eval/utterances/00000.wav");
     let samples = voice[44..].as_chunks().0.iter().map(|pair| i16::from_le_bytes(*pair));
     let pcm = samples.cycle().take(16_000 + 160 * id as usize).collect::<Vec<_>>().into();
@@ -116,20 +117,11 @@ fn settings(url: String) -> Settings {
 }
 
 async fn start(settings: &Settings) -> (Workers, mpsc::Receiver<Input>) {
-    let (hub, inputs) = mpsc::channel(64);
-    let executable = PathBuf::from(env!("CARGO_BIN_EXE_kakehashi"));
-    (spawn_with(executable, settings, Arc::new(Dictionary::empty()), hub).await.unwrap(), inputs)
+    pool::start(settings, Arc::new(Dictionary::empty())).await
 }
 
 async fn outcomes(inputs: &mut mpsc::Receiver<Input>, count: usize) -> Vec<(u64, Result<Hypothesis, Failure>)> {
-    let mut got = Vec::new();
-    while got.len() < count {
-        let input = tokio::time::timeout(PATIENCE, inputs.recv()).await.expect("an outcome in time").expect("a hub");
-        if let Input::Recognized(outcome) = input {
-            got.push((outcome.id, outcome.result));
-        }
-    }
-    got
+    pool::outcomes(inputs, count, PATIENCE).await
 }
 
 /// Submits `count` jobs of four streams and checks that each gets its own text, in the order of its stream.
@@ -374,19 +366,8 @@ mod fallback {
 
     /// The first utterances of the agent in the sample call.
     fn spoken() -> Vec<Job> {
-        use kakehashi::speech::SpeechEventKind;
-        use kakehashi::speech::endpoint::Endpointer;
-        let samples: Vec<i16> =
-            hound::WavReader::open("samples/calls/call1.wav").unwrap().into_samples().map(Result::unwrap).collect();
-        let agent: Vec<i16> = samples.chunks_exact(2).map(|pair| pair[1]).collect();
-        let mut events = Vec::new();
-        let mut endpointer = Endpointer::new(&Settings::default(), 8_000);
-        endpointer.push(0, &agent, &mut events);
-        let ended = events.into_iter().filter_map(|event| match event {
-            SpeechEventKind::Ended(utterance) => Some(utterance.pcm),
-            _ => None,
-        });
-        let jobs = ended.enumerate().map(|(id, pcm)| Job { id: id as u64, pcm, ..job(0, 1) });
+        let agent = pool::utterances().into_iter().filter(|one| one.0 == 1);
+        let jobs = agent.enumerate().map(|(id, (_, said))| Job { id: id as u64, pcm: said.pcm, ..job(0, 1) });
         jobs.take(3).collect()
     }
 

@@ -2,22 +2,24 @@
 //! Needs the lab: make lab
 #![cfg(feature = "whisper")]
 
+#[path = "common/pool.rs"]
+mod pool;
+
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use kakehashi::bridge::Input;
-use kakehashi::bridge::workers::{Workers, spawn_with};
+use kakehashi::bridge::workers::Workers;
 use kakehashi::call::scope::Scopes;
 use kakehashi::dictionary::{Dictionary, Settings as Tuning, Source};
 use kakehashi::pbx::StreamId;
-use kakehashi::speech::endpoint::Endpointer;
 use kakehashi::speech::remote::Settings as RemoteSettings;
 use kakehashi::speech::settings::Settings;
-use kakehashi::speech::{Hypothesis, Job, JobKind, SpeechEventKind, Utterance};
+use kakehashi::speech::{Hypothesis, Job, JobKind, Utterance};
 use kakehashi::time::Mono;
+use pool::utterances;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -58,29 +60,8 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// The utterances of the sample call by channel (0 caller, 1 agent).
-fn utterances() -> Vec<(u128, Utterance)> {
-    let wave = hound::WavReader::open("samples/calls/call1.wav").unwrap();
-    let samples: Vec<i16> = wave.into_samples().map(Result::unwrap).collect();
-    let mut found = Vec::new();
-    for channel in 0..2 {
-        let mono: Vec<i16> = samples.chunks_exact(2).map(|pair| pair[channel]).collect();
-        let mut events = Vec::new();
-        let mut endpointer = Endpointer::new(&Settings::default(), 8_000);
-        endpointer.push(0, &mono, &mut events);
-        endpointer.finish(&mut events);
-        found.extend(events.into_iter().filter_map(|event| match event {
-            SpeechEventKind::Ended(utterance) => Some((channel as u128, utterance)),
-            _ => None,
-        }));
-    }
-    found
-}
-
 async fn start(settings: &Settings) -> (Workers, mpsc::Receiver<Input>) {
-    let (hub, inputs) = mpsc::channel(64);
-    let executable = PathBuf::from(env!("CARGO_BIN_EXE_kakehashi"));
-    (spawn_with(executable, settings, Arc::new(Dictionary::empty()), hub).await.unwrap(), inputs)
+    pool::start(settings, Arc::new(Dictionary::empty())).await
 }
 
 fn submit(workers: &Workers, said: &[(u128, Utterance)]) {
@@ -94,14 +75,9 @@ fn submit(workers: &Workers, said: &[(u128, Utterance)]) {
 
 /// The hypotheses by number of the utterance.
 async fn hypotheses(inputs: &mut mpsc::Receiver<Input>, count: usize) -> Vec<Hypothesis> {
-    let mut got: Vec<Option<Hypothesis>> = vec![None; count];
-    while got.iter().any(Option::is_none) {
-        let input = tokio::time::timeout(PATIENCE, inputs.recv()).await.expect("an outcome in time").expect("a hub");
-        if let Input::Recognized(outcome) = input {
-            got[outcome.id as usize] = Some(outcome.result.unwrap());
-        }
-    }
-    got.into_iter().flatten().collect()
+    let mut got = pool::outcomes(inputs, count, PATIENCE).await;
+    got.sort_by_key(|one| one.0);
+    got.into_iter().map(|one| one.1.unwrap()).collect()
 }
 
 fn text(hypotheses: &[Hypothesis]) -> String {

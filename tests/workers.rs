@@ -1,22 +1,25 @@
 //! Real worker processes on the sample call: text arrives, also when a worker is killed or stopped in the middle of an utterance.
 #![cfg(feature = "whisper")]
 
+#[path = "common/pool.rs"]
+mod pool;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use kakehashi::bridge::Input;
-use kakehashi::bridge::workers::{Workers, spawn_with};
+use kakehashi::bridge::workers::spawn_with;
 use kakehashi::call::scope::Scopes;
 use kakehashi::dictionary::{Dictionary, Settings as Tuning, Source};
 use kakehashi::pbx::StreamId;
-use kakehashi::speech::endpoint::Endpointer;
 use kakehashi::speech::settings::Settings;
-use kakehashi::speech::{Failure, Hypothesis, Job, JobKind, SpeechEventKind, Utterance};
+use kakehashi::speech::{Failure, Hypothesis, Job, JobKind, Utterance};
 use kakehashi::time::Mono;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pool::{start, utterances};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -24,27 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 fn settings(workers: u16) -> Settings {
     Settings { workers, job_timeout_ms: 4_000, job_timeout_per_second_ms: 1_000, ..Settings::default() }
-}
-
-/// The utterances of the sample call by channel (0 caller, 1 agent).
-fn utterances() -> Vec<(u128, Utterance)> {
-    let samples: Vec<i16> =
-        hound::WavReader::open("samples/calls/call1.wav").unwrap().into_samples().map(Result::unwrap).collect();
-    let mut found = Vec::new();
-    for channel in 0..2 {
-        let mono: Vec<i16> = samples.chunks_exact(2).map(|pair| pair[channel]).collect();
-        let mut events = Vec::new();
-        let mut endpointer = Endpointer::new(&Settings::default(), 8_000);
-        endpointer.push(0, &mono, &mut events);
-        endpointer.finish(&mut events);
-        for event in events {
-            if let SpeechEventKind::Ended(utterance) = event {
-                found.push((channel as u128, utterance));
-            }
-        }
-    }
-    assert!(found.len() >= 9);
-    found
 }
 
 fn job(id: u64, stream: u128, utterance: &Utterance) -> Job {
@@ -59,22 +41,8 @@ fn dictionary() -> Arc<Dictionary> {
     Arc::new(Dictionary::load(&[Source { name: "dictionary.csv", bytes: &bytes }], &Tuning::default()).unwrap())
 }
 
-async fn start(settings: &Settings, dictionary: Arc<Dictionary>) -> (Workers, mpsc::Receiver<Input>) {
-    let (hub, inputs) = mpsc::channel(64);
-    let executable = PathBuf::from(env!("CARGO_BIN_EXE_kakehashi"));
-    (spawn_with(executable, settings, dictionary, hub).await.unwrap(), inputs)
-}
-
-/// The next outcomes in the order in which they come.
 async fn outcomes(inputs: &mut mpsc::Receiver<Input>, count: usize) -> Vec<(u64, Result<Hypothesis, Failure>)> {
-    let mut got = Vec::new();
-    while got.len() < count {
-        let input = tokio::time::timeout(PATIENCE, inputs.recv()).await.expect("an outcome in time").expect("a hub");
-        if let Input::Recognized(outcome) = input {
-            got.push((outcome.id, outcome.result));
-        }
-    }
-    got
+    pool::outcomes(inputs, count, PATIENCE).await
 }
 
 fn text_of(results: &HashMap<u64, Result<Hypothesis, Failure>>, ids: impl Iterator<Item = u64>) -> String {
