@@ -28,6 +28,8 @@ mod generator;
 #[path = "sip/machine.rs"]
 #[allow(dead_code)]
 mod machine;
+#[path = "../tests/common/pcap.rs"]
+mod pcap;
 #[cfg(feature = "webcall")]
 #[path = "ingest/softphones.rs"]
 mod softphones;
@@ -222,7 +224,7 @@ fn mirror(size: &Size) {
     let resident = resident_kib(std::process::id());
     let own = mirror::Settings {
         file: file.clone(),
-        networks: serde_json::from_value(serde_json::json!([capture::EXCHANGE])).unwrap(),
+        networks: serde_json::from_value(serde_json::json!([pcap::EXCHANGE])).unwrap(),
         agents_unseen: true,
         ..mirror::Settings::default()
     };

@@ -4,16 +4,13 @@
 //! `KAKEHASHI_LONG_CALL_MIN` (4) is its length, `KAKEHASHI_LONG_CALL_SPEED` (20) how much faster it is played. `make soak` takes 120 minutes.
 #![cfg(all(feature = "whisper", feature = "web"))]
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use etherparse::PacketBuilder;
-
 #[path = "common/hook.rs"]
 mod hook;
+#[path = "common/pcap.rs"]
+mod pcap;
 #[path = "common/scene.rs"]
 mod scene;
 #[path = "common/serve.rs"]
@@ -28,17 +25,13 @@ use hook::Hook;
 use kakehashi::events::{Data, Event, TranscriptFinal};
 use kakehashi::media::codec::encode_ulaw;
 use kakehashi::pbx::Speaker;
+use pcap::{Capture, EXCHANGE, TRUNK, sdp};
 use scene::{Scene, set};
 use serve::{Wanted, resident_kib};
 use told::by_caller;
 
 /// Samples of one packet.
 const FRAME: usize = 160;
-/// A trunk calls the exchange.
-const TRUNK: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const EXCHANGE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
-/// When the capture was taken: 2026-11-24, as any day would do.
-const TAKEN: u64 = 1_795_478_400;
 /// The RTP begins so long after the first frame of the capture.
 const BEGIN: Duration = Duration::from_millis(100);
 /// Memory may grow so much after the first tenth of the call: what is kept of each text is in it.
@@ -52,16 +45,15 @@ fn number(name: &str, default: f64) -> f64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Writes the call: SIP over UDP and RTP of both parties, in the order of time (pcap, libpcap's format 2.4).
+/// Writes the call: SIP over UDP and RTP of both parties, in the order of time.
 fn capture(path: &Path, scene: &Scene) {
-    let mut file = Capture(BufWriter::new(File::create(path).unwrap()));
-    // magic of microseconds, version, zone, accuracy, longest packet, Ethernet
-    file.words(&[0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 1]);
+    let mut file = Capture::create(path);
+    let ms = Duration::from_millis;
     let invite = format!("INVITE sip:2001@{EXCHANGE} SIP/2.0");
-    file.sip(0, true, &message(&invite, "1 INVITE", false, &sdp(TRUNK, 20_000)));
-    file.sip(1, false, &message("SIP/2.0 180 Ringing", "1 INVITE", true, ""));
-    file.sip(2, false, &message("SIP/2.0 200 OK", "1 INVITE", true, &sdp(EXCHANGE, 30_000)));
-    file.sip(3, true, &message(&format!("ACK sip:2001@{EXCHANGE} SIP/2.0"), "1 ACK", true, ""));
+    file.sip(ms(0), true, &message(&invite, "1 INVITE", false, &sdp(TRUNK, 20_000)));
+    file.sip(ms(1), false, &message("SIP/2.0 180 Ringing", "1 INVITE", true, ""));
+    file.sip(ms(2), false, &message("SIP/2.0 200 OK", "1 INVITE", true, &sdp(EXCHANGE, 30_000)));
+    file.sip(ms(3), true, &message(&format!("ACK sip:2001@{EXCHANGE} SIP/2.0"), "1 ACK", true, ""));
     let frames = scene.lines[0].length / FRAME;
     for n in 0..frames {
         let at = BEGIN + Duration::from_millis(20) * n as u32;
@@ -76,9 +68,9 @@ fn capture(path: &Path, scene: &Scene) {
         }
     }
     let end = (BEGIN.as_millis() as u64) + frames as u64 * 20 + 300;
-    file.sip(end, true, &message(&format!("BYE sip:2001@{EXCHANGE} SIP/2.0"), "2 BYE", true, ""));
-    file.sip(end + 1, false, &message("SIP/2.0 200 OK", "2 BYE", true, ""));
-    file.0.flush().unwrap();
+    file.sip(ms(end), true, &message(&format!("BYE sip:2001@{EXCHANGE} SIP/2.0"), "2 BYE", true, ""));
+    file.sip(ms(end + 1), false, &message("SIP/2.0 200 OK", "2 BYE", true, ""));
+    file.finish();
 }
 
 fn message(first: &str, cseq: &str, to_tag: bool, body: &str) -> String {
@@ -90,32 +82,6 @@ fn message(first: &str, cseq: &str, to_tag: bool, body: &str) -> String {
          To: <sip:2001@{EXCHANGE}>{tag}\r\nCall-ID: long\r\nCSeq: {cseq}\r\nContact: <sip:x@{TRUNK}>\r\n{kind}Content-Length: {}\r\n\r\n{body}",
         body.len()
     )
-}
-
-fn sdp(host: Ipv4Addr, port: u16) -> String {
-    format!("v=0\r\no=- 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n")
-}
-
-struct Capture(BufWriter<File>);
-
-impl Capture {
-    fn words(&mut self, words: &[u32]) {
-        words.iter().for_each(|word| self.0.write_all(&word.to_le_bytes()).unwrap());
-    }
-
-    fn sip(&mut self, at_ms: u64, from_trunk: bool, text: &str) {
-        self.udp(Duration::from_millis(at_ms), from_trunk, (5_060, 5_060), text.as_bytes());
-    }
-
-    fn udp(&mut self, at: Duration, from_trunk: bool, (from, to): (u16, u16), payload: &[u8]) {
-        let (source, target) = if from_trunk { (TRUNK, EXCHANGE) } else { (EXCHANGE, TRUNK) };
-        let builder = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4(source.octets(), target.octets(), 64).udp(from, to);
-        let mut frame = Vec::with_capacity(builder.size(payload.len()));
-        builder.write(&mut frame, payload).unwrap();
-        let length = u32::try_from(frame.len()).unwrap();
-        self.words(&[(TAKEN + at.as_secs()) as u32, at.subsec_micros(), length, length]);
-        self.0.write_all(&frame).unwrap();
-    }
 }
 
 /// Memory and texts at one tenth of the call.
