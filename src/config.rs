@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::call::line::Line;
+use crate::call::scope::MOST_OF_LINE;
 use crate::call::{caller, context};
 use crate::crm::settings::Endpoint;
 use crate::pbx::{PbxId, asterisk, mirror, sip, web};
@@ -292,6 +293,12 @@ impl Config {
                 return Err((place("sip.watch"), problem.into()));
             }
         }
+        for line in &self.line {
+            if line.wards.len() + line.departments.len() > MOST_OF_LINE {
+                let place = format!("[[line]] number = \"{}\": wards, departments", line.number);
+                return Err((place, format!("expected at most {MOST_OF_LINE} together")));
+            }
+        }
         self.check_webcall()?;
         self.speech.remote.check().map_err(|(key, problem)| (format!("[speech.remote] {key}"), problem))?;
         sound::check(self)
@@ -380,6 +387,16 @@ mod tests {
         let good =
             format!("{pbx}[pbx.mirror]\ninterface = \"eth1\"\nnetworks = [\"192.0.2.1\", \"[2001:db8::1]:5060\"]\n");
         assert!(Config::parse(Path::new("k.toml"), &good).is_ok());
+    }
+
+    #[test]
+    fn a_line_has_at_most_so_many_wards_and_departments() {
+        let line = |count: usize| {
+            format!("[[line]]\nnumber = \"*\"\nwards = [\"北区\"]\ndepartments = {:?}\n", vec!["課"; count])
+        };
+        let error = refused(&line(MOST_OF_LINE));
+        assert!(error.contains("[[line]] number = \"*\": wards, departments: expected at most 61"), "{error}");
+        assert!(Config::parse(Path::new("k.toml"), &line(MOST_OF_LINE - 1)).is_ok());
     }
 
     #[test]

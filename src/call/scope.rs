@@ -15,6 +15,11 @@ use super::number::Number;
 const LONGEST: usize = 64;
 /// Most scopes of one word or one call.
 pub const MOST: usize = 64;
+/// Most wards and departments of one line: besides them a call has its site, its number and its line's name.
+pub const MOST_OF_LINE: usize = MOST - 3;
+
+/// What stands between scopes, after NFKC (｜, ； and ､ become these).
+const SEPARATORS: [char; 3] = ['|', '、', ';'];
 
 /// What a scope is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,11 +74,6 @@ pub enum ScopeError {
 }
 
 impl Scope {
-    /// A scope of a known kind.
-    pub fn new(kind: ScopeKind, name: &str) -> Scope {
-        Scope { kind: Some(kind), name: plain(Some(kind), name) }
-    }
-
     /// Reads `kind:name` or a name alone.
     ///
     /// # Errors
@@ -103,14 +103,14 @@ fn kind_of(written: &str) -> Result<ScopeKind, ScopeError> {
     known.map(|(kind, _)| *kind).ok_or_else(|| ScopeError::Kind(written.chars().take(LONGEST).collect()))
 }
 
-/// The form in which names are compared.
+/// The form in which names are compared; read again it stays as it is.
 fn plain(kind: Option<ScopeKind>, name: &str) -> String {
-    if kind == Some(ScopeKind::Line)
-        && let Number::E164(number) = Number::parse(name)
-    {
-        return number;
+    let unmarked: String = name.nfkc().filter(|c| *c != ':' && !SEPARATORS.contains(c)).nfkc().collect();
+    let name = unmarked.trim();
+    match Number::parse(name) {
+        Number::E164(number) if kind == Some(ScopeKind::Line) => number,
+        _ => name.to_owned(),
     }
-    name.trim().nfkc().filter(|c| !matches!(c, '|' | ':')).collect()
 }
 
 impl Scopes {
@@ -126,7 +126,8 @@ impl Scopes {
     /// # Errors
     /// The first one that is wrong.
     pub fn parse(text: &str) -> Result<Scopes, ScopeError> {
-        let parts = text.split(['|', '｜', '、', ';']).map(str::trim).filter(|part| !part.is_empty());
+        let text: String = text.nfkc().collect();
+        let parts = text.split(SEPARATORS).map(str::trim).filter(|part| !part.is_empty());
         let scopes: Vec<Scope> = parts.map(Scope::parse).collect::<Result<_, _>>()?;
         if scopes.len() > MOST {
             return Err(ScopeError::Many);
@@ -137,10 +138,15 @@ impl Scopes {
     /// What a call to `line` at the site `site` is.
     pub fn of_call(site: &str, line: &Line) -> Scopes {
         let own = [(ScopeKind::Site, site), (ScopeKind::Line, line.number.as_str()), (ScopeKind::Line, &line.name)];
-        let named = own.into_iter().filter(|(_, name)| !name.trim().is_empty());
         let wards = line.wards.iter().map(|name| (ScopeKind::Ward, name.as_str()));
         let departments = line.departments.iter().map(|name| (ScopeKind::Department, name.as_str()));
-        Scopes::new(named.chain(wards).chain(departments).map(|(kind, name)| Scope::new(kind, name)).collect())
+        let names = own.into_iter().chain(wards).chain(departments);
+        let scope = |(kind, name)| {
+            // no word has a scope with a longer name, but a worker must read this one
+            let name: String = plain(Some(kind), name).chars().take(LONGEST).collect();
+            Scope { kind: Some(kind), name: name.trim_end().to_owned() }
+        };
+        Scopes::new(names.map(scope).filter(|scope| !scope.name.is_empty()).collect())
     }
 
     /// Whether there is none.
@@ -221,6 +227,32 @@ mod tests {
         assert_eq!(Scopes::parse(&"あ".repeat(65)), Err(ScopeError::Long));
         let many: Vec<String> = (0..=MOST).map(|n| n.to_string()).collect();
         assert_eq!(Scopes::parse(&many.join("|")), Err(ScopeError::Many));
+    }
+
+    #[test]
+    fn what_was_read_once_is_read_again_as_it_is() {
+        for (text, written) in [
+            ("ward:北区､区:旭区；課:福祉課", "ward:北区|ward:旭区|department:福祉課"),
+            ("ward:︰北区", "ward:..北区"),
+            ("回線:０６-６２０８-１２３４", "line:+81662081234"),
+            ("ward:\u{a8}北区", "ward:\u{308}北区"),
+            ("ward:か:\u{3099}", "ward:が"),
+        ] {
+            assert_eq!(scopes(text).to_string(), written, "{text}");
+            assert_eq!(scopes(written), scopes(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_call_is_can_be_read_whatever_its_line_is_called() {
+        let most = (0..MOST_OF_LINE).map(|n| format!("{n}区")).collect();
+        let name = format!("代表、夜間;{}", "長".repeat(100));
+        let line = Line { name, wards: most, departments: Vec::new(), ..Lines::default().policy("0662081234") };
+        let odd = Line { name: " | ".into(), departments: vec![String::new(), "：".into()], ..line.clone() };
+        for line in [line, odd] {
+            let call = Scopes::of_call("osaka", &line);
+            assert_eq!(Scopes::parse(&call.to_string()), Ok(call));
+        }
     }
 
     #[test]
