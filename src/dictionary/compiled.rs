@@ -6,7 +6,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::entry::{Entry, MAX_CHARS, MAX_VARIANTS};
+use super::entry::{Entry, MAX_VARIANTS, limited};
 use super::import::MAX_ROWS;
 use super::reading;
 use crate::call::scope::Scopes;
@@ -107,7 +107,7 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Entry>, CompiledError> {
 
 /// Whether an entry is one that an import could have made.
 fn good(entry: &Entry) -> bool {
-    let short = |text: &str| text.chars().nth(MAX_CHARS).is_none() && !text.chars().any(char::is_control);
+    let short = |text: &str| limited(text).is_ok();
     let spoken = |kana: &String| {
         short(kana) && !reading::morae(kana).is_empty() && reading::to_katakana(kana).as_ref() == Some(kana)
     };

@@ -23,3 +23,14 @@ pub struct Entry {
 pub(super) const MAX_CHARS: usize = 100;
 /// Most readings or aliases of one entry.
 pub(super) const MAX_VARIANTS: usize = 16;
+
+/// Whether a text of an entry may be as it is, or what is wrong with it and what to do.
+pub(super) fn limited(text: &str) -> Result<(), String> {
+    if text.chars().nth(MAX_CHARS).is_some() {
+        return Err(format!("longer than {MAX_CHARS} characters. Register the part that is said"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err("a control character. Remove it".into());
+    }
+    Ok(())
+}

@@ -177,6 +177,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_loaded_can_be_read_by_another_process() {
+        let rows = [
+            "surface,reading,scope".to_owned(),
+            "梅田,ウメダ,ward:北区､ward:旭区；代表".to_owned(),
+            format!("長,{},", "㌔".repeat(entry::MAX_CHARS / 2)),
+        ];
+        let load =
+            |text: &str| Dictionary::load(&[Source { name: "w.csv", bytes: text.as_bytes() }], &Settings::default());
+        let here = load(&rows.join("\n")).unwrap();
+        assert_eq!(Dictionary::from_bytes(&here.to_bytes()).unwrap().version(), here.version());
+        let error = load(&format!("surface,reading\n長,{}\n", "㌔".repeat(entry::MAX_CHARS))).unwrap_err().to_string();
+        assert!(error.contains("line 2, column reading: longer than 100 characters"), "{error}");
+    }
+
+    #[test]
+    fn settings_that_another_process_could_not_read_are_refused() {
+        assert_eq!(Settings::default().check(), Ok(()));
+        let endless = Settings { bias_cap_nats: f32::INFINITY, ..Settings::default() };
+        assert_eq!(endless.check().unwrap_err().0, "[dictionary] bias_cap_nats");
+        let class = settings::SourceSettings { class: "長".repeat(entry::MAX_CHARS + 1), ..Default::default() };
+        assert_eq!(class.how().unwrap_err().0, "class");
+    }
+
+    #[test]
     fn another_process_gets_the_same_version() {
         let bytes = include_bytes!("../../samples/dictionary.csv");
         let settings = Settings { correct_below: 0.7, bias_rise_nats: 1.1, ..Settings::default() };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::entry::limited;
 use super::import::{Area, Format, How};
 use crate::call::scope::Scopes;
 
@@ -76,12 +77,14 @@ impl SourceSettings {
     pub fn how(&self) -> Result<How, (&'static str, String)> {
         let areas = self.areas.iter().map(|area| Area::parse(area)).collect::<Result<_, _>>();
         let scope = Scopes::parse(&self.scope).map_err(|error| ("scope", error.to_string()))?;
+        let class = self.class.trim();
+        limited(class).map_err(|problem| ("class", problem))?;
         Ok(How {
             format: self.format,
             areas: areas.map_err(|error| ("areas", error.to_string()))?,
             wards_as_scope: self.wards_as_scope,
             scope: scope.to_string(),
-            class: self.class.trim().to_owned(),
+            class: class.to_owned(),
         })
     }
 }
@@ -92,11 +95,25 @@ impl Settings {
         Settings { files: Vec::new(), source: Vec::new(), ..self.clone() }
     }
 
-    /// Whether the settings of the files are right.
+    /// Whether the thresholds are numbers and the settings of the files are right.
     ///
     /// # Errors
     /// The key that is wrong, and why.
     pub fn check(&self) -> Result<(), (String, String)> {
+        let thresholds = [
+            ("bias_first_nats", self.bias_first_nats),
+            ("bias_rise_nats", self.bias_rise_nats),
+            ("bias_cap_nats", self.bias_cap_nats),
+            ("bias_margin_nats", self.bias_margin_nats),
+            ("correct_distance", self.correct_distance),
+            ("correct_below", self.correct_below),
+        ];
+        if let Some((key, value)) = thresholds.into_iter().find(|(_, value)| !value.is_finite()) {
+            return Err((
+                format!("[dictionary] {key}"),
+                format!("{value} is no number that can be used; expected a finite one"),
+            ));
+        }
         for source in &self.source {
             let place = |key: &str| format!("[[dictionary.source]] path = \"{}\": {key}", source.path.display());
             if source.path.as_os_str().is_empty() {

@@ -2,7 +2,7 @@
 
 use super::{How, ImportError, Imported, LeftOut, MAX_PROBLEMS, MAX_ROWS, Row, RowProblem};
 use crate::call::scope::Scopes;
-use crate::dictionary::entry::{Entry, MAX_CHARS, MAX_VARIANTS};
+use crate::dictionary::entry::{Entry, MAX_VARIANTS, limited};
 use crate::dictionary::reading::{self, to_katakana};
 
 /// Why rows of lists that were not made for us are left out.
@@ -136,6 +136,8 @@ fn entry<'n>(draft: &Draft<'_>, names: &Names<'n>) -> Result<Entry, (&'n str, St
         let Some(reading) = to_katakana(written).filter(|kana| !reading::morae(kana).is_empty()) else {
             return Err((names.reading, "a reading may only have hiragana or katakana. Correct the reading".into()));
         };
+        // ㌔ is キロ
+        limited(&reading).map_err(|problem| (names.reading, problem))?;
         if !readings.contains(&reading) {
             readings.push(reading);
         }
@@ -167,14 +169,4 @@ fn entry<'n>(draft: &Draft<'_>, names: &Names<'n>) -> Result<Entry, (&'n str, St
     limited(class).map_err(|problem| (names.surface, problem))?;
     let (class, scope) = (class.to_owned(), scope.to_string());
     Ok(Entry { surface: surface.to_owned(), readings, class, scope, weight, aliases })
-}
-
-fn limited(text: &str) -> Result<(), String> {
-    if text.chars().nth(MAX_CHARS).is_some() {
-        return Err(format!("longer than {MAX_CHARS} characters. Register the part that is said"));
-    }
-    if text.chars().any(char::is_control) {
-        return Err("a control character. Remove it".into());
-    }
-    Ok(())
 }
