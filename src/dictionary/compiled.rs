@@ -20,7 +20,7 @@ pub const VERSION: u16 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompiledError {
     /// It begins with something else.
-    #[error("not a compiled dictionary; expected a file that `kakehashi dictionary export --format compiled` wrote")]
+    #[error("not a compiled dictionary; expected a file that `kakehashi dictionary export --to compiled` wrote")]
     Foreign,
     /// It has another version.
     #[error(
