@@ -160,9 +160,13 @@ fn entry<'n>(draft: &Draft<'_>, names: &Names<'n>) -> Result<Entry, (&'n str, St
             aliases.push(alias.to_owned());
         }
     }
-    if readings.len() > MAX_VARIANTS || aliases.len() > MAX_VARIANTS {
-        let problem = format!("more than {MAX_VARIANTS} readings or aliases. Keep those that are really said");
-        return Err((names.reading, problem));
+    for (column, count) in [(names.reading, readings.len()), (names.aliases, aliases.len())] {
+        if count > MAX_VARIANTS {
+            return Err((
+                column,
+                format!("more than {MAX_VARIANTS} readings or aliases. Keep those that are really said"),
+            ));
+        }
     }
     let scope = Scopes::parse(draft.scope).map_err(|error| (names.scope, format!("{error}. Correct the scope")))?;
     let class = draft.class.trim();

@@ -155,6 +155,14 @@ mod tests {
     }
 
     #[test]
+    fn too_many_aliases_are_told_at_their_column() {
+        let aliases: Vec<String> = (0..17).map(|n| n.to_string()).collect();
+        let text = format!("表記,読み,別表記\n三国,ミクニ,{}\n", aliases.join("|"));
+        let error = load(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with("words.csv, line 2, column 別表記: more than 16"), "{error}");
+    }
+
+    #[test]
     fn the_spelling_stays_as_typed_and_half_width_kana_is_a_reading() {
         let entries = load("名称,名称_カナ\n髙槻①,ﾀｶﾂｷ\n学園,ｶﾞｸｴﾝ\n".as_bytes()).unwrap();
         assert_eq!((entries[0].surface.as_str(), entries[1].readings[0].as_str()), ("髙槻①", "ガクエン"));
