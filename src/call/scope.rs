@@ -159,6 +159,11 @@ impl Scopes {
         self.0.iter()
     }
 
+    /// Whether a word with these scopes and one with `others` have a scope in common, or one of them applies everywhere.
+    pub fn meet(&self, others: &Scopes) -> bool {
+        self.apply_to(others) || others.apply_to(self)
+    }
+
     /// Whether a word with these scopes applies to a call that is `call`: it has none, or one of them is the call's.
     pub fn apply_to(&self, call: &Scopes) -> bool {
         self.0.is_empty() || self.0.iter().any(|own| call.0.iter().any(|other| own.covers(other)))

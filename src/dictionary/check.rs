@@ -176,17 +176,17 @@ impl<'a> Checker<'a> {
 
     /// Different spellings of one sound that may apply to the same call.
     fn same_sounds(&mut self) {
+        let rows = self.imported.rows.iter();
+        let scopes: Vec<Scopes> = rows.map(|row| Scopes::parse(&row.entry.scope).unwrap_or_default()).collect();
         let mut known: HashMap<Vec<Mora>, Vec<usize>> = HashMap::new();
         for (index, row) in self.imported.rows.iter().enumerate() {
             let mut told = false;
             for kana in &row.entry.readings {
                 let others = known.entry(reading::morae(kana)).or_default();
                 let meets = |other: &&usize| {
-                    self.imported.rows.get(**other).is_some_and(|other| {
-                        let (own, other) = (&row.entry, &other.entry);
-                        own.surface != other.surface
-                            && (own.scope.is_empty() || other.scope.is_empty() || own.scope == other.scope)
-                    })
+                    let both = scopes.get(index).zip(scopes.get(**other));
+                    self.entry(**other).is_some_and(|other| other.surface != row.entry.surface)
+                        && both.is_some_and(|(own, other)| own.meet(other))
                 };
                 if let Some(other) = others.iter().find(meets).copied().filter(|_| !told) {
                     let surface = self.entry(other).map_or("", |other| &other.surface);
@@ -292,6 +292,8 @@ mod tests {
             findings(&format!("surface,reading,scope\n本荘,ホンジョウ,{a}\n本庄,ホンジョウ,{b}\n"), None)
         };
         assert_eq!(of("ward:北区", "ward:港区"), []);
-        assert_eq!(of("ward:北区", ""), [(3, Kind::SameSound)]);
+        for (a, b) in [("ward:北区", ""), ("ward:北区|ward:港区", "ward:北区"), ("北区", "ward:北区")] {
+            assert_eq!(of(a, b), [(3, Kind::SameSound)], "{a} {b}");
+        }
     }
 }
