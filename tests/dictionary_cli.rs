@@ -93,6 +93,7 @@ fn lists_become_our_csv_and_leave_in_other_formats() {
     let postal = "tests/data/ken_all/KEN_ALL_OSAKA.CSV";
     let output = dictionary(&["export", postal, "--area", "大阪市西区", "--to", "compiled", "--out", compiled]);
     assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("rows are left out, the first in line"), "{}", said(&output));
     let again = dictionary(&["import", compiled]);
     assert!(out(&again).contains("立売堀,イタチボリ,place,,,"));
     let mut bytes = std::fs::read(compiled).unwrap();

@@ -150,12 +150,8 @@ fn format(name: &str) -> Result<Format, String> {
 pub fn run(args: &DictionaryArgs) -> super::Result {
     match &args.command {
         DictionaryCommand::Check { lists, strict, json } => looked_at(lists, *strict, *json),
-        DictionaryCommand::Import { lists, out } => {
-            let imported = lists.read()?;
-            told_left_out(&imported);
-            written(&imported, Format::Csv, out.as_deref())
-        }
-        DictionaryCommand::Export { lists, to, out } => written(&lists.read()?, *to, out.as_deref()),
+        DictionaryCommand::Import { lists, out } => written(lists.read()?, Format::Csv, out.as_deref()),
+        DictionaryCommand::Export { lists, to, out } => written(lists.read()?, *to, out.as_deref()),
         DictionaryCommand::Test(args) => trial::run(args),
         DictionaryCommand::Report(args) => report::run(args),
     }
@@ -255,8 +251,9 @@ fn told_left_out(imported: &Imported) {
     }
 }
 
-fn written(imported: &Imported, format: Format, out: Option<&Path>) -> super::Result {
-    let entries = imported.clone().into_entries();
+fn written(imported: Imported, format: Format, out: Option<&Path>) -> super::Result {
+    told_left_out(&imported);
+    let entries = imported.into_entries();
     let exported = export(&entries, format)?;
     match out {
         Some(path) => std::fs::write(path, &exported.bytes)
