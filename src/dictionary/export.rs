@@ -74,12 +74,11 @@ fn ime(entries: &[Entry], format: Format) -> Exported {
         _ => ("", ""),
     };
     let line_end = if format == Format::Google { "\n" } else { "\r\n" };
-    let comment = if format == Format::Google { '#' } else { '!' };
     let (mut text, mut left_out) = (head.to_owned(), 0);
     for (entry, reading) in rows(entries) {
         let long = format == Format::Atok
             && (reading.chars().nth(ATOK_READING).is_some() || entry.surface.chars().nth(ATOK_WORD).is_some());
-        if long || reading.starts_with(comment) {
+        if long {
             left_out += 1;
             continue;
         }
