@@ -98,11 +98,12 @@ mod tests {
 
     #[test]
     fn names_are_whole_or_the_beginning() {
-        for yes in ["大阪府", "大阪市", "大阪市北区", "大阪府大阪市", "大阪府大阪市北区"] {
+        for yes in ["大阪府", "大阪市", "大阪市北区", "大阪府大阪市", "大阪府大阪市北区", "大阪"]
+        {
             assert!(area(yes).has(27_127, "大阪府", "大阪市北区"), "{yes}");
         }
-        for no in ["大阪", "京都府大阪市", "北区", "兵庫県"] {
-            assert_eq!(area(no).has(27_127, "大阪府", "大阪市北区"), no == "大阪", "{no}");
+        for no in ["京都府大阪市", "北区", "兵庫県"] {
+            assert!(!area(no).has(27_127, "大阪府", "大阪市北区"), "{no}");
         }
     }
 }
