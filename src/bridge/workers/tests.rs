@@ -1,3 +1,4 @@
+//! The pool of workers in virtual time: what waits, what is dropped, what is told again.
 use uuid::Uuid;
 
 use super::*;
