@@ -22,7 +22,8 @@ pub use context::{
 pub use pop::{LookUp, Match, PopTransfer, ScreenPop, ScreenPopWithdrawn, WithdrawReason};
 pub use recording::{PausedSpan, RecordedStream, RecordingAvailable, RecordingPause};
 pub use transcript::{
-    Correction, Coverage, LegCoverage, TranscriptDelayed, TranscriptDocument, TranscriptFinal, TranscriptPartial, Turn,
+    Correction, Coverage, LegCoverage, TranscriptCorrected, TranscriptDelayed, TranscriptDocument, TranscriptFinal,
+    TranscriptPartial, Turn,
 };
 
 /// Namespace of all deterministic ids (UUIDv5).
@@ -114,6 +115,9 @@ pub enum Data {
     /// The text of one utterance; never changes afterwards.
     #[serde(rename = "kakehashi.transcript.final.v1")]
     TranscriptFinal(TranscriptFinal),
+    /// A person put the text of an utterance right.
+    #[serde(rename = "kakehashi.transcript.corrected.v1")]
+    TranscriptCorrected(TranscriptCorrected),
     /// Recognition is behind the conversation.
     #[serde(rename = "kakehashi.transcript.delayed.v1")]
     TranscriptDelayed(TranscriptDelayed),
@@ -257,6 +261,7 @@ impl Data {
             Data::CallAbandoned(_) => "kakehashi.call.abandoned.v1",
             Data::CallEnded(_) => "kakehashi.call.ended.v1",
             Data::TranscriptFinal(_) => "kakehashi.transcript.final.v1",
+            Data::TranscriptCorrected(_) => "kakehashi.transcript.corrected.v1",
             Data::TranscriptDelayed(_) => "kakehashi.transcript.delayed.v1",
             Data::TranscriptDocument(_) => "kakehashi.transcript.document.v1",
             Data::RecordingAvailable(_) => "kakehashi.recording.available.v1",
@@ -280,7 +285,9 @@ impl Data {
     pub fn carries_text(&self) -> bool {
         match self {
             Data::TranscriptPartial(_) | Data::TranscriptFinal(_) | Data::TranscriptDocument(_) => true,
-            Data::ContactMarked(_) | Data::ContactUnmarked(_) | Data::ContactNote(_) => true,
+            Data::TranscriptCorrected(_) | Data::ContactMarked(_) | Data::ContactUnmarked(_) | Data::ContactNote(_) => {
+                true
+            }
             Data::ContactHandover(packet) => !packet.withheld,
             _ => false,
         }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cases::cases;
 use kakehashi::call::context::{Accepted, Fresh, Settings, Waiting, Wish, read};
+use kakehashi::call::correction::Corrected;
 use kakehashi::panel::{Control, Controller, FeedHandle, spawn};
 use kakehashi::time::Wall;
 use kakehashi::transcript::mask::{Policy, mask};
@@ -113,6 +114,11 @@ async fn the_server_answers_every_mutated_body() {
                 answer.send(Ok((accepted, resolves))).is_ok()
             }
             Control::Context { answer, .. } => answer.send(Err(kakehashi::call::context::Refused::Unknown)).is_ok(),
+            Control::Correct { correction, answer, .. } => {
+                assert!(!correction.text.trim().is_empty() && !correction.text.contains(char::is_control));
+                let text = correction.text;
+                answer.send(Ok((Corrected { revision: 1, text }, resolves))).is_ok()
+            }
             Control::Annotate { answer, .. } => answer.send(Ok((Some(Uuid::nil()), resolves))).is_ok(),
         }
     });
@@ -122,13 +128,17 @@ async fn the_server_answers_every_mutated_body() {
     let requests = [
         ("/v1/context".to_string(), POSTS[0]),
         (format!("{contact}/marks"), r#"{"utterance":"00000000-0000-0000-0000-000000000001/2500","note":"急ぎ"}"#),
+        (
+            format!("{contact}/corrections"),
+            r#"{"utterance":"00000000-0000-0000-0000-000000000001/2500","text":"三国です","revision":0,"agent":"op1"}"#,
+        ),
         (format!("{contact}/note"), r#"{"text":"本人確認は済んでいます"}"#),
         (format!("{contact}/pause"), r#"{"scope":"record","reason":"カード番号"}"#),
     ];
     let mut stream = tokio::net::TcpStream::connect(panel.local_addr).await.unwrap();
     let mut statuses = std::collections::BTreeMap::new();
     for seed in 0..cases(REQUESTS) {
-        let (path, sample) = &requests[(seed % 4) as usize];
+        let (path, sample) = &requests[(seed % 5) as usize];
         let body = mutate(seed, sample.as_bytes());
         let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
         stream.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();

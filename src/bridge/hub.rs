@@ -31,12 +31,15 @@ use crate::speech::{Outcome, SpeechEvent, SpeechEventKind};
 use crate::time::{Mono, Now};
 
 mod contexts;
+mod correcting;
 mod joined;
 mod orphans;
 mod resume;
 mod work;
 
 use contexts::Contexts;
+use correcting::Corrections;
+pub use correcting::{Answer, Found};
 use joined::Joined;
 use orphans::Orphans;
 use work::{Owner, Work};
@@ -103,6 +106,7 @@ struct Hub {
     work: Work,
     orphans: Orphans,
     contexts: Contexts,
+    corrections: Corrections,
     stop: Option<(Mono, oneshot::Sender<()>)>,
 }
 
@@ -121,6 +125,7 @@ pub fn run(setup: Setup, inputs: mpsc::Receiver<Input>) {
         due_of: HashMap::new(),
         orphans: Orphans::default(),
         contexts: Contexts::default(),
+        corrections: Corrections::default(),
         stop: None,
     };
     hub.resume(now());
@@ -180,6 +185,8 @@ impl Hub {
                 let done = self.annotate(now, contact, &annotation);
                 let _ = answer.send(done);
             }
+            Input::Correct { contact, correction, answer } => self.correct(now, contact, correction, answer),
+            Input::Stored(found) => self.found(now, *found),
             Input::Find { place, extension, answer } => {
                 let _ = answer.send(self.find(&place, &extension));
             }

@@ -26,6 +26,7 @@ use uuid::Uuid;
 
 use crate::call::ContactId;
 use crate::call::context::{self, Accepted};
+use crate::call::correction::Correction;
 use crate::call::note::{self, Annotation};
 use crate::call::pause::{Paused, Refused, Scope};
 use crate::events::Match;
@@ -87,6 +88,17 @@ pub enum Input {
         /// The mark, where it is about one; it is on disk when the receiver resolves.
         answer: oneshot::Sender<Result<(Option<Uuid>, Stored), note::Refused>>,
     },
+    /// From the API: the text of an utterance is put right, in the call or after it.
+    Correct {
+        /// Which contact.
+        contact: ContactId,
+        /// What.
+        correction: Correction,
+        /// What is kept of it; it is on disk when the receiver resolves.
+        answer: hub::Answer,
+    },
+    /// A contact that is over, as the store has it.
+    Stored(Box<hub::Found>),
     /// From a driver whose calls are asked for by their contact.
     Find {
         /// Which contact.

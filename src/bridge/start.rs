@@ -477,6 +477,7 @@ fn input_of(wish: crate::panel::Control) -> Input {
         }
         Control::Context { from, wish, answer } => Input::Context { from, wish, answer },
         Control::Annotate { contact, annotation, answer } => Input::Annotate { contact, annotation, answer },
+        Control::Correct { contact, correction, answer } => Input::Correct { contact, correction, answer },
     }
 }
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 pub mod caller;
 pub mod contact;
 pub mod context;
+pub mod correction;
 pub mod directory;
 pub mod line;
 pub mod note;

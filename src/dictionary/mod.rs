@@ -5,6 +5,7 @@
 //! made, the text is the one that the recogniser would have written without a dictionary.
 
 pub mod bias;
+pub(crate) mod changes;
 pub mod check;
 pub mod compiled;
 pub mod correct;

@@ -87,6 +87,30 @@ pub struct TranscriptPartial {
     pub withdrawn: bool,
 }
 
+/// Payload of `transcript.corrected`: what a person wrote in place of a final, or of an earlier correction. The final itself stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TranscriptCorrected {
+    /// The leg during which it was said.
+    pub leg: LegId,
+    /// As in `transcript.final`.
+    pub utterance: String,
+    /// 1 for the first of an utterance; a later revision replaces an earlier one.
+    pub revision: u32,
+    /// Who said it.
+    pub speaker: Speaker,
+    /// When it began.
+    pub start: Wall,
+    /// The text until now: that of the final, or of the correction before; masked.
+    pub before: String,
+    /// The text from now on, masked.
+    pub text: String,
+    /// Who posted it: a `[[panel.client]]`, or `panel`.
+    pub from: String,
+    /// Which person did it, as whoever posted it says: an agent's id or extension.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub agent: Option<String>,
+}
+
 /// Payload of `transcript.delayed`. Sent when the text falls behind, when it is twice as far behind, and when it has caught up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TranscriptDelayed {
@@ -132,10 +156,13 @@ pub struct Turn {
     pub start: Wall,
     /// When it ended.
     pub end: Wall,
-    /// What was said; `None` where recognition failed.
+    /// What was said, as it was corrected last; `None` where recognition failed.
     pub text: Option<String>,
-    /// What was replaced.
+    /// What was replaced by the dictionary; empty once a person has corrected the text.
     pub corrections: Vec<Correction>,
+    /// The revision of `transcript.corrected` that the text is of; absent while it is that of the final.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub corrected: Option<u32>,
 }
 
 /// Coverage of one speaker on one leg.

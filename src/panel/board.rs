@@ -118,6 +118,8 @@ enum What {
     Turn,
     /// Of an utterance that goes on.
     Partial(Uuid),
+    /// Of a turn.
+    Corrected(Uuid),
     Delayed,
     Pause,
     Document,
@@ -265,6 +267,7 @@ impl Row {
             Data::CallHeld(leg) | Data::CallResumed(leg) => What::Hold(leg.leg),
             Data::TranscriptFinal(_) => What::Turn,
             Data::TranscriptPartial(partial) => What::Partial(utterance(&partial.utterance)),
+            Data::TranscriptCorrected(text) => What::Corrected(utterance(&text.utterance)),
             Data::TranscriptDelayed(_) => What::Delayed,
             Data::RecordingPaused(_) | Data::RecordingResumed(_) => What::Pause,
             Data::TranscriptDocument(_) => What::Document,
@@ -280,7 +283,7 @@ impl Row {
         let over = match data {
             Data::CallEnded(_) | Data::CallAbandoned(_) => event.leg.is_none(),
             // after a restart, or after the contact was left out: its call is long over
-            Data::TranscriptDocument(_) => self.events.is_empty(),
+            Data::TranscriptDocument(_) | Data::TranscriptCorrected(_) => self.events.is_empty(),
             _ => false,
         };
         self.ended |= over;

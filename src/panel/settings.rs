@@ -50,11 +50,11 @@ pub struct Settings {
     pub max_turns: usize,
     /// Ended contacts that stay on the screen for late joiners.
     pub keep_ended: usize,
-    /// `[[panel.client]]`: machines that post contexts; they may do nothing else.
+    /// `[[panel.client]]`: machines that post contexts, and with `correct` put texts right; they may do nothing else.
     pub client: Vec<Client>,
 }
 
-/// A machine that posts contexts (`POST /v1/context`).
+/// A machine that posts contexts (`POST /v1/context`), and may put texts right.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Client {
@@ -64,6 +64,8 @@ pub struct Client {
     pub token: Token,
     /// File with the token on its first line; empty = none.
     pub token_file: PathBuf,
+    /// It may put texts right, of every contact (`POST /v1/contacts/{id}/corrections`).
+    pub correct: bool,
 }
 
 impl Default for Settings {

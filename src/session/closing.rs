@@ -56,11 +56,11 @@ impl Session {
         }
     }
 
-    fn tell_document(&mut self, now: Now) {
+    pub(super) fn tell_document(&mut self, now: Now) {
         for span in self.streams.iter().flat_map(failed_in) {
             self.document.add_failed(span);
         }
-        let coverage = self.coverage();
+        let coverage = self.covered.clone().unwrap_or_else(|| self.coverage());
         let mut data = self.document.compose(coverage);
         data.pauses = self.paused_spans();
         self.record(now.wall, None, Data::TranscriptDocument(data));

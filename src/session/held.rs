@@ -34,7 +34,7 @@ const EARLIER: Duration = Duration::from_secs(30);
 pub(super) struct Held {
     /// In order of arrival, so in order of time per stream.
     turns: Vec<Turn>,
-    memory: Memory,
+    pub(super) memory: Memory,
     /// When they are to be looked at again.
     pub(super) due: Option<Mono>,
 }

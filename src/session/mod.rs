@@ -16,7 +16,7 @@ use crate::call::pause::{Cause, Pauses, Scope};
 use crate::call::scope::Scopes;
 use crate::call::{ContactId, LegId};
 use crate::dictionary::Dictionary;
-use crate::events::{ContactLinked, Data, EndReason, Event, Handover, LookUp, Match};
+use crate::events::{ContactLinked, Data, EndReason, Event, Handover, LegCoverage, LookUp, Match};
 use crate::media::{StreamEvent, StreamEventKind};
 use crate::pbx::{CallKey, Identity, LegKey, Relation, Signal, Speaker, StreamId, TransferKind};
 use crate::speech::{Failure, Hypothesis, JobKind, SpeechEvent, SpeechEventKind, Utterance};
@@ -26,6 +26,7 @@ use crate::transcript::{Spoken as Said, mask};
 
 mod closing;
 mod context;
+mod correcting;
 mod delay;
 mod handover;
 mod held;
@@ -194,6 +195,8 @@ pub struct Session {
     silencing: Vec<silencing::Silencing>,
     /// The document has everything.
     written: bool,
+    /// The ledger of the last document, of a contact that was taken up again after its end.
+    covered: Option<Vec<LegCoverage>>,
     out: VecDeque<Output>,
 }
 
@@ -242,6 +245,7 @@ impl Session {
             held: held::Held::default(),
             silencing: Vec::new(),
             written: false,
+            covered: None,
             out: VecDeque::new(),
         }
     }

@@ -13,6 +13,7 @@ use crate::call::pause::Pauses;
 use crate::events::{Data, EndReason, Event, TranscriptFinal};
 use crate::pbx::StreamId;
 use crate::time::{MediaTime, Now, Wall};
+use crate::transcript::document::FailedSpan;
 
 /// What is stored of a contact beside its events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,24 +110,7 @@ impl Session {
         events: &[Event],
         heard_until: Option<Wall>,
     ) -> Result<Session, ResumeError> {
-        let state = State::parse(state)?;
-        let mut session = Session::of(site, state.contact, state.line);
-        let last = events.iter().filter_map(|event| event.sequence).max().unwrap_or(0);
-        session.next_sequence = state.next_sequence.max(last + 1);
-        session.kept_here = events.iter().filter(|event| event.sequence.is_none()).count() as u64;
-        session.document.resume_after(state.document);
-        session.recording_told = state.recording_told;
-        session.pauses = state.pauses;
-        (session.contexts, session.marks) = (state.contexts, state.marks);
-        (session.note, session.handovers) = (state.note, state.handovers);
-        session.streams = state.streams.into_iter().map(Stream::new).collect();
-        let finals: Vec<&TranscriptFinal> = events.iter().filter_map(final_of).collect();
-        for text in &finals {
-            session.document.add_final(text);
-            let stream =
-                session.streams.iter().find(|stream| text.utterance.starts_with(&stream.stored.id.0.to_string()));
-            session.finals.extend(stream.map(|stream| (stream.stored.id, text.start, text.end)));
-        }
+        let (mut session, finals) = Session::stored(site, state, events)?;
         if session.contact.ended.is_some() {
             session.ended_at = Some(now.mono);
         } else {
@@ -150,6 +134,58 @@ impl Session {
         session.silence_again();
         session.close(now);
         Ok(session)
+    }
+
+    /// Takes up a contact whose document has been written, for corrections of its texts. It asks for nothing by itself.
+    ///
+    /// # Errors
+    /// When the state does not parse.
+    pub fn reopen(now: Now, site: Site, state: &str, events: &[Event]) -> Result<Session, ResumeError> {
+        let (mut session, _) = Session::stored(site, state, events)?;
+        session.ended_at = Some(now.mono);
+        (session.written, session.complete) = (true, true);
+        let documents = events.iter().filter_map(|event| match &event.data {
+            Data::TranscriptDocument(document) => Some(document),
+            _ => None,
+        });
+        if let Some(last) = documents.max_by_key(|document| document.revision) {
+            let failed = last.turns.iter().filter(|turn| turn.text.is_none());
+            failed.for_each(|turn| session.document.add_failed(FailedSpan::of(turn)));
+            session.covered = Some(last.coverage.clone());
+        }
+        Ok(session)
+    }
+
+    /// A session with everything that is stored of it, and its finals.
+    fn stored<'e>(
+        site: Site,
+        state: &str,
+        events: &'e [Event],
+    ) -> Result<(Session, Vec<&'e TranscriptFinal>), ResumeError> {
+        let state = State::parse(state)?;
+        let mut session = Session::of(site, state.contact, state.line);
+        let last = events.iter().filter_map(|event| event.sequence).max().unwrap_or(0);
+        session.next_sequence = state.next_sequence.max(last + 1);
+        session.kept_here = events.iter().filter(|event| event.sequence.is_none()).count() as u64;
+        session.document.resume_after(state.document);
+        session.recording_told = state.recording_told;
+        session.pauses = state.pauses;
+        (session.contexts, session.marks) = (state.contexts, state.marks);
+        (session.note, session.handovers) = (state.note, state.handovers);
+        session.streams = state.streams.into_iter().map(Stream::new).collect();
+        let finals: Vec<&TranscriptFinal> = events.iter().filter_map(final_of).collect();
+        for text in &finals {
+            session.document.add_final(text);
+            let stream =
+                session.streams.iter().find(|stream| text.utterance.starts_with(&stream.stored.id.0.to_string()));
+            session.finals.extend(stream.map(|stream| (stream.stored.id, text.start, text.end)));
+        }
+        for event in events {
+            if let Data::TranscriptCorrected(text) = &event.data {
+                session.document.add_corrected(text);
+            }
+        }
+        Ok((session, finals))
     }
 
     fn last_known(&self, events: &[Event]) -> Wall {

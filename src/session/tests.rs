@@ -10,6 +10,7 @@ use crate::media::StreamSummary;
 use crate::pbx::{EndCause, ExternalKey, Fidelity, KeyKind, PbxId};
 use crate::time::MediaTime;
 
+mod correcting;
 mod handover;
 mod held;
 mod partial;

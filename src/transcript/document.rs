@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::call::LegId;
-use crate::events::{Coverage, LegCoverage, TranscriptDocument, TranscriptFinal, Turn};
+use crate::events::{Coverage, LegCoverage, TranscriptCorrected, TranscriptDocument, TranscriptFinal, Turn};
 use crate::pbx::Speaker;
 use crate::time::Wall;
 
@@ -22,11 +22,21 @@ pub struct FailedSpan {
     pub end: Wall,
 }
 
+impl FailedSpan {
+    /// What a document says of it.
+    pub fn of(turn: &Turn) -> FailedSpan {
+        let Turn { leg, utterance, speaker, start, end, .. } = turn;
+        FailedSpan { leg: *leg, utterance: utterance.clone(), speaker: *speaker, start: *start, end: *end }
+    }
+}
+
 /// Collects the turns of one contact; one turn an utterance.
 #[derive(Clone, Debug, Default)]
 pub struct Document {
     turns: BTreeMap<String, Turn>,
     revision: u32,
+    /// Corrections so far, of all turns.
+    corrections: usize,
 }
 
 impl Document {
@@ -48,8 +58,33 @@ impl Document {
             end: said.end,
             text: Some(said.text.clone()),
             corrections: said.corrections.clone(),
+            corrected: None,
         };
         self.turns.insert(said.utterance.clone(), turn);
+    }
+
+    /// A person put the text of an utterance right: its new revision. `None` when there is no text of it.
+    pub fn correct(&mut self, utterance: &str, text: String) -> Option<u32> {
+        let turn = self.turns.get_mut(utterance).filter(|turn| turn.text.is_some())?;
+        let revision = turn.corrected.unwrap_or(0).saturating_add(1);
+        (turn.text, turn.corrected) = (Some(text), Some(revision));
+        turn.corrections.clear();
+        self.corrections += 1;
+        Some(revision)
+    }
+
+    /// Takes up a correction that was told before a restart.
+    pub fn add_corrected(&mut self, said: &TranscriptCorrected) {
+        if let Some(turn) = self.turns.get_mut(&said.utterance).filter(|turn| turn.text.is_some()) {
+            (turn.text, turn.corrected) = (Some(said.text.clone()), Some(said.revision));
+            turn.corrections.clear();
+        }
+        self.corrections += 1;
+    }
+
+    /// How often a text was put right.
+    pub fn corrections(&self) -> usize {
+        self.corrections
     }
 
     /// Marks speech that could not be recognised, unless there is a final for it.
@@ -63,6 +98,7 @@ impl Document {
             end,
             text: None,
             corrections: Vec::new(),
+            corrected: None,
         });
     }
 
@@ -172,6 +208,20 @@ mod tests {
         assert_eq!((composed.revision, composed.turns.len(), composed.complete), (2, 1, true));
         assert_eq!(composed.turns[0].text.as_deref(), Some("caught up"));
         assert!(!document.compose(covered(7)).complete);
+    }
+
+    #[test]
+    fn a_correction_takes_the_place_of_the_text_and_a_final_does_not_take_it_back() {
+        let mut document = Document::default();
+        document.add_failed(failed("b/0", 200));
+        document.add_final(&said("a/0", 100, "heard"));
+        assert_eq!((document.correct("b/0", "x".into()), document.correct("none", "x".into())), (None, None));
+        assert_eq!(document.correct("a/0", "right".into()), Some(1));
+        assert_eq!(document.correct("a/0", "better".into()), Some(2));
+        document.add_final(&said("a/0", 100, "heard"));
+        let composed = document.compose(covered(0));
+        let turn = &composed.turns[0];
+        assert_eq!((turn.text.as_deref(), turn.corrected, document.corrections()), (Some("better"), Some(2), 2));
     }
 
     #[test]

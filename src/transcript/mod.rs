@@ -8,6 +8,7 @@ pub(crate) mod ending;
 pub mod mask;
 pub mod numbers;
 mod provisional;
+pub mod rewrite;
 pub mod together;
 
 pub use provisional::provisional;

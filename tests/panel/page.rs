@@ -3,11 +3,12 @@
 
 use std::path::PathBuf;
 
+use kakehashi::call::correction::Corrected;
 use kakehashi::call::number::NumberKind;
 use kakehashi::call::pause::{Cause, Scope};
 use kakehashi::events::*;
 use kakehashi::panel::settings::Token;
-use kakehashi::panel::{FeedHandle, PanelHandle, Settings, spawn};
+use kakehashi::panel::{Control, Controller, FeedHandle, PanelHandle, Settings, spawn};
 use kakehashi::pbx::{DivertReason, Speaker, Tag, Withheld};
 use kakehashi::time::Wall;
 
@@ -125,6 +126,7 @@ fn document(call: &Call, complete: bool) -> Event {
         end: call.at(78_000),
         text: None,
         corrections: vec![],
+        corrected: None,
     };
     let turns = if complete { vec![] } else { vec![failed] };
     let lost = if complete { 0 } else { 1_240 };
@@ -239,6 +241,52 @@ async fn in_the_call_both_parties_are_read_on_their_sides() {
     feed.publish(&second.pop(0, 1, &agent("201", "加藤 花子"), LookUp::Done, vec![]));
     let text = shot(&panel, "?extension=201", "call-and-ring", &["着信中", "登録なし"], &[]).await;
     assert!(text.contains("印鑑は不要"), "the call stays on the screen: {text}");
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: tests/lab/chromium.sh"]
+async fn an_operator_puts_a_text_right_and_everybody_sees_it() {
+    let settings = Settings { listen: ([127, 0, 0, 1], 0).into(), ..Settings::default() };
+    let feed = FeedHandle::new(settings.limits()).unwrap();
+    let (call, _) = in_call(&feed, 85, 0);
+    let heard = call.said(20_000, Speaker::Caller, 3, "ミクニの<b>マド</b>口");
+    let utterance = heard.utterance.clone();
+    feed.publish(&call.event_of(heard));
+    let (shown, told, leg) =
+        (feed.clone(), std::sync::Mutex::new(Call::new(1, ago(85), number("+819012345678"))), call.leg(1));
+    // the bridge: what is asked becomes an event
+    let controller: Controller = std::sync::Arc::new(move |wish| {
+        let Control::Correct { correction, answer, .. } = wish else { return false };
+        let (text, revision) = (correction.text, correction.revision.unwrap() + 1);
+        let data = TranscriptCorrected {
+            leg,
+            utterance: correction.utterance,
+            revision,
+            speaker: Speaker::Caller,
+            start: told.lock().unwrap().at(20_000),
+            before: "ミクニの<b>マド</b>口".into(),
+            text: text.clone(),
+            from: "panel".into(),
+            agent: correction.agent,
+        };
+        shown.publish(&told.lock().unwrap().event(84_000, Some(leg), Data::TranscriptCorrected(data)));
+        let (stored, resolves) = tokio::sync::oneshot::channel();
+        stored.send(()).unwrap();
+        answer.send(Ok((Corrected { revision, text }, resolves))).is_ok()
+    });
+    let panel = spawn(settings, feed.clone(), Some(controller)).await.unwrap();
+    let script = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("correct.js");
+    std::fs::write(&script, "(async () => { const field = document.querySelector('.correct-text'); const before = field.value; field.value = '三国の <i>窓口</i>'; \
+         document.querySelector('.correct-form').requestSubmit(); \
+         while (document.querySelector('.correct-form') || !document.querySelector('.tag.corrected')) await new Promise((done) => setTimeout(done, 20)); return before; })()").unwrap();
+    let acts = ["--click", ".correct-button", "--eval", script.to_str().unwrap()];
+    let text = shot(&panel, "?extension=201", "correcting", &["通話中", "マド", "✎"], &acts).await;
+    assert!(text.contains("三国の <i>窓口</i>") && text.contains("訂正済（201）") && !text.contains("マド"), "{text}");
+    // whoever comes later sees it too, and what was heard; a final that comes again changes nothing
+    feed.publish(&call.event_of(TranscriptFinal { utterance, ..call.said(20_000, Speaker::Caller, 3, "ミクニ") }));
+    let text =
+        shot(&panel, "", "corrected", &["三国の <i>窓口</i>", "訂正済（201）"], &["--click", ".correct-button"]).await;
+    assert!(text.contains("訂正を保存"), "{text}");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::routes::{BODY_BYTES, Shared, full, problem};
 use crate::call::ContactId;
 use crate::call::context::{self, Accepted};
+use crate::call::correction::{self, Corrected, Correction};
 use crate::call::note::{self, Annotation};
 use crate::call::pause::{Paused, Refused, Scope};
 
@@ -41,6 +42,15 @@ pub enum Control {
         annotation: Annotation,
         /// The mark, where it is about one; it is on disk when the receiver resolves.
         answer: oneshot::Sender<Result<(Option<Uuid>, Stored), note::Refused>>,
+    },
+    /// Put the text of an utterance right.
+    Correct {
+        /// Which contact, running or over.
+        contact: ContactId,
+        /// What.
+        correction: Correction,
+        /// What is kept of it; it is on disk when the receiver resolves.
+        answer: oneshot::Sender<Result<(Corrected, Stored), correction::Refused>>,
     },
 }
 

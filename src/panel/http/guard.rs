@@ -31,6 +31,8 @@ pub(super) struct Guard {
     sessions: Mutex<HashMap<[u8; 32], Instant>>,
     /// Machines that post contexts: names with digests of their tokens.
     clients: Vec<(String, [u8; 32])>,
+    /// Those of them that may put texts right.
+    correctors: Vec<String>,
 }
 
 /// Why a request is refused.
@@ -42,6 +44,8 @@ pub(super) enum Refusal {
     Origin,
     /// Neither token nor cookie.
     NotSignedIn,
+    /// A machine that may not do this.
+    NotAllowed,
 }
 
 impl Guard {
@@ -53,6 +57,12 @@ impl Guard {
             session: Duration::from_secs(u64::from(settings.session_hours) * 3_600),
             sessions: Mutex::new(HashMap::new()),
             clients: clients.iter().map(|(id, token)| (id.clone(), digest(token.bytes()))).collect(),
+            correctors: settings
+                .client
+                .iter()
+                .filter(|client| client.correct)
+                .map(|client| client.id.clone())
+                .collect(),
         }
     }
 
@@ -70,6 +80,12 @@ impl Guard {
             Some(id) => Ok(id),
             None => self.check_token(headers).map(|()| PANEL.to_string()),
         }
+    }
+
+    /// Who puts a text right: whoever may use the panel, or a machine that may do that.
+    pub(super) fn corrector(&self, headers: &HeaderMap) -> Result<String, Refusal> {
+        let from = self.source(headers)?;
+        if from == PANEL || self.correctors.contains(&from) { Ok(from) } else { Err(Refusal::NotAllowed) }
     }
 
     /// Whether operators have to sign in.

@@ -3,6 +3,7 @@
 mod annotate;
 mod context;
 mod control;
+mod correct;
 mod guard;
 mod handle;
 mod patient;

@@ -20,7 +20,7 @@ use super::handle::FeedHandle;
 use super::stream::Client;
 use super::wall;
 use super::web_calls::{self, Opener};
-use super::{annotate, context};
+use super::{annotate, context, correct};
 use crate::panel::feed::Filter;
 
 /// Greatest body of a request, in bytes.
@@ -73,6 +73,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/session", get(session).post(sign_in).delete(sign_out))
         .route("/v1/context", post(context::post))
         .route("/v1/context/{id}", delete(context::delete))
+        .route("/v1/contacts/{id}/corrections", post(correct::post))
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))
         .merge(api)
@@ -215,6 +216,10 @@ pub(super) fn refused(refusal: Refusal) -> Response {
             "this host name is not the panel's; add it to [panel] hosts if it should be",
         ),
         Refusal::Origin => problem(StatusCode::FORBIDDEN, "requests from pages of other sites are refused"),
+        Refusal::NotAllowed => problem(
+            StatusCode::FORBIDDEN,
+            "this client may not put texts right; set `correct` in its [[panel.client]] if it should",
+        ),
         Refusal::NotSignedIn => {
             let mut response = problem(StatusCode::UNAUTHORIZED, "the panel's token is required");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));

@@ -13,7 +13,7 @@ const SILENCE = 25000;
 const ORDER = { ringing: 0, talking: 1, held: 1, queued: 2, ended: 3 };
 
 const contacts = new Contacts();
-const card = new Card($("card"), { act, choose, mark, note: memo });
+const card = new Card($("card"), { act, choose, mark, correct, note: memo });
 const wish = new URLSearchParams(location.search);
 const filter = { extension: wish.get("extension") ?? "", agent: wish.get("agent") ?? "" };
 let chosen = null;
@@ -305,18 +305,26 @@ async function mark(contact, utterance, given) {
   return given ? send("DELETE", `${path}/${encodeURIComponent(given)}`) : send("POST", path, { utterance });
 }
 
+/** Puts the text of an utterance right, in the call or after it; gives what went wrong, or nothing. */
+async function correct(contact, turn, text) {
+  const agent = filter.agent || filter.extension || undefined;
+  const body = { utterance: turn.key, text, revision: turn.corrected?.revision ?? 0, agent };
+  const gone = { 404: "この発話の記録がありません。", 409: "ほかの人が先に訂正しました。表示を確かめて、もう一度訂正してください。" };
+  return send("POST", `/v1/contacts/${encodeURIComponent(contact.id)}/corrections`, body, gone);
+}
+
 /** Keeps the note for whoever takes over; gives what went wrong, or nothing. */
 async function memo(contact, text) {
   return send("POST", `/v1/contacts/${encodeURIComponent(contact.id)}/note`, { text });
 }
 
-async function send(method, path, body) {
+async function send(method, path, body, words = { 404: "この通話は終了しています。" }) {
   try {
     const headers = { "content-type": "application/json" };
     const answer = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
     if (answer.ok) return "";
     if (answer.status === 401) showSignIn();
-    return answer.status === 404 ? "この通話は終了しています。" : `保存できませんでした（${answer.status}）。もう一度操作してください。`;
+    return words[answer.status] ?? `保存できませんでした（${answer.status}）。もう一度操作してください。`;
   } catch {
     return "架け橋に接続できないため、保存できませんでした。";
   }

@@ -117,6 +117,11 @@ const HANDLERS = {
   },
   "recording.paused": (contact, data, at) => pause(contact, data, at),
   "recording.resumed": (contact, data, at) => pause(contact, data, at),
+  "transcript.corrected": (contact, data) => {
+    // its turn may have been left out
+    const one = contact.known.get(data.utterance);
+    if (one) rewrite(one, data.text, { revision: data.revision, agent: data.agent ?? "", from: data.from, before: data.before });
+  },
   "transcript.delayed": (contact, data, at) => {
     contact.delayed = data.waiting > 0 ? { waiting: data.waiting, behind: data.behind_ms, at } : null;
   },
@@ -131,6 +136,8 @@ const HANDLERS = {
         key: one.utterance, speaker: one.speaker, leg: one.leg, start: ms(one.start), end: ms(one.end),
         text: one.text ?? "", corrections: one.corrections ?? [], gaps: [], confidence: 1, caughtUp: false, failed,
       });
+      const known = contact.known.get(one.utterance);
+      if (known && one.corrected) rewrite(known, one.text, { revision: one.corrected, agent: "", from: "", before: "" });
     }
   },
   "contact.context": (contact, data) => {
@@ -219,6 +226,13 @@ function turn(contact, one) {
   let at = contact.turns.length;
   while (at > 0 && contact.turns[at - 1].start > one.start) at -= 1;
   contact.turns.splice(at, 0, one);
+}
+
+/** A person put a text right; `heard` stays what the final said. */
+function rewrite(one, text, corrected) {
+  if (one.failed || (one.corrected?.revision ?? 0) >= corrected.revision) return;
+  one.heard ??= one.text;
+  Object.assign(one, { text, corrections: [], corrected });
 }
 
 /** ringing, talking, held, queued or ended. */

@@ -21,9 +21,10 @@ export const outside = (text, most) => el("bdi", { text: plain(text, most) });
 
 /** The scrolling text of one contact: new turns at the bottom, followed unless the reader has scrolled up. */
 export class Talk {
-  /** `mark(contact, utterance, mark)` marks an utterance, or takes `mark` away, and gives what went wrong. */
-  constructor(mark) {
+  /** `mark(contact, utterance, mark)` marks an utterance, or takes `mark` away, `correct(contact, turn, text)` puts its text right; both give what went wrong. */
+  constructor({ mark, correct }) {
     this.mark = mark;
+    this.correct = correct;
     this.log = el("ol", { class: "talk", role: "log", "aria-live": "polite", "aria-relevant": "additions", "aria-label": "通話の内容" });
     // what is being said changes every second: it is not read out before it is final
     this.now = el("ol", { class: "talk talk-now", "aria-live": "off", "aria-label": "認識の途中の発話" });
@@ -50,8 +51,11 @@ export class Talk {
     contact.turns.forEach((turn, index) => {
       const before = this.shown.get(turn.key);
       const mark = contact.marks.get(turn.key);
-      if (before && before.dataset.failed === String(turn.failed) && before.dataset.marked === String(Boolean(mark))) return;
-      const node = turnNode(turn, mark, this.#marker(contact, turn, mark));
+      const same = before && before.dataset.failed === String(turn.failed) && before.dataset.marked === String(Boolean(mark))
+        && before.dataset.corrected === String(turn.corrected?.revision ?? 0);
+      // what somebody is writing stays; the text may have changed below it, and saving says so
+      if (same || before?.querySelector(".correct-form")) return;
+      const node = turnNode(turn, mark, this.#marker(contact, turn, mark), this.#corrector(contact, turn));
       const focused = before?.contains(document.activeElement);
       if (before) {
         before.replaceWith(node);
@@ -101,6 +105,32 @@ export class Talk {
     return button;
   }
 
+  /** The button that puts the text of an utterance right, also after the call. */
+  #corrector(contact, turn) {
+    if (turn.failed) return null;
+    const words = `${SPEAKER[turn.speaker] ?? ""}の発話（${clockText(turn.start)}）を訂正する`;
+    const button = el("button", { type: "button", class: "mark-button correct-button", "aria-label": words, title: words, text: "✎" });
+    button.addEventListener("click", () => {
+      const bubble = button.closest("li").querySelector(".bubble");
+      if (bubble.querySelector(".correct-form")) return;
+      const revision = turn.corrected?.revision ?? 0;
+      const form = correctForm(turn, async (text) => {
+        const wrong = await this.correct(contact, { key: turn.key, corrected: { revision } }, text);
+        if (!wrong) this.#close(form, contact);
+        return wrong;
+      }, () => this.#close(form, contact, button));
+      bubble.append(form);
+      form.querySelector("textarea").focus();
+    });
+    return button;
+  }
+
+  #close(form, contact, button) {
+    form.remove();
+    button?.focus();
+    if (this.contact === contact.id) this.show(contact);
+  }
+
   /** Goes to the newest turn and stays there. */
   follow() {
     this.follows = true;
@@ -146,7 +176,29 @@ function runningNode(one) {
     el("div", { class: "bubble" }, el("p", { class: "turn-text" }, el("bdi", { class: "stable" }), el("bdi", { class: "tail" }))));
 }
 
-function turnNode(turn, mark, button) {
+/** Where a text is put right; `save(text)` gives what went wrong. */
+function correctForm(turn, save, cancel) {
+  const field = el("textarea", { class: "correct-text", rows: "2", maxlength: "2000", "aria-label": "訂正した文" });
+  field.value = turn.text;
+  const wrong = el("p", { class: "correct-wrong", role: "alert" });
+  const keep = el("button", { type: "submit", text: "訂正を保存" });
+  const leave = el("button", { type: "button", text: "取消" });
+  const hint = el("p", { class: "quiet", text: "＊で隠した番号は書き戻せません。元の認識結果も記録に残ります。" });
+  const form = el("form", { class: "correct-form" }, field, hint, wrong, el("div", { class: "correct-acts" }, keep, leave));
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const text = field.value.replace(/\s+/g, " ").trim();
+    if (!text) return void (wrong.textContent = "文を入力してください。");
+    keep.disabled = true;
+    wrong.textContent = (text === turn.text ? cancel() : await save(text)) ?? "";
+    keep.disabled = false;
+  });
+  leave.addEventListener("click", cancel);
+  form.addEventListener("keydown", (event) => event.key === "Escape" && cancel());
+  return form;
+}
+
+function turnNode(turn, mark, button, corrector) {
   const side = turn.speaker === "caller" ? "caller" : "agent";
   const who = SPEAKER[turn.speaker] ?? SPEAKER.agent;
   const meta = el("div", { class: "turn-meta" },
@@ -154,14 +206,15 @@ function turnNode(turn, mark, button) {
     el("time", { class: "turn-time", datetime: isoText(turn.start), text: clockText(turn.start) }),
     turn.caughtUp && el("span", { class: "tag", text: "後から認識" }),
     !turn.failed && turn.confidence < 0.4 && el("span", { class: "tag", text: "確度 低", title: `認識の確からしさ ${Math.round(turn.confidence * 100)}%` }),
-    mark && !button && el("span", { class: "tag mark-caller", text: "★ 印" }), mark?.note && el("span", { class: "mark-note" }, outside(mark.note, 200)), button);
+    turn.corrected && el("span", { class: "tag corrected", text: `訂正済${turn.corrected.agent ? `（${plain(turn.corrected.agent, 64)}）` : ""}`, title: turn.heard === undefined ? undefined : `認識した文：${plain(turn.heard, 400)}` }),
+    mark && !button && el("span", { class: "tag mark-caller", text: "★ 印" }), mark?.note && el("span", { class: "mark-note" }, outside(mark.note, 200)), button, corrector);
   const text = turn.failed
     ? el("p", { class: "turn-text failed" }, el("span", { text: "（認識できませんでした。音声は保存されています）" }))
     : el("p", { class: "turn-text", dir: "auto" }, ...corrected(turn));
   const lost = turn.gaps.reduce((sum, [from, to]) => sum + Math.max(0, to - from), 0);
   const gap = lost > 0 && el("p", { class: "gap" }, el("span", { class: "gap-mark", "aria-hidden": "true", text: "⌇" }),
     el("span", { text: `音声欠落 ${lengthText(lost)}${turn.gaps.length > 1 ? `（${turn.gaps.length}か所）` : ""}：この発話の一部が届いていません` }));
-  return el("li", { class: `turn ${side}`, "data-failed": String(turn.failed), "data-marked": String(Boolean(mark)) }, meta, el("div", { class: "bubble" }, text, gap));
+  return el("li", { class: `turn ${side}`, "data-failed": String(turn.failed), "data-marked": String(Boolean(mark)), "data-corrected": String(turn.corrected?.revision ?? 0) }, meta, el("div", { class: "bubble" }, text, gap));
 }
 
 const isoText = (ms) => (Number.isFinite(ms) ? new Date(ms).toISOString() : undefined);

@@ -143,7 +143,7 @@ function whyNode(contact, pop) {
 /** The card of the chosen contact: its head is renewed as a whole, its conversation only added to. */
 export class Card {
   /** `act(contact, pause)` pauses or resumes and gives what to say when that failed; `choose(id)` opens another contact. */
-  constructor(root, { act, choose, mark, note }) {
+  constructor(root, { act, choose, mark, correct, note }) {
     this.root = root;
     this.note = note;
     this.act = act;
@@ -153,7 +153,7 @@ export class Card {
     this.keep = el("section", { class: "keep", "aria-label": "録音と文字起こし", hidden: true });
     this.end = el("section", { class: "end", "aria-label": "通話の終了", hidden: true });
     this.sides = el("div", { class: "sides", "aria-hidden": "true" }, el("span", { text: "◀ 発信者" }), el("span", { text: "担当者 ▶" }));
-    this.talk = new Talk(mark);
+    this.talk = new Talk({ mark, correct });
     this.why = el("div", { class: "card-why", tabindex: "0", role: "region", "aria-label": "なぜと引き継ぎ（スクロールできます）", hidden: true });
     this.memo = memoNode((text) => this.note(this.contact, text));
     root.append(this.head, this.why, this.keep, this.banner, this.end, this.memo.root, this.sides, this.talk.root);
