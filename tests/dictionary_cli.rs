@@ -179,6 +179,25 @@ fn a_report_is_made_from_events() {
         (found["candidates"][0]["heard"].as_str(), found["candidates"][0]["contacts"].as_u64()),
         (Some("タカハタ"), Some(2))
     );
+    assert_eq!(found["misheard"], serde_json::json!([]));
+    let corrected = |n: u8, before: &str, text: &str| {
+        let contact = contact(n / 10);
+        format!(
+            r#"{{"specversion":"1.0","id":"00000000-0000-5000-8000-0000000002{n:02}","source":"/site/osaka/node/n1","subject":"contact/{contact}","type":"kakehashi.transcript.corrected.v1","time":"2026-11-27T08:00:00Z","partitionkey":"{contact}","sequence":"{n}","datacontenttype":"application/json","data":{{"leg":"{contact}","utterance":"x/{n}","revision":1,"speaker":"caller","start":1795766400000000,"before":"{before}","text":"{text}","from":"panel","agent":"op1"}}}}"#
+        )
+    };
+    let lines = [corrected(11, "ミグニの高畑です", "三国の高幡です"), corrected(21, "ミグニです", "三国です")];
+    let events = write(folder.path(), "corrected.jsonl", lines.join("\n"));
+    let aliases = folder.path().join("aliases.csv");
+    let output =
+        dictionary(&["report", "--dictionary", &list, "--events", &events, "--aliases", aliases.to_str().unwrap()]);
+    let told = out(&output);
+    assert!(told.contains("ミグニ for 三国: 2 times in 2 contacts (alias)"), "{told}");
+    assert!(told.contains("高畑 for 高幡: 1 times in 1 contacts (not in the dictionary)"), "{told}");
+    // what an administrator approves is a list like any other, and makes the word
+    let output =
+        dictionary(&["test", "--dictionary", &list, "--dictionary", aliases.to_str().unwrap(), "--text", "ミグニです"]);
+    assert!(out(&output).contains("三国です"), "{}", said(&output));
     let broken = write(folder.path(), "broken.jsonl", "{\"type\":\"山田\"}\n");
     let told = said(&dictionary(&["report", "--dictionary", &list, "--events", &broken]));
     assert!(told.contains("broken.jsonl, line 1") && !told.contains("山田"), "{told}");

@@ -14,6 +14,7 @@ pub mod export;
 mod heard;
 pub mod import;
 mod lexicon;
+pub mod proposals;
 pub mod reading;
 pub mod report;
 mod scoped;

@@ -12,8 +12,9 @@ use serde::Serialize;
 use super::Dictionary;
 use super::entry::Entry;
 use super::lexicon;
+use super::proposals::{Misheard, Proposals};
 use super::reading::{self, Mora, is_katakana};
-use crate::events::TranscriptFinal;
+use crate::events::{TranscriptCorrected, TranscriptFinal};
 
 /// Below this confidence of its utterance an inexact correction is weak.
 const UNSURE: f32 = 0.6;
@@ -37,6 +38,7 @@ pub struct Report<'d> {
     versions: BTreeMap<String, u64>,
     words: HashMap<String, Word>,
     candidates: HashMap<String, Candidate>,
+    proposals: Proposals<'d>,
     /// What the dictionary has already, by sound.
     sounds: HashSet<Vec<Mora>>,
 }
@@ -71,6 +73,8 @@ pub struct Summary {
     pub doubtful: Vec<Doubtful>,
     /// Names in katakana that no word of the dictionary sounds like, those of most contacts first.
     pub candidates: Vec<Missing>,
+    /// What people put right: what was heard and what it should be, those of most contacts first.
+    pub misheard: Vec<Misheard>,
 }
 
 /// A word that was probably written where it was not said.
@@ -113,6 +117,7 @@ impl<'d> Report<'d> {
             versions: BTreeMap::new(),
             words: HashMap::new(),
             candidates: HashMap::new(),
+            proposals: Proposals::new(dictionary),
             sounds: readings.map(|kana| reading::morae(kana)).filter(|morae| !morae.is_empty()).collect(),
         }
     }
@@ -143,6 +148,11 @@ impl<'d> Report<'d> {
             word.weak += u64::from(helped && text.confidence < VERY_UNSURE);
         }
         self.names(contact, &plain, text.confidence);
+    }
+
+    /// Takes one correction of a contact.
+    pub fn add_corrected(&mut self, contact: &str, text: &TranscriptCorrected) {
+        self.proposals.add(contact, text);
     }
 
     /// Counts runs of katakana that are no ordinary word and that the dictionary does not know.
@@ -187,8 +197,8 @@ impl<'d> Report<'d> {
         let mut candidates: Vec<Missing> = self.candidates.into_iter().map(missing).collect();
         candidates.retain(|missing| missing.contacts >= contacts);
         candidates.sort_by(|a, b| (b.contacts, b.times, &a.heard).cmp(&(a.contacts, a.times, &b.heard)));
-        let contacts = self.contacts.len() as u64;
-        Summary { texts: self.texts, contacts, versions: self.versions, without_effect, doubtful, candidates }
+        let (contacts, misheard) = (self.contacts.len() as u64, self.proposals.finish());
+        Summary { texts: self.texts, contacts, versions: self.versions, without_effect, doubtful, candidates, misheard }
     }
 }
 

@@ -6,12 +6,16 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{DictionaryError, Reading};
+use crate::dictionary::Format;
+use crate::dictionary::export::export;
+use crate::dictionary::proposals::rows;
 use crate::dictionary::report::{Report, Summary};
 use crate::events::{Data, Event};
 use crate::outbox::store::Outbox;
 
-/// Type of the events that are read.
+/// Types of the events that are read.
 const FINAL: &str = "kakehashi.transcript.final.v1";
+const CORRECTED: &str = "kakehashi.transcript.corrected.v1";
 
 /// Arguments of `dictionary report`.
 #[derive(Debug, Args)]
@@ -28,6 +32,9 @@ pub struct ReportArgs {
     /// A missing name must be in so many contacts.
     #[arg(long, default_value_t = 2, value_name = "N")]
     pub contacts: u64,
+    /// Write what people put right as rows of our CSV, to be looked through: words of the dictionary with what was heard as aliases.
+    #[arg(long, value_name = "FILE")]
+    pub aliases: Option<PathBuf>,
     /// One JSON object.
     #[arg(long)]
     pub json: bool,
@@ -58,9 +65,20 @@ pub(super) fn run(args: &ReportArgs) -> crate::cli::Result {
                 add(&mut report, &event.contact.to_string(), &event);
             }
         }
-        None => stored(args)?.each_of_type(FINAL, |contact, event| add(&mut report, contact, &event))?,
+        None => {
+            let outbox = stored(args)?;
+            for kind in [FINAL, CORRECTED] {
+                outbox.each_of_type(kind, |contact, event| add(&mut report, contact, &event))?;
+            }
+        }
     }
     let found = report.finish(args.contacts);
+    if let Some(path) = &args.aliases {
+        let rows = rows(&dictionary, &found.misheard);
+        std::fs::write(path, &export(&rows, Format::Csv)?.bytes)
+            .map_err(|source| DictionaryError::Unwritable { path: path.clone(), source })?;
+        eprintln!("{} words with aliases to be looked through", rows.len());
+    }
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&found)?)?;
@@ -70,8 +88,10 @@ pub(super) fn run(args: &ReportArgs) -> crate::cli::Result {
 }
 
 fn add(report: &mut Report<'_>, contact: &str, event: &Event) {
-    if let Data::TranscriptFinal(text) = &event.data {
-        report.add(contact, text);
+    match &event.data {
+        Data::TranscriptFinal(text) => report.add(contact, text),
+        Data::TranscriptCorrected(text) => report.add_corrected(contact, text),
+        _ => {}
     }
 }
 
@@ -114,6 +134,19 @@ fn print(out: &mut impl Write, found: &Summary) -> crate::cli::Result {
             out,
             "  {}: {} times in {} contacts, confidence {:.2}",
             name.heard, name.times, name.contacts, name.confidence
+        )?;
+    }
+    writeln!(out, "{} words that people put right", found.misheard.len())?;
+    for one in &found.misheard {
+        let what = match (one.word, one.common) {
+            (true, false) => "alias",
+            (true, true) => "no alias: it is an ordinary word",
+            (false, _) => "not in the dictionary",
+        };
+        writeln!(
+            out,
+            "  {} for {}: {} times in {} contacts ({what})",
+            one.heard, one.written, one.times, one.contacts
         )?;
     }
     Ok(())
