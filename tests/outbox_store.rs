@@ -190,6 +190,73 @@ INSERT INTO contact VALUES ('00000000-0000-0000-0000-000000000001', 's', 'p', '1
 PRAGMA user_version = 1;
 ";
 
+/// Whether any file of the store has `text` somewhere, in use or not.
+fn in_files(folder: &std::path::Path, text: &str) -> Vec<String> {
+    let files = std::fs::read_dir(folder).unwrap().flatten();
+    let has = |bytes: Vec<u8>| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    let with = files.filter(|file| std::fs::read(file.path()).is_ok_and(has));
+    with.map(|file| file.file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[tokio::test]
+async fn no_byte_of_a_deleted_text_stays_in_the_database_or_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let (outbox, mut committed) = Outbox::open(folder.path(), &Settings::default(), &endpoints()).unwrap();
+    // pages that are full of them, one that is changed, and others around them that stay
+    let long = |n: u128| format!("{{\"reason\":\"seasonal secret {n} {}\"}}", "x".repeat(3_000));
+    for n in 0..200 {
+        outbox.keep(context(n, 1_000, &long(n))).unwrap();
+    }
+    outbox.keep(context(500, 1_000, "it stays")).unwrap();
+    outbox.keep(context(501, 1_000, "former words")).unwrap();
+    outbox.commit(batch(1, 1, 50)).unwrap().await.unwrap();
+    assert!(
+        !in_files(folder.path(), "seasonal secret").is_empty() && !in_files(folder.path(), "former words").is_empty()
+    );
+    outbox.keep(context(501, 1_000, "new words")).unwrap();
+    outbox.forget((0..200).map(Uuid::from_u128).collect()).unwrap();
+    outbox.commit(batch(1, 51, 50)).unwrap().await.unwrap();
+    let gone = async {
+        while !in_files(folder.path(), "seasonal secret").is_empty()
+            || !in_files(folder.path(), "former words").is_empty()
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), gone).await.expect("they are overwritten");
+    // what was not deleted is there, and the store goes on
+    assert!(!in_files(folder.path(), "it stays").is_empty());
+    outbox.commit(batch(1, 101, 1)).unwrap().await.unwrap();
+    for sequence in 1..=101 {
+        assert_eq!(committed.recv().await.unwrap().event.sequence, Some(sequence));
+    }
+    assert_eq!(outbox.contexts().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn somebody_who_reads_delays_that_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (outbox, _committed) = Outbox::open(folder.path(), &Settings::default(), &endpoints()).unwrap();
+    outbox.keep(context(1, 1_000, "seasonal secret")).unwrap();
+    outbox.flush().unwrap().await.unwrap();
+    let reader = rusqlite::Connection::open(folder.path().join("outbox.db")).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM context;").unwrap();
+    outbox.forget(vec![Uuid::from_u128(1)]).unwrap();
+    // longer than the first try to empty the log
+    for n in 0..15 {
+        outbox.commit(batch(1, 1 + n, 1)).unwrap().await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(!in_files(folder.path(), "seasonal secret").is_empty(), "the reader still sees it");
+    reader.execute_batch("COMMIT").unwrap();
+    let gone = async {
+        while !in_files(folder.path(), "seasonal secret").is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), gone).await.expect("it is overwritten");
+}
+
 #[tokio::test]
 async fn a_store_of_version_1_is_taken_over_with_what_is_in_it() {
     let folder = tempfile::tempdir().unwrap();

@@ -168,8 +168,14 @@ impl Outbox {
         let reader = schema::open(&path)?;
         let (commands, inbox) = sync_channel(settings.queue_batches.max(1));
         let (committed, out) = mpsc::channel(COMMITTED);
-        let writer =
-            Writer { connection, ids, committed, chains: HashMap::new(), group: settings.group_batches.max(1) };
+        let writer = Writer {
+            connection,
+            ids,
+            committed,
+            chains: HashMap::new(),
+            group: settings.group_batches.max(1),
+            empty_at: None,
+        };
         std::thread::Builder::new()
             .name("outbox".into())
             .spawn(move || writer.run(&inbox))

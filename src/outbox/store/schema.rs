@@ -44,6 +44,9 @@ CREATE INDEX context_expires ON context (expires);
 /// Made in every file that has not got them yet: they change no data, so the version stays.
 const INDEXES: &str = "CREATE INDEX IF NOT EXISTS contact_call ON contact (pbx, call_key);";
 
+/// How long another process that writes is waited for.
+pub(super) const BUSY: Duration = Duration::from_secs(10);
+
 /// Opens a database, makes the tables in a new one, refuses a newer or damaged one.
 pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     let connection = Connection::open(path).map_err(sqlite(path))?;
@@ -61,12 +64,14 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
 }
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(Duration::from_secs(10))?;
+    connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     // 32 MiB: ids are spread over the indexes, whose pages would be read again for each event with SQLite's 2 MiB
     connection.pragma_update(None, "cache_size", -32_768)?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    // what is deleted is overwritten with zeros, in pages and on the list of free ones
+    connection.pragma_update(None, "secure_delete", true)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
 }

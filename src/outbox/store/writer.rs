@@ -1,14 +1,15 @@
 //! The one writer of the store: groups of commands in one transaction each, then told to who waits.
 
 use std::collections::HashMap;
-use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::schema::BUSY;
 use super::{Command, Committed, Outcome};
 use crate::call::ContactId;
 use crate::events::Event;
@@ -17,6 +18,8 @@ use crate::outbox::{Batch, ContactRow, ContextRow};
 
 /// Pause before a group that could not be written is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long after a deletion the log is emptied of what was deleted, and after a try that was in the way of somebody who reads.
+const EMPTIED: Duration = Duration::from_secs(1);
 
 /// The one writer.
 pub(super) struct Writer {
@@ -27,40 +30,78 @@ pub(super) struct Writer {
     /// The last link of the hash chain of contacts that are written now.
     pub(super) chains: HashMap<ContactId, Vec<u8>>,
     pub(super) group: usize,
+    /// When the write-ahead log is emptied of texts that were deleted; `None` when none were.
+    pub(super) empty_at: Option<Instant>,
 }
 
 impl Writer {
     pub(super) fn run(mut self, inbox: &Receiver<Command>) {
-        while let Ok(first) = inbox.recv() {
-            let mut group = vec![first];
-            while group.len() < self.group {
-                match inbox.try_recv() {
-                    Ok(command) => group.push(command),
-                    Err(_) => break,
-                }
-            }
-            let written = loop {
-                match self.write(&group) {
-                    Ok(written) => break written,
-                    Err(error) => {
-                        // Nothing that was accepted is lost: it waits here, and its senders behind it, until the disk takes it.
-                        tracing::error!(%error, waiting = group.len(), "the outbox cannot be written; it is tried again");
-                        self.chains.clear();
-                        std::thread::sleep(AGAIN);
-                    }
-                }
+        loop {
+            let first = match self.empty_at {
+                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => inbox.recv_timeout(at.saturating_duration_since(Instant::now())),
             };
-            for one in written {
-                if self.committed.blocking_send(one).is_err() {
-                    break;
-                }
+            match first {
+                Ok(first) => self.take(first, inbox),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
-            for command in group {
-                if let Command::Commit(_, Some(done)) | Command::Flush(done) = command {
-                    let _ = done.send(());
-                }
+            if self.empty_at.is_some_and(|at| at <= Instant::now()) {
+                self.empty_log();
             }
         }
+    }
+
+    /// Writes a command and those that wait behind it, and tells it.
+    fn take(&mut self, first: Command, inbox: &Receiver<Command>) {
+        let mut group = vec![first];
+        while group.len() < self.group {
+            match inbox.try_recv() {
+                Ok(command) => group.push(command),
+                Err(_) => break,
+            }
+        }
+        let written = loop {
+            match self.write(&group) {
+                Ok(written) => break written,
+                Err(error) => {
+                    // Nothing that was accepted is lost: it waits here, and its senders behind it, until the disk takes it.
+                    tracing::error!(%error, waiting = group.len(), "the outbox cannot be written; it is tried again");
+                    self.chains.clear();
+                    std::thread::sleep(AGAIN);
+                }
+            }
+        };
+        for one in written {
+            if self.committed.blocking_send(one).is_err() {
+                break;
+            }
+        }
+        if group.iter().any(|command| matches!(command, Command::Keep(_) | Command::Forget(_))) {
+            self.empty_at.get_or_insert(Instant::now() + EMPTIED);
+        }
+        for command in group {
+            if let Command::Commit(_, Some(done)) | Command::Flush(done) = command {
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// Empties the write-ahead log: pages in it still have what was deleted since. While somebody reads, it is tried again.
+    fn empty_log(&mut self) {
+        let emptied = self.connection.busy_timeout(Duration::ZERO).and_then(|()| {
+            let busy = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+            self.connection.busy_timeout(BUSY)?;
+            busy
+        });
+        self.empty_at = match emptied {
+            Ok(false) => None,
+            Ok(true) => Some(Instant::now() + EMPTIED),
+            Err(error) => {
+                tracing::error!(%error, "the log cannot be emptied of what was deleted; it is tried again");
+                Some(Instant::now() + EMPTIED)
+            }
+        };
     }
 
     fn write(&mut self, group: &[Command]) -> rusqlite::Result<Vec<Committed>> {
