@@ -112,6 +112,21 @@ async fn a_server_without_ranges_and_one_with_weak_tags_still_give_the_whole_fil
     fetched(dir.path(), &server).await.unwrap();
     is_whole(dir.path());
 
+    // each time a little more than the time before, and never all: it is not asked for ever
+    let dir = tempfile::tempdir().unwrap();
+    let endless = Server::start(|number, _| Reply::new(200, WHOLE.to_vec()).cut_after(1_000_000 + number * 10_000));
+    let error = fetched(dir.path(), &endless).await.unwrap_err().to_string();
+    assert!(error.contains("run the command again"), "{error}");
+    assert_eq!(endless.requests().len(), AT_ONCE.len() + 1);
+    // also where a good answer in between brings something each time
+    let dir = tempfile::tempdir().unwrap();
+    let mixed = Server::start(|number, request| match number % 2 {
+        0 => Reply::new(200, WHOLE.to_vec()).with("ETag", "\"v1\"").cut_after(1_000_000),
+        _ => right(request, "\"v1\"").cut_after(1_000_000),
+    });
+    assert!(fetched(dir.path(), &mixed).await.is_err());
+    assert_eq!(mixed.requests().len(), 2 * AT_ONCE.len() + 1);
+
     let dir = tempfile::tempdir().unwrap();
     let weak = Server::start(|number, request| {
         assert_eq!(request.header("if-range"), "", "a weak tag may not stand there");

@@ -302,7 +302,7 @@ async fn by_tls_only_with_an_authority_that_is_trusted() {
     let url = format!("https://{}{PATH}", server.address);
     let mut settings = settings(url);
     let sound = job(3, 0);
-    let sound = Sound { rate: 8_000, pcm: &sound.pcm };
+    let sound = Sound { rate: 8_000, pcm: sound.pcm };
     let untrusted = Remote::new(&settings.remote, "ja").unwrap().ask(&sound, "").await;
     assert!(
         matches!(&untrusted, Err(Trouble::Later { why, .. }) if why.contains("certificate") && why.contains("see ca")),

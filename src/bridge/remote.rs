@@ -11,6 +11,7 @@ use std::time::Duration;
 use reqwest::Client;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
@@ -19,10 +20,10 @@ use crate::outbox::retry::retry_after;
 use crate::speech::Hypothesis;
 use crate::speech::manifest::Manifest;
 use crate::speech::remote::breaker::Breaker;
-use crate::speech::remote::{MAX_ANSWER, Settings, Sound, Trouble, read, request, trouble};
+use crate::speech::remote::{MAX_ANSWER, Request, Settings, Sound, Trouble, read, request, trouble};
 
-/// Sound of a probe: 0.5 s of silence at 16 kHz.
-const PROBE: [i16; 8_000] = [0; 8_000];
+/// Samples of silence that a probe sends: 0.5 s at 16 kHz.
+const PROBE: usize = 8_000;
 
 /// Why a remote recogniser cannot be used; each names the key and what is expected.
 #[derive(Debug, thiserror::Error)]
@@ -108,20 +109,26 @@ impl Remote {
     ///
     /// # Errors
     /// Whose fault it was; never with anything of the answer.
-    pub async fn ask(&self, sound: &Sound<'_>, prompt: &str) -> Result<Hypothesis, Trouble> {
+    pub async fn ask(&self, sound: &Sound, prompt: &str) -> Result<Hypothesis, Trouble> {
         let began = now().mono;
+        // measured on a thread of its own while the server works: the threads of the runtime carry the calls
+        let own = sound.clone();
+        let evidence = spawn_blocking(move || own.evidence());
+        let (settings, language) = (self.settings.clone(), self.language.clone());
+        let (own, prompt) = (sound.clone(), prompt.to_owned());
+        let form = spawn_blocking(move || request(&settings, &language, &prompt, &own, &boundary()));
+        let form = form.await.map_err(unmeasured)?;
         let patience = Duration::from_millis(self.settings.timeout_ms.into());
         let late = |_| Trouble::Fault(format!("no answer within {} ms", patience.as_millis()));
-        let body = timeout(patience, self.exchange(sound, prompt)).await.map_err(late)??;
-        let mut hypothesis = read(&body, &sound.evidence(), &self.settings.model, &self.manifest)?;
+        let body = timeout(patience, self.exchange(form)).await.map_err(late)??;
+        let mut hypothesis = read(&body, &evidence.await.map_err(unmeasured)?, &self.settings.model, &self.manifest)?;
         let spent = now().mono.since(began).as_millis();
         hypothesis.decode_ms = u32::try_from(spent).unwrap_or(u32::MAX);
         Ok(hypothesis)
     }
 
     /// Sends the request and reads the whole body of a 200.
-    async fn exchange(&self, sound: &Sound<'_>, prompt: &str) -> Result<Vec<u8>, Trouble> {
-        let form = request(&self.settings, &self.language, prompt, sound, &boundary());
+    async fn exchange(&self, form: Request) -> Result<Vec<u8>, Trouble> {
         let mut http = self.client.post(self.url.clone()).header(CONTENT_TYPE, form.content_type).body(form.body);
         if let Some(key) = &self.key {
             http = http.header(AUTHORIZATION, key.clone());
@@ -176,7 +183,7 @@ impl Remote {
                 sleep(wait).await; // looked at again: it may have asked for longer meanwhile
                 continue;
             }
-            match self.ask(&Sound { rate: 16_000, pcm: &PROBE }, "").await {
+            match self.ask(&Sound { rate: 16_000, pcm: vec![0; PROBE].into() }, "").await {
                 // a server that refuses silence lives too
                 Ok(_) | Err(Trouble::Refused(_)) => {
                     self.breaker().recovered();
@@ -214,6 +221,11 @@ fn broken(error: reqwest::Error) -> Trouble {
         return Trouble::Later { why: format!("{why}{}", certificate(&error)), wait: None };
     }
     Trouble::Fault("the connection broke".into())
+}
+
+/// The sound itself could not be worked with.
+fn unmeasured(_: tokio::task::JoinError) -> Trouble {
+    Trouble::Refused("its sound cannot be read".into())
 }
 
 /// Says so when it is the certificate.

@@ -341,7 +341,10 @@ impl Shared {
             }
             let handed = if local { lock(&self.handed).pop_front() } else { None };
             if let Some(job) = handed {
-                let patience = lock(&self.schedule).patience(&job);
+                let patience = self.with_schedule(|schedule| {
+                    schedule.begun(now(), job.id);
+                    schedule.patience(&job)
+                });
                 return Some(Next { job: Some((patience, job)), withdrawn: Vec::new() });
             }
             if !self.may_take(local) {

@@ -10,6 +10,7 @@ pub use install::InstallError;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::speech::ggml::{self, GgmlError, Header};
 use crate::speech::manifest::{Manifest, ManifestError};
@@ -132,8 +133,8 @@ struct Remote {
 
 impl Recognizer for Remote {
     fn recognize(&mut self, pcm: &[f32], _bias: Option<&dyn Bias>) -> Result<Hypothesis, Failure> {
-        let pcm: Vec<i16> = pcm.iter().map(|sample| (sample * 32_768.0).clamp(-32_768.0, 32_767.0) as i16).collect();
-        let sound = crate::speech::remote::Sound { rate: 16_000, pcm: &pcm };
+        let pcm: Arc<[i16]> = pcm.iter().map(|sample| (sample * 32_768.0).clamp(-32_768.0, 32_767.0) as i16).collect();
+        let sound = crate::speech::remote::Sound { rate: 16_000, pcm };
         self.runtime.block_on(self.remote.ask(&sound, "")).map_err(|trouble| Failure::Failed(trouble.to_string()))
     }
 }

@@ -27,7 +27,7 @@ impl Session {
         if !self.recording_told {
             self.tell_recording(now);
         }
-        let pending = self.oldest_pending().is_some();
+        let pending = self.streams.iter().any(|stream| stream.unread().next().is_some());
         if !pending || due {
             self.release(now, true);
         }

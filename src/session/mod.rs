@@ -459,11 +459,6 @@ impl Session {
         self.close(now);
     }
 
-    fn oldest_pending(&self) -> Option<Mono> {
-        let pending = self.streams.iter().flat_map(|stream| &stream.utterances);
-        pending.filter(|spoken| spoken.state == SpokenState::Pending).map(|spoken| spoken.since).min()
-    }
-
     fn spoken(&mut self, stream: StreamId, number: u32) -> Option<&mut Spoken> {
         self.streams.iter_mut().find(|known| known.stored.id == stream)?.spoken(number)
     }

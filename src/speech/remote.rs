@@ -11,6 +11,7 @@ pub mod breaker;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -146,18 +147,18 @@ impl Settings {
 }
 
 /// What is recognised.
-#[derive(Clone, Copy, Debug)]
-pub struct Sound<'a> {
+#[derive(Clone, Debug)]
+pub struct Sound {
     /// Samples a second, 8000 or 16000.
     pub rate: u32,
     /// The samples, full scale ±32768.
-    pub pcm: &'a [i16],
+    pub pcm: Arc<[i16]>,
 }
 
-impl Sound<'_> {
+impl Sound {
     /// What it says for itself.
     pub fn evidence(&self) -> Evidence {
-        Evidence::of(&resample::at_16_khz(self.pcm, self.rate))
+        Evidence::of(&resample::at_16_khz(&self.pcm, self.rate))
     }
 }
 
@@ -190,7 +191,7 @@ pub enum Trouble {
 }
 
 /// Writes the request. `boundary` is random and at most 70 letters and digits (RFC 2046 §5.1.1); `prompt` is sent when it is not empty.
-pub fn request(settings: &Settings, language: &str, prompt: &str, sound: &Sound<'_>, boundary: &str) -> Request {
+pub fn request(settings: &Settings, language: &str, prompt: &str, sound: &Sound, boundary: &str) -> Request {
     let mut body = Vec::with_capacity(4 * sound.pcm.len() + 2_048);
     let mut field = |name: &str, value: &str| {
         body.extend_from_slice(
@@ -224,8 +225,8 @@ pub fn request(settings: &Settings, language: &str, prompt: &str, sound: &Sound<
     Request { content_type: format!("multipart/form-data; boundary={boundary}"), body }
 }
 
-fn at_16_khz(sound: &Sound<'_>) -> Vec<i16> {
-    let samples = resample::at_16_khz(sound.pcm, sound.rate).into_iter();
+fn at_16_khz(sound: &Sound) -> Vec<i16> {
+    let samples = resample::at_16_khz(&sound.pcm, sound.rate).into_iter();
     samples.map(|sample| (sample * 32_768.0).round().clamp(-32_768.0, 32_767.0) as i16).collect()
 }
 

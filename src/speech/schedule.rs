@@ -67,6 +67,8 @@ struct Running {
     attempt: Attempt,
     /// Its outcome is not wanted any more.
     withdrawn: bool,
+    /// It was handed on and waits for a worker again.
+    waits: bool,
 }
 
 /// What stands in the schedule.
@@ -173,7 +175,7 @@ impl Schedule {
     /// # Errors
     /// Gives it back when as much sound of its kind waits as may; it can be handed in again later, or read from disk. A partial is dropped then.
     pub fn submit(&mut self, now: Now, job: Job) -> Result<Replaced, Job> {
-        self.pace.advance(now.mono, self.running.len(), self.workers);
+        self.pace.advance(now.mono, self.busy(), self.workers);
         if job.kind.is_partial() {
             return self.submit_partial(job);
         }
@@ -233,7 +235,7 @@ impl Schedule {
         let busy = self.streams_of(|kind| !kind.is_partial());
         let ready = self.live.jobs.iter().filter(|attempt| !busy.contains(&attempt.job.stream)).count();
         let on_the_way = self.running.iter().filter(|running| running.withdrawn).count();
-        if self.running.len() < self.workers || on_the_way >= ready {
+        if self.busy() < self.workers || on_the_way >= ready {
             return false;
         }
         let partials = self.running.iter_mut().filter(|one| !one.withdrawn && one.attempt.job.kind.is_partial());
@@ -255,7 +257,7 @@ impl Schedule {
 
     /// The next job for a free worker. Jobs whose deadline has passed come out as `withdrawn` instead.
     pub fn take(&mut self, now: Now, withdrawn: &mut Vec<Outcome>) -> Option<Attempt> {
-        self.pace.advance(now.mono, self.running.len(), self.workers);
+        self.pace.advance(now.mono, self.busy(), self.workers);
         self.drop_late(now.mono, withdrawn);
         let busy = self.streams_of(|kind| !kind.is_partial());
         let (live, catch_up) = (self.live.pick(&busy), self.catch_up.pick(&busy));
@@ -281,7 +283,7 @@ impl Schedule {
             JobKind::FirstPartial | JobKind::Refresh => self.counts.partials += 1,
             JobKind::CatchUp => {}
         }
-        self.running.push(Running { attempt: attempt.clone(), withdrawn: false });
+        self.running.push(Running { attempt: attempt.clone(), withdrawn: false, waits: false });
         Some(attempt)
     }
 
@@ -336,7 +338,34 @@ impl Schedule {
 
     /// More finals wait than there are workers.
     fn is_behind(&self) -> bool {
-        self.live.jobs.len() > self.workers
+        self.live.jobs.len() + self.handed_on().count() > self.workers
+    }
+
+    /// Workers that have something to do.
+    fn busy(&self) -> usize {
+        self.running.iter().filter(|one| !one.waits).count()
+    }
+
+    /// Running live finals that wait for another worker.
+    fn handed_on(&self) -> impl Iterator<Item = &Job> {
+        let jobs = self.running.iter().filter(|one| one.waits).map(|one| &one.attempt.job);
+        jobs.filter(|job| job.kind == JobKind::LiveFinal)
+    }
+
+    /// A running job was given up by its worker, which hands it on: it waits, outside of the queues, until another one has begun it.
+    pub fn hand_on(&mut self, now: Now, id: u64) {
+        self.set_waits(now, id, true);
+    }
+
+    /// Another worker has begun a job that was handed on.
+    pub fn begun(&mut self, now: Now, id: u64) {
+        self.set_waits(now, id, false);
+    }
+
+    fn set_waits(&mut self, now: Now, id: u64, waits: bool) {
+        self.pace.advance(now.mono, self.busy(), self.workers);
+        let own = self.running.iter_mut().find(|one| one.attempt.job.id == id);
+        own.into_iter().for_each(|one| one.waits = waits);
     }
 
     /// A running job is done; tells whether its outcome is still wanted.
@@ -371,11 +400,13 @@ impl Schedule {
 
     /// What waits and runs now.
     pub fn load(&self) -> Load {
-        let partials: u64 = self.partials.iter().map(|attempt| micros(&attempt.job)).sum();
+        let handed_on = self.running.iter().filter(|one| one.waits).map(|one| &one.attempt);
+        let others: u64 = self.partials.iter().chain(handed_on).map(|attempt| micros(&attempt.job)).sum();
+        let waits = self.running.len() - self.busy();
         Load {
-            waiting: self.live.jobs.len() + self.partials.len() + self.catch_up.jobs.len(),
-            waiting_seconds: (self.live.waiting + partials + self.catch_up.waiting) as f64 / 1e6,
-            running: self.running.len(),
+            waiting: self.live.jobs.len() + self.partials.len() + self.catch_up.jobs.len() + waits,
+            waiting_seconds: (self.live.waiting + others + self.catch_up.waiting) as f64 / 1e6,
+            running: self.busy(),
         }
     }
 
@@ -386,11 +417,12 @@ impl Schedule {
 
     /// How long the oldest live final that waits has waited.
     pub fn behind(&self, now: Mono) -> Duration {
-        self.live.jobs.iter().map(|attempt| now.since(attempt.job.since)).max().unwrap_or_default()
+        let waiting = self.live.jobs.iter().map(|attempt| &attempt.job).chain(self.handed_on());
+        waiting.map(|job| now.since(job.since)).max().unwrap_or_default()
     }
 
     fn stop(&mut self, now: Now, id: u64) -> Option<Running> {
-        self.pace.advance(now.mono, self.running.len(), self.workers);
+        self.pace.advance(now.mono, self.busy(), self.workers);
         let index = self.running.iter().position(|one| one.attempt.job.id == id)?;
         Some(self.running.swap_remove(index))
     }

@@ -63,6 +63,7 @@ impl Shared {
             }
             Err(_) if job.kind.is_partial() => self.with_schedule(|schedule| schedule.put_back(now(), id)),
             Err(Trouble::Refused(_) | Trouble::Fault(_)) if self.settings.remote.fallback => {
+                self.with_schedule(|schedule| schedule.hand_on(now(), id)); // before a worker can have begun it
                 lock(&self.handed).push_back(job);
                 None
             }
@@ -81,7 +82,7 @@ async fn run_remote(shared: Arc<Shared>, hub: mpsc::Sender<Input>) {
     while let Some(next) = shared.next(false).await {
         tell(&hub, next.withdrawn).await;
         let Some((_, job)) = next.job else { continue };
-        let heard = Sound { rate: job.rate, pcm: &job.pcm };
+        let heard = Sound { rate: job.rate, pcm: Arc::clone(&job.pcm) };
         let asked = tokio::select! {
             asked = remote.ask(&heard, "") => Some(asked),
             () = shared.given_up(&job) => None,

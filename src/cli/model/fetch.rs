@@ -14,7 +14,7 @@ use crate::bridge::now;
 use crate::outbox::retry::retry_after;
 use crate::speech::catalogue::{Model, Settings};
 
-/// Waits between tries that brought nothing; a try that brought bytes begins them anew.
+/// Waits between tries that brought nothing; a try that went on from where the one before stopped begins them anew.
 pub const WAITS: [Duration; 6] = [
     Duration::from_secs(1),
     Duration::from_secs(2),
@@ -121,7 +121,7 @@ pub async fn fetch(
     let client = client(settings)?;
     let mut part = Part::open(dir, &model.file)?;
     part.has_room(dir, model.bytes)?;
-    let mut download = Download { model, url, client, tag: dir.join(format!("{}.part.etag", model.file)) };
+    let mut download = Download { model, url, client, tag: dir.join(format!("{}.part.etag", model.file)), begun: 0 };
     download.complete(&mut part, waits, progress).await?;
     let origin = shown(&download.url);
     let remedy = "What was fetched is removed. Try again; when it is wrong twice, the server has another file than the one that was published";
@@ -138,6 +138,8 @@ struct Download<'a> {
     client: Client,
     /// Where the ETag of what is in the part is kept.
     tag: PathBuf,
+    /// How often the server sent the file from its beginning.
+    begun: usize,
 }
 
 impl Download<'_> {
@@ -152,12 +154,13 @@ impl Download<'_> {
             if part.length > self.model.bytes {
                 part.clear()?;
             }
-            let before = part.length;
+            let (before, begun) = (part.length, self.begun);
             let Err(trouble) = self.attempt(part, progress).await? else { continue };
-            if part.length > before {
+            // what begins anew each time, because the server knows no ranges, may never come to its end
+            if part.length > before && (self.begun == begun || begun == 0) {
                 failed = 0;
             }
-            let Some(planned) = waits.get(failed) else {
+            let Some(planned) = waits.get(failed).filter(|_| self.begun <= waits.len()) else {
                 return Err(FetchError::GaveUp {
                     url: shown(&self.url),
                     remedy: remedy(&trouble.problem),
@@ -199,6 +202,7 @@ impl Download<'_> {
         match response.status().as_u16() {
             200 => {
                 self.whole(&response)?;
+                self.begun += 1;
                 part.clear()?;
             }
             206 if part.length > 0 => {

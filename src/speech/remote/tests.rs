@@ -34,7 +34,8 @@ fn the_request_is_a_form_with_a_wave_file_that_an_independent_reader_takes() {
         ..Settings::default()
     };
     let pcm: Vec<i16> = (0..8_000).map(|n| ((n as f32 * 0.1).sin() * 8_000.0) as i16).collect();
-    let request = request(&settings, "ja", "区役所\r\n--b\r\nの件", &Sound { rate: 8_000, pcm: &pcm }, "b0undary");
+    let request =
+        request(&settings, "ja", "区役所\r\n--b\r\nの件", &Sound { rate: 8_000, pcm: pcm.into() }, "b0undary");
     assert_eq!(request.content_type, "multipart/form-data; boundary=b0undary");
     let start = request.body.windows(4).position(|four| four == b"RIFF").unwrap();
     let head = String::from_utf8(request.body[..start].to_vec()).unwrap();
@@ -64,7 +65,7 @@ fn the_request_is_a_form_with_a_wave_file_that_an_independent_reader_takes() {
 #[test]
 fn what_is_not_wanted_is_not_sent() {
     let settings = Settings { format: Format::Json, ..Settings::default() };
-    let request = request(&settings, "auto", "", &Sound { rate: 16_000, pcm: &[1, -1] }, "b");
+    let request = request(&settings, "auto", "", &Sound { rate: 16_000, pcm: Arc::new([1, -1]) }, "b");
     let text = String::from_utf8_lossy(&request.body).into_owned();
     for absent in ["language", "prompt", "granularities"] {
         assert!(!text.contains(absent), "{absent}");

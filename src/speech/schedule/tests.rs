@@ -331,3 +331,30 @@ fn a_job_that_was_put_back_is_first_again_and_has_lost_no_try() {
     assert_eq!(take(&mut schedule), Some(1));
     assert!(schedule.failed(at(0), 1, "broke").is_none(), "its first try");
 }
+
+#[test]
+fn a_final_that_was_handed_on_waits_and_is_counted_until_another_worker_has_begun_it() {
+    let mut schedule = Schedule::new(&Settings::default(), 1);
+    schedule.submit(at(0), job(1, LiveFinal, 1, 2)).unwrap();
+    assert_eq!(take(&mut schedule), Some(1));
+    assert_eq!((schedule.behind(at(9_000).mono), schedule.load().running), (Duration::ZERO, 1));
+    schedule.hand_on(at(9_000), 1);
+    assert_eq!(schedule.behind(at(10_000).mono), Duration::from_secs(10));
+    let Load { waiting, waiting_seconds, running } = schedule.load();
+    assert_eq!((waiting, waiting_seconds, running), (1, 2.0, 0));
+    // its stream is still busy: its texts come in order
+    schedule.submit(at(10_000), job(2, LiveFinal, 1, 2)).unwrap();
+    assert_eq!(take(&mut schedule), None);
+    assert!(schedule.pace().is_none(), "two finals wait for one worker: no partials");
+    schedule.begun(at(11_000), 1);
+    assert_eq!((schedule.load().waiting, schedule.load().running), (1, 1));
+    assert!(schedule.done(at(12_000), 1));
+    assert_eq!(take(&mut schedule), Some(2));
+    assert_eq!(schedule.behind(at(13_000).mono), Duration::ZERO);
+    // catch-up is behind by nature, and is not counted
+    schedule.done(at(13_000), 2);
+    schedule.submit(at(13_000), job(3, CatchUp, 3, 2)).unwrap();
+    assert_eq!(take(&mut schedule), Some(3));
+    schedule.hand_on(at(13_000), 3);
+    assert_eq!((schedule.behind(at(20_000).mono), schedule.load().waiting), (Duration::ZERO, 1));
+}
