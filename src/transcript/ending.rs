@@ -1,7 +1,8 @@
 //! How a text ends, as far as numbers are concerned: whether one may go on in the next.
 
 use super::mask::{Word, is_checked, words};
-use super::numbers::run::{Run, all_runs, digits, is_filler, length};
+use super::numbers::between::is_filler;
+use super::numbers::run::{Run, all_runs, digits, length};
 use super::numbers::telephone::is_telephone;
 
 /// Digits in a row that may be a part of a number that must not be stored.

@@ -1,9 +1,10 @@
 //! What may be shown of a text that is not final: no number that may turn out to be one that must not be stored.
 
 use super::mask::{every_long_run, stars};
+use super::numbers::between::{is_filler, is_separator};
 use super::numbers::digits::is_katakana;
 use super::numbers::edit::apply;
-use super::numbers::run::{is_filler, is_separator, runs, spells_digits};
+use super::numbers::run::{runs, spells_digits};
 
 /// The text without the digits at its end (more may follow), and with stars for every other run of four digits or more that counts nothing:
 /// telephone numbers among them, which the final shows.

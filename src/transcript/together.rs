@@ -1,7 +1,8 @@
 //! Several utterances looked through as one: a number that is spoken in pieces, read back by the other person, or broken off.
 
 use super::mask::{At, Found, Word, digits_of, every_run, numbers, parts, repeated, words};
-use super::numbers::run::{Run, digits, is_filler, length, runs};
+use super::numbers::between::is_filler;
+use super::numbers::run::{Run, digits, length, runs};
 use super::numbers::telephone::is_telephone;
 use crate::call::secret::{Class, Classes};
 use crate::time::Wall;

@@ -3,9 +3,10 @@
 use super::check::{CARD, MY_NUMBER, is_card, is_my_number};
 use super::near::{At, Word};
 use crate::call::secret::{Class, Classes};
-use crate::transcript::numbers::run::{Group, Run, digits, is_filler, length};
+use crate::transcript::numbers::between::is_filler;
+use crate::transcript::numbers::run::{Group, Run, digits, length};
 use crate::transcript::numbers::telephone::{is_all_telephones, is_telephone};
-use crate::transcript::numbers::words::begins_any;
+use crate::transcript::numbers::words::counts;
 
 /// Signs behind a number within which a word still says what it was: 1234567が口座番号です.
 const BEHIND: usize = 12;
@@ -13,49 +14,6 @@ const BEHIND: usize = 12;
 const ASIDE: usize = 20;
 /// Digits of a telephone number at least.
 const TELEPHONE: usize = 10;
-
-/// What a group that is followed by it counts, so that it is no part of a longer number.
-const COUNTERS: &[&str] = &[
-    "円",
-    "年",
-    "月",
-    "日",
-    "時",
-    "分",
-    "秒",
-    "人",
-    "名",
-    "歳",
-    "才",
-    "個",
-    "件",
-    "枚",
-    "冊",
-    "階",
-    "丁目",
-    "番地",
-    "号室",
-    "世帯",
-    "%",
-    "％",
-    "パーセント",
-    "度",
-    "週",
-    "か月",
-    "ヶ月",
-    "カ月",
-    "ケ月",
-    "キロ",
-    "メートル",
-    "回",
-    "割",
-    "倍",
-    "万",
-    "億",
-    "千円",
-    "百円",
-    "つ",
-];
 
 /// A number that was found: groups of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +47,7 @@ pub(crate) fn parts(signs: &[char], runs: Vec<Run>, words: &[At]) -> Vec<Run> {
 
 /// A run without the groups that count something.
 pub(super) fn without_counted(signs: &[char], run: Run) -> Vec<Run> {
-    let counted = |group: &Group| begins_any(signs.get(group.end..).unwrap_or_default(), COUNTERS);
+    let counted = |group: &Group| counts(signs.get(group.end..).unwrap_or_default());
     run.split(counted).filter(|run| !run.is_empty()).map(<[Group]>::to_vec).collect()
 }
 

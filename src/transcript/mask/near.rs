@@ -1,6 +1,9 @@
 //! Words that say what the number beside them is.
 
+use std::sync::LazyLock;
+
 use crate::call::secret::Class;
+use crate::transcript::numbers::listed::Listed;
 
 /// What a word says of the number that follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,17 +76,18 @@ const WORDS: &[(&str, Word)] = &[
     ("手数料", Word::Other),
 ];
 
+static WORDS_AT: LazyLock<Listed> = LazyLock::new(|| Listed::of(WORDS.iter().map(|(word, _)| *word)));
+
 /// The words of a text, in order of their place; of two at one place the longer.
 pub(crate) fn words(signs: &[char]) -> Vec<At> {
     let mut all: Vec<At> = Vec::new();
     let mut at = 0;
     while at < signs.len() {
         let rest = signs.get(at..).unwrap_or_default();
-        let begins = |(word, _): &&(&str, Word)| word.chars().enumerate().all(|(n, sign)| rest.get(n) == Some(&sign));
-        match WORDS.iter().filter(begins).max_by_key(|(word, _)| word.len()) {
-            Some((word, says)) => {
-                all.push((at, *says));
-                at += word.chars().count();
+        match WORDS_AT.longest(rest).and_then(|(index, length)| Some((WORDS.get(index)?.1, length))) {
+            Some((says, length)) => {
+                all.push((at, says));
+                at += length;
             }
             None => at += 1,
         }

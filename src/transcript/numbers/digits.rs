@@ -126,7 +126,12 @@ pub(crate) struct Named {
 
 /// The names that `signs` may begin with, in katakana or hiragana, the longest first: ニイチ is 2, 1 and not ニイ.
 pub(crate) fn names(signs: &[char]) -> impl Iterator<Item = Named> {
+    let first = signs.first().map(|sign| katakana(*sign));
     let begins = move |name: &&Name| {
+        // most signs begin no name, and this is asked at every one
+        if name.spelling.first() != first.as_ref() {
+            return false;
+        }
         let own = signs.get(..name.spelling.len());
         own.is_some_and(|own| own.iter().zip(name.spelling).all(|(own, sign)| katakana(*own) == *sign))
     };

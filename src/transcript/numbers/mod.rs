@@ -4,8 +4,10 @@
 //! place of the text is found again. By rule, without a model: a numeral is rewritten where a counter, a unit, a telephone number, a postal code
 //! or an address around it makes it a number, never inside a word or a name (一緒, 十分に, 八戸, 四天王寺). No IO, no state.
 
+pub(crate) mod between;
 pub(crate) mod digits;
 pub mod edit;
+pub(crate) mod listed;
 mod rules;
 pub(crate) mod run;
 pub(crate) mod telephone;

@@ -1,8 +1,8 @@
 //! Digits that may belong together: groups in whatever notation, and runs of groups with nothing but separators and fillers between them.
 
+use super::between::{between, is_joint};
 use super::digits::{Named, Script, digit, is_hiragana, is_kanji, is_katakana, is_numeral, names, script, unit};
 use super::value;
-use super::words::begins_any;
 
 /// Most signs between two groups of one run.
 const BETWEEN: usize = 16;
@@ -16,73 +16,6 @@ const SURE_NAMES: usize = 3;
 const LONGEST_KANA: usize = 400;
 /// Digits of a value with units at most, as a group of a longer number (4千百 is 41 00).
 const LONGEST_VALUE: usize = 8;
-
-/// What people say between the groups of a number, the longest first.
-const FILLERS: &[&str] = &[
-    "えーっと",
-    "えぇっと",
-    "えーと",
-    "えっと",
-    "ええと",
-    "エート",
-    "エーット",
-    "そうですね",
-    "それから",
-    "そのあと",
-    "その次が",
-    "その次は",
-    "つぎが",
-    "つぎは",
-    "つづけて",
-    "つづいて",
-    "次が",
-    "次は",
-    "次に",
-    "続けて",
-    "続いて",
-    "続きが",
-    "最後が",
-    "最後は",
-    "最後に",
-    "最初が",
-    "最初は",
-    "そして",
-    "ハイフン",
-    "はいふん",
-    "ダッシュ",
-    "スペース",
-    "ですね",
-    "ですよ",
-    "でして",
-    "です",
-    "えと",
-    "えー",
-    "ええ",
-    "エー",
-    "あのう",
-    "あのー",
-    "あの",
-    "そのー",
-    "んーと",
-    "んー",
-    "うーん",
-    "うん",
-    "はい",
-    "ハイ",
-    "まあ",
-    "まず",
-    "あと",
-    "の",
-    "ノ",
-    "で",
-    "と",
-];
-
-/// What begins like a filler and is none: 1234ですので, 番号はいち….
-const OTHERS: [&str; 6] = ["ので", "のに", "では", "でも", "とか", "はいち"];
-
-/// Fillers in katakana, which end the names before them.
-const JOINTS: &[&str] = &["ハイフン", "ダッシュ", "スペース", "エート", "エーット"];
 
 /// Signs that make a number of the kanji before them.
 const COUNTING: &str = "番号円年月日人時分階丁名歳才個件枚回";
@@ -199,7 +132,7 @@ fn group(signs: &[char], before: Option<char>) -> Option<Group> {
         return None;
     }
     let piece = signs.iter().take(LONGEST_KANA).take_while(|sign| kind(**sign)).count();
-    let joint = |at: &usize| in_katakana && begins_any(signs.get(*at..).unwrap_or_default(), JOINTS);
+    let joint = |at: &usize| in_katakana && is_joint(signs.get(*at..).unwrap_or_default());
     let piece = signs.get(..(1..piece).find(joint).unwrap_or(piece))?;
     let names = all_names(piece);
     let length: usize = names.iter().map(|name| name.length).sum();
@@ -278,61 +211,6 @@ fn all_names(piece: &[char]) -> Vec<Named> {
         at += name.length;
     }
     all
-}
-
-/// Signs of the separator or filler that `signs` begins with.
-pub(crate) fn between(signs: &[char]) -> Option<usize> {
-    let first = *signs.first()?;
-    if is_separator(first) {
-        return Some(1);
-    }
-    let begins = |word: &&&str| word.chars().enumerate().all(|(at, sign)| signs.get(at) == Some(&sign));
-    if OTHERS.iter().any(|word| begins(&word)) {
-        return None;
-    }
-    FILLERS.iter().find(begins).map(|word| word.chars().count())
-}
-
-/// Whether there is nothing in `signs` but separators and fillers.
-pub(crate) fn is_filler(mut signs: &[char]) -> bool {
-    while !signs.is_empty() {
-        let Some(length) = between(signs) else { return false };
-        signs = signs.get(length..).unwrap_or_default();
-    }
-    true
-}
-
-/// What people and recognisers put between the groups of a number.
-pub(crate) fn is_separator(sign: char) -> bool {
-    sign.is_whitespace()
-        || matches!(
-            sign,
-            '-' | '－'
-                | '‐'
-                | '‑'
-                | '‒'
-                | '–'
-                | '—'
-                | '―'
-                | '−'
-                | 'ー'
-                | 'ｰ'
-                | '・'
-                | '･'
-                | '.'
-                | '．'
-                | ','
-                | '，'
-                | '、'
-                | '。'
-                | '/'
-                | '／'
-                | '?'
-                | '？'
-                | '!'
-                | '！'
-                | '…'
-        )
 }
 
 /// Names of digits in a run of their own are only believed together: one alone is a word more often than not.
