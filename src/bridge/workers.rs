@@ -1,41 +1,38 @@
-//! The worker processes: starts them, feeds them from the [`Schedule`], replaces those that die or hang, hands outcomes to the hub.
+//! The worker processes: starts them, feeds them from the [`Schedule`](crate::speech::schedule::Schedule), replaces those that die or hang, hands outcomes to the hub.
 //!
 //! One task for each worker (`process` is one of them). A worker has one job at a time; one that does not answer within the job's patience is killed. No final is lost: what
 //! waited still waits, what ran is tried once more by another process. A partial that something newer replaced is given up where it is.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::bridge::remote::{self, Remote};
 use crate::bridge::{Input, now};
 use crate::dictionary::Dictionary;
 use crate::pbx::StreamId;
 use crate::speech::protocol::{ProtocolError, Words};
-use crate::speech::schedule::{Replaced, Schedule};
 use crate::speech::settings::Settings;
-use crate::speech::{Failure, Job, JobKind, Outcome};
+use crate::speech::{Job, JobKind, Outcome};
 use crate::time::Now;
 
 mod counters;
 mod pace;
 mod process;
 mod remote_slots;
+mod shared;
 
 pub use counters::Counters;
 pub use pace::Pace;
 
-use counters::Done;
 use process::Worker;
+use shared::Shared;
 
-/// Waits between attempts to start a worker that does not start.
-const RESTART: [u64; 5] = [1, 2, 5, 15, 30];
 /// How long running jobs may go on after the stop, before their workers are killed.
 const STOP: Duration = Duration::from_secs(3);
 
@@ -90,28 +87,6 @@ pub enum Error {
 #[derive(Clone, Debug)]
 pub struct Workers {
     shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    settings: Settings,
-    executable: PathBuf,
-    schedule: Mutex<Schedule>,
-    words: Mutex<Words>,
-    wake: Notify,
-    /// A running job is to be given up.
-    abort: Notify,
-    pace: Arc<Pace>,
-    /// The recogniser on another machine.
-    remote: Option<Remote>,
-    /// Running jobs that it handed to the local workers: finals, so one of each stream at most.
-    handed: Mutex<VecDeque<Job>>,
-    stopping: watch::Sender<bool>,
-    /// Process ids by slot, 0 where none runs.
-    pids: Vec<AtomicU32>,
-    running: AtomicU32,
-    ended: Notify,
-    done: Done,
 }
 
 /// Starts the workers and waits until they are ready. Outcomes go to `hub`; while it is full, workers wait.
@@ -214,7 +189,7 @@ impl Workers {
 
     /// What the tasks of the processes do with the schedule.
     #[cfg(test)]
-    pub(super) fn schedule<T>(&self, work: impl FnOnce(&mut Schedule) -> T) -> T {
+    pub(super) fn schedule<T>(&self, work: impl FnOnce(&mut crate::speech::schedule::Schedule) -> T) -> T {
         self.shared.with_schedule(work)
     }
 
@@ -259,161 +234,6 @@ impl Workers {
         };
         let _ = timeout(STOP + Duration::from_secs(1), ended).await;
     }
-}
-
-impl Shared {
-    fn new(settings: &Settings, executable: PathBuf, count: usize, words: Words, remote: Option<Remote>) -> Shared {
-        Shared {
-            settings: settings.clone(),
-            executable,
-            schedule: Mutex::new(Schedule::new(settings, count)),
-            words: Mutex::new(words),
-            wake: Notify::new(),
-            abort: Notify::new(),
-            pace: Arc::new(Pace::new(settings)),
-            remote,
-            handed: Mutex::new(VecDeque::new()),
-            stopping: watch::Sender::new(false),
-            pids: (0..count).map(|_| AtomicU32::new(0)).collect(),
-            running: AtomicU32::new(0),
-            ended: Notify::new(),
-            done: Done::default(),
-        }
-    }
-
-    /// Works with the schedule, which knows how many slots take jobs now; the pace follows what it says afterwards.
-    fn with_schedule<T>(&self, work: impl FnOnce(&mut Schedule) -> T) -> T {
-        let mut schedule = lock(&self.schedule);
-        schedule.set_workers(self.slots());
-        let done = work(&mut schedule);
-        self.pace.follow(&schedule);
-        done
-    }
-
-    /// Starts a process for a slot.
-    async fn start(&self, slot: usize) -> Result<Worker, Error> {
-        let worker = Worker::start(&self.executable, &self.settings).await?;
-        self.set_pid(slot, worker.pid());
-        Ok(worker)
-    }
-
-    fn set_pid(&self, slot: usize, pid: u32) {
-        if let Some(place) = self.pids.get(slot) {
-            place.store(pid, Ordering::SeqCst);
-        }
-    }
-
-    /// Starts a replacement, as often as needed; `None` when the pool stops.
-    async fn replace(&self, slot: usize) -> Option<Worker> {
-        self.done.restarts.fetch_add(1, Ordering::Relaxed);
-        for attempt in 0.. {
-            if *self.stopping.borrow() {
-                return None;
-            }
-            match self.start(slot).await {
-                Ok(worker) => return Some(worker),
-                Err(problem) => {
-                    let wait = RESTART.get(attempt).or(RESTART.last()).copied().unwrap_or(30);
-                    error!(slot, "a worker could not be started again, next try in {wait} s: {problem}");
-                    let _ = timeout(Duration::from_secs(wait), self.stopped()).await;
-                }
-            }
-        }
-        None
-    }
-
-    /// The task of a slot is over, for who waits in [`Workers::stop`].
-    fn slot_ended(&self) {
-        self.running.fetch_sub(1, Ordering::SeqCst);
-        self.ended.notify_waiters();
-    }
-
-    async fn stopped(&self) {
-        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
-    }
-
-    /// What there is to do next, once there is something; `None` when the pool stops.
-    async fn next(&self, local: bool) -> Option<Next> {
-        loop {
-            let woken = self.wake.notified(); // before the look, so that no job is missed
-            if *self.stopping.borrow() {
-                return None;
-            }
-            let handed = if local { lock(&self.handed).pop_front() } else { None };
-            if let Some(job) = handed {
-                let patience = self.with_schedule(|schedule| {
-                    schedule.begun(now(), job.id);
-                    schedule.patience(&job)
-                });
-                return Some(Next { job: Some((patience, job)), withdrawn: Vec::new() });
-            }
-            if !self.may_take(local) {
-                woken.await;
-                continue;
-            }
-            let mut withdrawn = Vec::new();
-            let job = self.with_schedule(|schedule| {
-                let attempt = schedule.take(now(), &mut withdrawn)?;
-                Some((schedule.patience(&attempt.job), attempt.job))
-            });
-            if job.is_some() || !withdrawn.is_empty() {
-                return Some(Next { job, withdrawn });
-            }
-            woken.await;
-        }
-    }
-
-    /// Tells the workers when a running job is to be given up.
-    fn replace_running(&self, replaced: Replaced) -> Vec<u64> {
-        if replaced.running {
-            self.abort.notify_waiters();
-        }
-        replaced.waiting
-    }
-
-    /// Comes when a partial that runs is not wanted any more.
-    async fn given_up(&self, job: &Job) {
-        loop {
-            let told = self.abort.notified(); // before the look, so that none is missed
-            if job.kind.is_partial() && lock(&self.schedule).is_withdrawn(job.id) {
-                return;
-            }
-            told.await;
-        }
-    }
-
-    /// Notes what a worker made of a job: the outcome to tell, unless the job is tried again.
-    fn note(&self, id: u64, result: Result<Outcome, String>) -> Option<Outcome> {
-        self.with_schedule(|schedule| {
-            let is_partial = schedule.is_partial(id);
-            let reason = match result {
-                Ok(Outcome { id, result: Ok(hypothesis) }) => {
-                    let wanted = schedule.done(now(), id);
-                    self.done.decoded(id, &hypothesis, is_partial);
-                    let result = if wanted { Ok(hypothesis) } else { Err(Failure::Withdrawn) };
-                    return Some(Outcome { id, result });
-                }
-                Ok(Outcome { id, result: Err(Failure::Withdrawn) }) => {
-                    schedule.done(now(), id);
-                    return Some(Outcome { id, result: Err(Failure::Withdrawn) });
-                }
-                Ok(Outcome { result: Err(failure), .. }) => failure.to_string(),
-                Err(reason) => reason,
-            };
-            let outcome = schedule.failed(now(), id, &reason)?;
-            self.done.failures.fetch_add(u64::from(!is_partial), Ordering::Relaxed);
-            Some(outcome)
-        })
-    }
-}
-
-/// Work for a slot.
-#[derive(Debug)]
-struct Next {
-    /// The job and how long it may take.
-    job: Option<(Duration, Job)>,
-    /// Jobs that came too late.
-    withdrawn: Vec<Outcome>,
 }
 
 /// Runs one slot until the pool stops.

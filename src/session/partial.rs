@@ -1,6 +1,7 @@
 //! Text of utterances that go on: what is read of them, and what is shown. Never stored; a final replaces it, or it is withdrawn.
 
-use super::{Output, Session, SpokenState, Task};
+use super::streams::SpokenState;
+use super::{Output, Session, Task};
 use crate::events::{Data, TranscriptPartial};
 use crate::pbx::StreamId;
 use crate::speech::agreement::Agreement;

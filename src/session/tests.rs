@@ -6,8 +6,9 @@ use super::*;
 use crate::call::line::Lines;
 use crate::call::pause::{Paused, Refused};
 use crate::events::PausedSpan;
-use crate::media::StreamSummary;
-use crate::pbx::{EndCause, ExternalKey, Fidelity, KeyKind, PbxId};
+use crate::media::{StreamEvent, StreamEventKind, StreamSummary};
+use crate::pbx::{EndCause, ExternalKey, Fidelity, KeyKind, LegKey, PbxId, Speaker};
+use crate::speech::{Failure, Hypothesis, SpeechEvent, SpeechEventKind};
 use crate::time::MediaTime;
 
 mod correcting;
