@@ -4,9 +4,9 @@ use super::check::{CARD, MY_NUMBER, is_card, is_my_number};
 use super::near::{At, Word};
 use crate::call::secret::{Class, Classes};
 use crate::transcript::numbers::between::is_filler;
+use crate::transcript::numbers::counters::counts;
 use crate::transcript::numbers::run::{Group, Run, digits, length};
 use crate::transcript::numbers::telephone::{is_all_telephones, is_telephone};
-use crate::transcript::numbers::words::counts;
 
 /// Signs behind a number within which a word still says what it was: 1234567が口座番号です.
 const BEHIND: usize = 12;

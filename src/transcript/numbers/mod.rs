@@ -5,6 +5,7 @@
 //! or an address around it makes it a number, never inside a word or a name (一緒, 十分に, 八戸, 四天王寺). No IO, no state.
 
 pub(crate) mod between;
+pub(crate) mod counters;
 pub(crate) mod digits;
 pub mod edit;
 pub(crate) mod listed;
@@ -49,7 +50,7 @@ pub fn names(text: &str, dictionary: &Dictionary) -> Vec<Kept> {
         for (at, found) in text.match_indices(&entry.surface) {
             let rest: Vec<char> = text.get(at + found.len()..).unwrap_or_default().chars().take(8).collect();
             let bare = found.chars().all(is_numeral) && words::word(&rest).is_none();
-            if !(bare && words::counter(&rest, false).is_some()) {
+            if !(bare && counters::counter(&rest, false).is_some()) {
                 let start = text.get(..at).unwrap_or_default().chars().count();
                 kept.push((start, start + length));
             }

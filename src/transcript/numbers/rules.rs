@@ -1,11 +1,12 @@
 //! What is rewritten: which numerals of a text are numbers, by what stands around them.
 
+use super::counters::counter;
 use super::digits::{Script, digit, is_kanji, is_numeral};
 use super::edit::{Edit, in_order};
 use super::run::{self, Group};
 use super::telephone::{hyphenated, telephone_at};
 use super::value::{Number, number};
-use super::words::{begins, begins_any, counter, ends_any, word};
+use super::words::{begins, begins_any, ends_any, word};
 
 /// A stretch of a text that is not rewritten, in Unicode scalar values.
 pub type Kept = (usize, usize);
