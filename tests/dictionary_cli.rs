@@ -144,7 +144,7 @@ fn a_recording_shows_which_words_were_preferred() {
         let words = trial["words"].as_array().unwrap();
         let explained =
             !trial["preferred"].as_array().unwrap().is_empty() || !trial["corrections"].as_array().unwrap().is_empty();
-        let same = trial["without"] == trial["text"];
+        let same = trial["heard"] == trial["text"];
         assert!(same || explained || words.is_empty(), "a text that changed says why: {trial}");
     }
 }

@@ -111,7 +111,6 @@ pub(super) struct Sound {
 pub fn run(args: TranscribeArgs) -> super::Result {
     let sounds = args.files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
     let dictionary = load(&args.dictionary)?;
-    let bias = dictionary.bias();
     let mut recognizer = match &args.remote {
         Some(config) => super::model::open_remote(&super::load_config(config)?.speech)?,
         None => super::model::open(&args.model, &args.language, args.threads)?,
@@ -126,8 +125,8 @@ pub fn run(args: TranscribeArgs) -> super::Result {
             progress.show(path, n, count);
             let seconds = |at: crate::time::MediaTime| at.0 as f64 / 1e6;
             let start = seconds(utterance.start);
-            let hypothesis = recognizer
-                .recognize(&at_16_khz(&utterance.pcm, utterance.rate), bias.as_deref())
+            let hypothesis = dictionary
+                .hear(recognizer.as_mut(), &at_16_khz(&utterance.pcm, utterance.rate))
                 .map_err(|failure| TranscribeError::Recognition { path: path.clone(), channel, start, failure })?;
             if hypothesis.text.is_empty() {
                 continue;

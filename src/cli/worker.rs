@@ -14,7 +14,7 @@ use crate::media::resample::at_16_khz;
 use crate::speech::protocol::{
     Decoder, Done, FromWorker, Hello, Message, ProtocolError, Ready, Sound, ToWorker, VERSION,
 };
-use crate::speech::{Bias, Failure, Hypothesis, Recognizer, Stop};
+use crate::speech::{Failure, Hypothesis, Recognizer, Stop};
 
 /// Recognise what the bridge sends (started by `kakehashi serve`, not by hand).
 #[derive(Debug, clap::Args)]
@@ -145,8 +145,7 @@ fn serve(frames: &Frames, out: &mut impl Write, state: &State) -> Result<(), Wor
             ToWorker::Job(sound) => {
                 state.decoding.store(true, Ordering::SeqCst);
                 let stop = || state.given_up.load(Ordering::SeqCst) == sound.id.saturating_add(1);
-                let bias = words.on(&sound.scopes).bias();
-                let result = recognise(recognizer.as_mut(), &sound, bias.as_deref(), &stop);
+                let result = recognise(recognizer.as_mut(), &sound, words.on(&sound.scopes), &stop);
                 state.decoding.store(false, Ordering::SeqCst);
                 answer(out, &FromWorker::Done(Done { id: sound.id, result }))?;
             }
@@ -169,13 +168,13 @@ fn start(hello: &Hello) -> Result<Box<dyn Recognizer>, WorkerError> {
 fn recognise(
     recognizer: &mut dyn Recognizer,
     sound: &Sound,
-    bias: Option<&dyn Bias>,
+    words: &Dictionary,
     stop: Stop<'_>,
 ) -> Result<Hypothesis, Failure> {
     let pcm = at_16_khz(&sound.pcm, sound.rate);
     match sound.kind.is_partial() {
-        true => recognizer.recognize_partial(&pcm, bias, stop),
-        false => recognizer.recognize(&pcm, bias),
+        true => words.hear_partial(recognizer, &pcm, stop),
+        false => words.hear(recognizer, &pcm),
     }
 }
 

@@ -15,6 +15,10 @@ use crate::speech::{Bias, Vocabulary};
 /// Shorter words are never preferred: they are parts of too many others.
 pub(super) const MIN_CHARS: usize = 2;
 pub(super) const MIN_MORAE: usize = 3;
+/// How far the bonus of a reading rises above that of its first kana.
+const KANA_RISE: f32 = 4.0;
+/// Largest bonus for going on where a whole word ends: the word is no worse than the longer one that begins with it.
+const BEYOND_WORD: f32 = 1.0;
 /// Occurrences of a word's beginning in this many bytes before it end its bonus: a decoder that loops is not helped.
 const LOOP_WINDOW: usize = 120;
 const LOOP_LIMIT: usize = 2;
@@ -58,12 +62,11 @@ impl TrieBias {
             margin: settings.bias_margin_nats,
             first: OnceLock::new(),
         };
-        let rise = |chars: usize, from: usize| match chars.checked_sub(from) {
+        let rise = |chars: usize, first: f32, cap: f32| match chars.checked_sub(1) {
             None => 0.0,
-            Some(further) => {
-                (settings.bias_first_nats + settings.bias_rise_nats * further as f32).min(settings.bias_cap_nats)
-            }
+            Some(further) => (first + settings.bias_rise_nats * further as f32).min(cap),
         };
+        let (kana_first, kana_cap) = (settings.bias_kana_nats, settings.bias_kana_nats + KANA_RISE);
         for entry in entries {
             if entry.surface.chars().count() < MIN_CHARS || entry.weight <= 0.0 {
                 continue;
@@ -72,11 +75,12 @@ impl TrieBias {
             let mut any = false;
             for kana in readings {
                 any = true;
-                // the first kana of a reading gets nothing: it would pull ordinary words into katakana
-                bias.insert(kana, |chars| entry.weight * rise(chars, 2));
+                bias.insert(kana, |chars| entry.weight * rise(chars, kana_first, kana_cap));
             }
             if any {
-                bias.insert(&entry.surface, |chars| entry.weight * rise(chars, 1));
+                bias.insert(&entry.surface, |chars| {
+                    entry.weight * rise(chars, settings.bias_first_nats, settings.bias_cap_nats)
+                });
             }
         }
         bias
@@ -187,21 +191,47 @@ impl Bias for TrieBias {
         if order.tokens != vocabulary.len() {
             return 0; // a dictionary is loaded per model; another vocabulary gets no bonus rather than a wrong one
         }
-        let mut wanted = order.root.clone();
+        let spelling = ends_in_katakana(so_far);
+        // inside a word in katakana no other one begins
+        let root =
+            order.root.iter().filter(|(id, _)| !(spelling && begins_in_katakana(vocabulary.bytes(*id as usize))));
+        let mut wanted: Vec<(u32, f32)> = root.copied().collect();
         let window = so_far.get(so_far.len().saturating_sub(self.longest)..).unwrap_or_default();
         for start in 0..window.len() {
             if window.get(start).is_some_and(|byte| byte & 0xc0 == 0x80) {
                 continue;
             }
             let Some(begun) = window.get(start..) else { continue };
-            let Some(node) = self.walk(begun) else { continue };
             let before = so_far.get(..so_far.len() - begun.len()).unwrap_or_default();
+            if begins_in_katakana(begun) && ends_in_katakana(before) {
+                continue;
+            }
+            let Some(node) = self.walk(begun) else { continue };
             if !loops(before, begun) {
-                wanted.extend(self.continuations(order, vocabulary, node));
+                let whole = self.nodes.get(node as usize).is_some_and(|node| node.end);
+                let most = if whole { BEYOND_WORD } else { f32::INFINITY };
+                let further = self.continuations(order, vocabulary, node);
+                wanted.extend(further.into_iter().map(|(id, bonus)| (id, bonus.min(most))));
             }
         }
         give(&mut wanted, logits, self.margin)
     }
+}
+
+/// Whether the first character is katakana (U+30A0–U+30FF), whole or not.
+fn begins_in_katakana(bytes: &[u8]) -> bool {
+    matches!(bytes, [0xe3, second, ..] if is_katakana_second(*second, bytes.get(2)))
+}
+
+/// Whether the last whole character is katakana.
+fn ends_in_katakana(bytes: &[u8]) -> bool {
+    let start = bytes.len().saturating_sub(3);
+    matches!(bytes.get(start..), Some([0xe3, second, third]) if is_katakana_second(*second, Some(third)))
+}
+
+/// E3 82 A0 to E3 83 BF.
+fn is_katakana_second(second: u8, third: Option<&u8>) -> bool {
+    second == 0x83 || (second == 0x82 && third.is_some_and(|third| *third >= 0xa0))
 }
 
 /// Whether `begun` was already said several times just before.
@@ -238,7 +268,7 @@ mod tests {
 
     fn vocabulary() -> Vocabulary {
         let mut tokens: Vec<Vec<u8>> = (0..=255u8).map(|byte| vec![byte]).collect();
-        for text in ["三", "国", "に", "ミ", "クニ", "市", "三国に", "東"] {
+        for text in ["三", "国", "に", "ミ", "クニ", "市", "三国に", "東", "ホ"] {
             tokens.push(text.as_bytes().to_vec());
         }
         tokens.push(Vec::new());
@@ -259,7 +289,7 @@ mod tests {
             aliases: Vec::new(),
         };
         TrieBias::new(
-            &[entry("三国", "ミクニ"), entry("市", "シ"), entry("東", "ヒガシ")],
+            &[entry("三国", "ミクニ"), entry("三国本町", "ミクニホンマチ"), entry("市", "シ"), entry("東", "ヒガシ")],
             &Settings::default(),
             "v".into(),
         )
@@ -280,9 +310,21 @@ mod tests {
         let (first, second) = (start[id(&vocabulary, "三")], inside[id(&vocabulary, "国")]);
         assert!(0.0 < first && first < second, "{first} {second}");
         assert_eq!(start["三".as_bytes()[0] as usize], 0.0);
-        assert_eq!(start[id(&vocabulary, "ミ")], 0.0);
-        assert!(bonuses(&bias, "ミ").1[id(&vocabulary, "クニ")] > 0.0);
+        let kana = start[id(&vocabulary, "ミ")];
+        assert!(first < kana && kana < bonuses(&bias, "ミ").1[id(&vocabulary, "クニ")], "{kana}");
         assert!(start[id(&vocabulary, "三国に")] > 0.0, "a token that goes on after the word");
+    }
+
+    #[test]
+    fn a_reading_begins_where_no_katakana_is_before_it_and_a_whole_one_is_not_drawn_on() {
+        let (bias, vocabulary) = (bias(), vocabulary());
+        let of = |so_far: &str, token: &str| bonuses(&bias, so_far).1[id(&vocabulary, token)];
+        assert!(of("大阪の", "ミ") > 0.0);
+        assert_eq!(of("アサミ", "クニ"), 0.0, "it would begin inside another word");
+        assert_eq!(of("アサ", "ミ"), 0.0);
+        assert_eq!(of("大阪ー", "ミ"), 0.0, "the long mark is katakana");
+        assert_eq!(of("ミクニ", "ホ"), BEYOND_WORD);
+        assert!(of("三国", "に") <= BEYOND_WORD);
     }
 
     #[test]
@@ -305,9 +347,10 @@ mod tests {
 
     #[test]
     fn a_loop_is_not_helped() {
-        let bias = bias();
-        assert_eq!(bonuses(&bias, "ミクミクミク").1["ニ".as_bytes()[0] as usize], 0.0);
-        assert!(bonuses(&bias, "ミク").1["ニ".as_bytes()[0] as usize] > 0.0);
+        let (bias, vocabulary) = (bias(), vocabulary());
+        assert!(bonuses(&bias, "三国三国三国三").1[id(&vocabulary, "国")] > 0.0, "one character is no loop yet");
+        assert_eq!(bonuses(&bias, "ミク、ミク、ミク").1["ニ".as_bytes()[0] as usize], 0.0);
+        assert!(bonuses(&bias, "ミク、ミク").1["ニ".as_bytes()[0] as usize] > 0.0);
     }
 
     #[test]

@@ -53,6 +53,11 @@ pub(super) fn is_common(text: &str) -> bool {
     exact.is_some_and(|word| word.readings.iter().any(|reading| !reading.proper))
 }
 
+/// Whether `text` is any word of the lexicon, proper nouns included.
+pub(super) fn is_word(text: &str) -> bool {
+    lower_bound(text.as_bytes()).1.is_some()
+}
+
 struct Known {
     readings: Vec<KnownReading>,
 }
@@ -176,6 +181,7 @@ mod tests {
     #[test]
     fn common_words_are_no_names() {
         assert!(is_common("バス") && is_common("区役所"));
+        assert!(is_word("鹿島") && is_word("区役所") && !is_word("ズイコウ") && !is_word(""));
         assert!(!is_common("加島") && !is_common("ズイコウ") && !is_common(""));
     }
 }

@@ -14,11 +14,14 @@ pub mod export;
 mod heard;
 pub mod import;
 mod lexicon;
+mod prompt;
 pub mod proposals;
 pub mod reading;
 pub mod report;
 mod scoped;
+mod second;
 pub mod settings;
+mod sounding;
 
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
@@ -29,6 +32,7 @@ pub use correct::Corrected;
 pub use entry::Entry;
 pub use import::{Format, How, ImportError, Imported, Source};
 pub use scoped::MOST_VIEWS;
+pub use second::second_hearing;
 pub use settings::Settings;
 
 use crate::call::scope::Scopes;
@@ -131,23 +135,34 @@ impl Dictionary {
 
     /// What the recogniser needs; `None` when bias is off or there are no words.
     pub fn bias(&self) -> Option<Arc<dyn Bias>> {
-        let wanted = self.settings.bias && !self.entries.is_empty();
-        let make = || Arc::new(bias::TrieBias::new(&self.entries, &self.settings, self.version.clone()));
-        self.bias.get_or_init(|| wanted.then(make)).clone().map(|bias| bias as Arc<dyn Bias>)
+        self.trie().map(|bias| bias as Arc<dyn Bias>)
     }
 
     /// The hypothesis with the dictionary's spellings. A text without a match comes back identical, with no corrections.
     pub fn correct(&self, hypothesis: &Hypothesis) -> Corrected {
+        self.correct_with(hypothesis, hypothesis.biased.as_deref())
+    }
+
+    /// As [`Dictionary::correct`], with what was heard of the same sound with the dictionary's bias: its words are taken where the
+    /// recogniser itself finds them about as likely as what it wrote without.
+    pub fn correct_with(&self, plain: &Hypothesis, biased: Option<&Hypothesis>) -> Corrected {
         match self.corrector() {
-            Some(corrector) => corrector.correct(hypothesis),
-            None => Corrected { text: hypothesis.text.clone(), corrections: Vec::new() },
+            Some(corrector) => corrector.correct(plain, biased),
+            None => Corrected { text: plain.text.clone(), corrections: Vec::new() },
         }
     }
 
+    fn trie(&self) -> Option<Arc<bias::TrieBias>> {
+        let wanted = self.settings.bias && !self.entries.is_empty();
+        let make = || Arc::new(bias::TrieBias::new(&self.entries, &self.settings, self.version.clone()));
+        self.bias.get_or_init(|| wanted.then(make)).clone()
+    }
+
     fn corrector(&self) -> Option<&correct::Corrector> {
-        let wanted = self.settings.correct && !self.entries.is_empty();
+        // what the bias found is put into the text by the corrector too, and words for the prompt are found by it
+        let wanted = self.settings.correct || self.settings.bias || self.settings.prompt;
         let make = || correct::Corrector::new(&self.entries, &self.settings);
-        self.corrector.get_or_init(|| wanted.then(make)).as_ref()
+        self.corrector.get_or_init(|| (wanted && !self.entries.is_empty()).then(make)).as_ref()
     }
 
     fn heard(&self) -> &heard::Heard {

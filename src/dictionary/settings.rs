@@ -22,10 +22,18 @@ pub struct Settings {
     pub bias_first_nats: f32,
     /// Further bonus in nats for each character after the first.
     pub bias_rise_nats: f32,
-    /// Largest bonus in nats that one token can get.
+    /// Largest bonus in nats that one token of an official spelling can get.
     pub bias_cap_nats: f32,
+    /// Bonus in nats for the first kana of a reading, so that what may be a name is spelt as heard; it rises as the other does, by 4 at most.
+    pub bias_kana_nats: f32,
     /// Only tokens at most this many nats behind the best one get a bonus.
     pub bias_margin_nats: f32,
+    /// A word that the bias found is taken where the recogniser itself finds it at most this many nats less likely than what it wrote
+    /// without the bias.
+    pub bias_accept_nats: f32,
+    /// Whether the recogniser is told a few words beforehand: those with a weight above 1, at most 30. Measure it with your model before
+    /// you switch it on (`kakehashi eval --prompt`).
+    pub prompt: bool,
     /// Whether what was heard is replaced by the official spelling of the same sound.
     pub correct: bool,
     /// Share of a reading (weighted morae, 0–0.5) that may differ from what was heard.
@@ -43,9 +51,12 @@ impl Default for Settings {
             bias_first_nats: 0.5,
             bias_rise_nats: 1.0,
             bias_cap_nats: 3.0,
-            bias_margin_nats: 7.0,
+            bias_kana_nats: 4.0,
+            bias_margin_nats: 9.0,
+            bias_accept_nats: 12.0,
+            prompt: false,
             correct: true,
-            correct_distance: 0.15,
+            correct_distance: 0.2,
             correct_below: 0.8,
         }
     }
@@ -104,7 +115,9 @@ impl Settings {
             ("bias_first_nats", self.bias_first_nats),
             ("bias_rise_nats", self.bias_rise_nats),
             ("bias_cap_nats", self.bias_cap_nats),
+            ("bias_kana_nats", self.bias_kana_nats),
             ("bias_margin_nats", self.bias_margin_nats),
+            ("bias_accept_nats", self.bias_accept_nats),
             ("correct_distance", self.correct_distance),
             ("correct_below", self.correct_below),
         ];

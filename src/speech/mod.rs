@@ -146,6 +146,9 @@ pub struct Hypothesis {
     pub looped: u32,
     /// Bonuses that the bias gave while decoding; 0 means the text equals the text without a dictionary.
     pub bonuses: u32,
+    /// What was heard of the same sound with the dictionary's bias, where a second hearing was worth it; `text` is without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub biased: Option<Box<Hypothesis>>,
     /// Version of the dictionary that biased it, empty without one.
     pub dictionary: String,
     /// Name of the model.
@@ -212,6 +215,10 @@ pub trait Bias: Send + Sync {
     /// Adds bonuses to `logits` (one per token of `vocabulary`, special tokens included) given the bytes decoded so far in this
     /// window. Returns how many tokens got a bonus.
     fn adjust(&self, vocabulary: &Vocabulary, so_far: &[u8], logits: &mut [f32]) -> u32;
+    /// A sentence with a few words for the recogniser to have heard before (at most 100 characters are of use); empty for none.
+    fn prompt(&self) -> &str {
+        ""
+    }
 }
 
 /// The text tokens of a model: id → bytes.

@@ -94,6 +94,17 @@ fn same(a: &[Token], b: &[Token]) -> bool {
     a.iter().zip(b).all(|(a, b)| a.bytes == b.bytes)
 }
 
+/// Whether a text only repeats the prompt: two of its words stand in the text as they stand in the prompt, joined by 「、」.
+pub fn echoes(tokens: &[Token], prompt: &str) -> bool {
+    if prompt.is_empty() {
+        return false;
+    }
+    let bytes: Vec<u8> = tokens.iter().flat_map(|token| token.bytes.clone()).collect();
+    let text = String::from_utf8_lossy(&bytes);
+    let words: Vec<&str> = prompt.split('、').collect();
+    words.windows(2).any(|pair| matches!(pair, [a, b] if text.contains(&format!("{a}、{b}"))))
+}
+
 /// Why the text of an utterance is not believed; `None` when it is, or when there is no text.
 pub fn doubt(hypothesis: &Hypothesis, evidence: &Evidence, decode: &Decode, reject: &Reject) -> Option<Reason> {
     if hypothesis.tokens.is_empty() {

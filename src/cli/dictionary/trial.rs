@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{DictionaryError, Reading};
 use crate::call::scope::Scopes;
 use crate::cli::transcribe;
-use crate::dictionary::Dictionary;
+use crate::dictionary::{Dictionary, second_hearing};
 use crate::events::Correction;
 use crate::media::resample::at_16_khz;
 use crate::speech::{Bias, Hypothesis, Vocabulary};
@@ -19,7 +19,7 @@ use crate::speech::{Bias, Hypothesis, Vocabulary};
 /// Arguments of `dictionary test`.
 #[derive(Debug, Args)]
 pub struct TestArgs {
-    /// WAV files (8 or 16 kHz, 16 bit, one or two channels); every utterance is decoded with and without the words.
+    /// WAV files (8 or 16 kHz, 16 bit, one or two channels); every utterance is decoded without the words and, as in calls, with them where the recogniser was not sure.
     #[arg(value_name = "WAV")]
     pub files: Vec<PathBuf>,
     /// A text as a recogniser might have written it; may be repeated.
@@ -57,14 +57,14 @@ struct Trial {
     /// WAV file, channel and start in seconds; none for a text.
     #[serde(skip_serializing_if = "Option::is_none")]
     place: Option<(String, usize, f64)>,
-    /// Without a dictionary; none for a text.
+    /// As decoded without the dictionary, or the text as given.
+    heard: String,
+    /// As decoded a second time, with its bias; none for a text, and where the recogniser was sure the first time.
     #[serde(skip_serializing_if = "Option::is_none")]
-    without: Option<String>,
-    /// As decoded with it (or the text as given).
-    decoded: String,
-    /// After the corrections.
+    biased: Option<String>,
+    /// The first with the words that were found in it and in the second.
     text: String,
-    /// Words of the dictionary in `decoded` that got a bonus there.
+    /// Words of the dictionary in `biased` that got a bonus there.
     preferred: Vec<Preferred>,
     corrections: Vec<Correction>,
     /// Words of the dictionary in `text`, in order.
@@ -101,7 +101,7 @@ pub(super) fn run(args: &TestArgs) -> crate::cli::Result {
     let mut out = std::io::stdout().lock();
     for text in &args.texts {
         let hypothesis = Hypothesis { text: text.clone(), confidence: args.confidence, ..Hypothesis::default() };
-        tell(&mut out, &trial(dictionary, &hypothesis, Vec::new()), args.json)?;
+        tell(&mut out, &trial(dictionary, &hypothesis, None), args.json)?;
     }
     if !args.files.is_empty() {
         recordings(args, dictionary, &mut out)?;
@@ -115,30 +115,35 @@ fn recordings(args: &TestArgs, dictionary: &Dictionary, out: &mut impl Write) ->
         let sound = transcribe::read(path)?;
         for (channel, utterance) in transcribe::utterances(&sound) {
             let pcm = at_16_khz(&utterance.pcm, utterance.rate);
-            let without = recognizer.recognize(&pcm, None)?;
-            let watched = dictionary.bias().map(Watched::new);
-            let with = recognizer.recognize(&pcm, watched.as_ref().map(|watched| watched as &dyn Bias))?;
-            if without.text.is_empty() && with.text.is_empty() {
+            let plain = recognizer.recognize(&pcm, None)?;
+            let watched = second_hearing(&plain).then(|| dictionary.help(&plain.text)).flatten().map(Watched::new);
+            let biased = match &watched {
+                Some(watched) => Some(recognizer.recognize(&pcm, Some(watched))?),
+                None => None,
+            };
+            if plain.text.is_empty() && biased.as_ref().is_none_or(|biased| biased.text.is_empty()) {
                 continue;
             }
-            let preferred = watched.map_or_else(Vec::new, |watched| watched.preferred(dictionary, &with));
-            let place = Some((path.display().to_string(), channel, utterance.start.0 as f64 / 1e6));
-            let trial = Trial { place, without: Some(without.text), ..trial(dictionary, &with, preferred) };
+            let mut trial = trial(dictionary, &plain, biased.as_ref());
+            trial.place = Some((path.display().to_string(), channel, utterance.start.0 as f64 / 1e6));
+            if let Some((watched, biased)) = watched.zip(biased.as_ref()) {
+                trial.preferred = watched.preferred(dictionary, biased);
+            }
             tell(out, &trial, args.json)?;
         }
     }
     Ok(())
 }
 
-fn trial(dictionary: &Dictionary, hypothesis: &Hypothesis, preferred: Vec<Preferred>) -> Trial {
-    let corrected = dictionary.correct(hypothesis);
+fn trial(dictionary: &Dictionary, plain: &Hypothesis, biased: Option<&Hypothesis>) -> Trial {
+    let corrected = dictionary.correct_with(plain, biased);
     Trial {
         place: None,
-        without: None,
-        decoded: hypothesis.text.clone(),
+        heard: plain.text.clone(),
+        biased: biased.map(|biased| biased.text.clone()),
         words: dictionary.heard_in(&corrected.text).map(|entry| entry.surface.clone()).collect(),
         text: corrected.text,
-        preferred,
+        preferred: Vec::new(),
         corrections: corrected.corrections,
         dictionary: dictionary.version().to_owned(),
     }
@@ -152,11 +157,13 @@ fn tell(out: &mut impl Write, trial: &Trial, json: bool) -> crate::cli::Result {
     if let Some((file, channel, start)) = &trial.place {
         writeln!(out, "{file} [{channel}] {start:.2} s")?;
     }
-    if let Some(without) = &trial.without {
-        writeln!(out, "  without: {without}")?;
-        writeln!(out, "  decoded: {}", trial.decoded)?;
+    if trial.place.is_some() {
+        writeln!(out, "  heard:  {}", trial.heard)?;
     }
-    writeln!(out, "  text:    {}", trial.text)?;
+    if let Some(biased) = &trial.biased {
+        writeln!(out, "  biased: {biased}")?;
+    }
+    writeln!(out, "  text:   {}", trial.text)?;
     for word in &trial.preferred {
         writeln!(out, "    preferred {}: +{:.1} nats, probability without it {:.2}", word.word, word.nats, word.p)?;
     }
@@ -218,6 +225,10 @@ impl Watched {
 impl Bias for Watched {
     fn version(&self) -> &str {
         self.bias.version()
+    }
+
+    fn prompt(&self) -> &str {
+        self.bias.prompt()
     }
 
     fn adjust(&self, vocabulary: &Vocabulary, so_far: &[u8], logits: &mut [f32]) -> u32 {

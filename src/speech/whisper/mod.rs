@@ -22,6 +22,8 @@ pub use raw::EngineError;
 
 use filter::Biased;
 
+/// Fewer samples than this (1.5 s) are never decoded with a prompt: there the prompt would outweigh the sound.
+const LEAST_PROMPTED: usize = 24_000;
 /// Samples of the longest window, 30 s.
 const WINDOW: usize = 30 * 16_000;
 
@@ -146,6 +148,8 @@ impl Whisper {
             Some(pooled) => pooled,
             None => Pooled { state: raw::State::new(&self.model)?, whole },
         };
+        let prompt = bias.map_or("", |bias| if pcm.len() < LEAST_PROMPTED { "" } else { bias.prompt() });
+        let prompt = self.model.tokens_of(prompt);
         let decode = &self.manifest.decode;
         let (beam, temperature_inc, stop) = match pass {
             Pass::Final => (decode.beam, decode.temperature_inc, None),
@@ -159,6 +163,7 @@ impl Whisper {
             temperature_inc,
             entropy: decode.entropy,
             logprob: decode.logprob,
+            prompt: &prompt,
         };
         let biased = bias.map(|bias| Biased::new(bias, &self.vocabulary));
         let filter = biased.as_ref().map(|biased| biased as &dyn raw::Filter);
@@ -189,10 +194,14 @@ impl Whisper {
             ..Hypothesis::default()
         };
         for window in pcm.chunks(WINDOW) {
-            let (tokens, no_speech, bonuses) = self.decode(window, bias, pass).map_err(|error| match error {
+            let failed = |error| match error {
                 EngineError::Aborted => Failure::Withdrawn,
                 error => Failure::Failed(error.to_string()),
-            })?;
+            };
+            let (mut tokens, mut no_speech, mut bonuses) = self.decode(window, bias, pass).map_err(failed)?;
+            if let Some(bias) = bias.filter(|bias| plausible::echoes(&tokens, bias.prompt())) {
+                (tokens, no_speech, bonuses) = self.decode(window, Some(&Unprompted(bias)), pass).map_err(failed)?;
+            }
             hypothesis.tokens.extend(tokens);
             hypothesis.no_speech = hypothesis.no_speech.min(no_speech);
             hypothesis.bonuses = hypothesis.bonuses.saturating_add(bonuses);
@@ -201,6 +210,19 @@ impl Whisper {
         let spent = (self.options.clock)().since(began);
         hypothesis.decode_ms = u32::try_from(spent.as_millis()).unwrap_or(u32::MAX);
         Ok(hypothesis)
+    }
+}
+
+/// The same bias without its prompt.
+struct Unprompted<'a>(&'a dyn Bias);
+
+impl Bias for Unprompted<'_> {
+    fn version(&self) -> &str {
+        self.0.version()
+    }
+
+    fn adjust(&self, vocabulary: &Vocabulary, so_far: &[u8], logits: &mut [f32]) -> u32 {
+        self.0.adjust(vocabulary, so_far, logits)
     }
 }
 

@@ -19,6 +19,8 @@ use crate::speech::Stop;
 
 /// Fewer samples than this are never passed on: whisper.cpp reads beyond the end of very short ones, and skips what is below 100 ms.
 pub(super) const LEAST_SAMPLES: usize = 1_600;
+/// Most tokens of a prompt; with fewer than half of the decoder's places whisper.cpp takes all of them.
+const MOST_PROMPT: usize = 200;
 /// whisper.cpp's own limit of hypotheses.
 const MOST_DECODERS: i32 = 8;
 
@@ -148,6 +150,18 @@ impl Model {
         if unsafe { sys::whisper_is_multilingual(self.0.as_ptr()) } == 0 { 2 } else { 4 }
     }
 
+    /// The tokens of `text` as whisper.cpp makes them, at most [`MOST_PROMPT`]; empty when it cannot.
+    pub(super) fn tokens_of(&self, text: &str) -> Vec<i32> {
+        let Some(text) = CString::new(text).ok().filter(|text| !text.is_empty()) else { return Vec::new() };
+        // a token has at least one byte, so this is enough and the count is never negative
+        let mut tokens = vec![0; text.as_bytes().len() + 8];
+        let room = i32::try_from(tokens.len()).unwrap_or(0);
+        // SAFETY: the model is valid, the string ends with a zero byte, and there is room for `room` tokens.
+        let count = unsafe { sys::whisper_tokenize(self.0.as_ptr(), text.as_ptr(), tokens.as_mut_ptr(), room) };
+        tokens.truncate(usize::try_from(count).unwrap_or(0).min(MOST_PROMPT));
+        tokens
+    }
+
     /// Bytes of a text token; empty for every other id (whisper.cpp would throw on one that is out of range).
     pub(super) fn token_bytes(&self, id: i32) -> Vec<u8> {
         if !(0..self.end_of_text()).contains(&id) {
@@ -180,6 +194,8 @@ pub(super) struct Params<'a> {
     pub(super) temperature_inc: f32,
     pub(super) entropy: f32,
     pub(super) logprob: f32,
+    /// Tokens of what was said before, from [`Model::tokens_of`]; empty for nothing.
+    pub(super) prompt: &'a [i32],
 }
 
 impl Params<'_> {
@@ -208,7 +224,12 @@ impl Params<'_> {
         full.print_timestamps = false;
         full.audio_ctx = i32::try_from(self.audio_ctx).unwrap_or(0);
         full.temperature = 0.0;
-        full.temperature_inc = self.temperature_inc;
+        // a second try would leave the prompt out, and the hook would look for the first step's logits in the wrong row
+        full.temperature_inc = if self.prompt.is_empty() { self.temperature_inc } else { 0.0 };
+        if !self.prompt.is_empty() {
+            full.prompt_tokens = self.prompt.as_ptr(); // outlives the call, is not kept
+            full.prompt_n_tokens = i32::try_from(self.prompt.len()).unwrap_or(0);
+        }
         full.entropy_thold = self.entropy;
         full.logprob_thold = self.logprob;
         full.no_speech_thold = 2.0; // its probability is of a row that the last decode left behind; see `no_speech`
@@ -301,7 +322,8 @@ impl State {
         let hook = Hook {
             filter,
             vocabulary: self.model.vocabulary_size(),
-            prompt: self.model.prompt_length(),
+            // what was said before stands between a mark of its own and the start
+            prompt: self.model.prompt_length() + if params.prompt.is_empty() { 0 } else { params.prompt.len() + 1 },
             no_speech_token: self.model.no_speech_token(),
             no_speech: AtomicU32::new(1f32.to_bits()),
             broken: AtomicBool::new(false),
@@ -491,7 +513,16 @@ mod tests {
     use super::*;
 
     fn params(language: &CStr) -> Params<'_> {
-        Params { threads: 0, language, audio_ctx: 0, beam: 1, temperature_inc: 0.0, entropy: 2.4, logprob: -1.0 }
+        Params {
+            threads: 0,
+            language,
+            audio_ctx: 0,
+            beam: 1,
+            temperature_inc: 0.0,
+            entropy: 2.4,
+            logprob: -1.0,
+            prompt: &[],
+        }
     }
 
     #[test]
@@ -505,6 +536,9 @@ mod tests {
         assert!(full.abort_callback.is_none() && full.grammar_rules.is_null() && full.initial_prompt.is_null());
         assert!(!full.print_realtime && !full.print_progress);
         assert_eq!(full.language, japanese.as_ptr(), "the same string each time, none is leaked");
+        assert!(full.prompt_tokens.is_null());
+        let prompted = Params { prompt: &[1, 2], temperature_inc: 0.4, ..params(&japanese) }.build();
+        assert_eq!((prompted.prompt_n_tokens, prompted.temperature_inc), (2, 0.0));
         assert_eq!(Params { beam: 200, ..params(&japanese) }.build().beam_search.beam_size, 8);
     }
 

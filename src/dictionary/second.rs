@@ -1,0 +1,186 @@
+//! Two hearings of one sound, without and with the dictionary's bias: when there is a second one, where a stretch of it stands in the first,
+//! and which of the two the recogniser itself finds likelier.
+
+use std::sync::Arc;
+
+use super::{Dictionary, prompt};
+use crate::speech::{Bias, Failure, Hypothesis, Recognizer, Stop};
+
+/// Below this probability of any token a second hearing with the dictionary's bias may find another word.
+const SURE: f32 = 0.9;
+
+/// Whether an utterance that was heard without a dictionary is worth hearing again with its bias: the recogniser was not sure of all of it.
+pub fn second_hearing(plain: &Hypothesis) -> bool {
+    plain.tokens.iter().any(|token| token.p < SURE)
+}
+
+impl Dictionary {
+    /// What helps the recogniser where `heard` is what it wrote of the same sound by itself: the bias, and with `[dictionary] prompt` a few
+    /// words to expect. `None` when both are off or there are no words.
+    pub fn help(&self, heard: &str) -> Option<Arc<dyn Bias>> {
+        let prompt = self.prompt(heard);
+        match prompt.is_empty() {
+            true => self.bias(),
+            false => Some(Arc::new(prompt::Prompted::new(prompt, self.trie(), self.version()))),
+        }
+    }
+
+    /// The sentence with a few words to expect; empty with `[dictionary] prompt` off and where none is to be expected.
+    pub fn prompt(&self, heard: &str) -> String {
+        let corrector = self.corrector().filter(|_| self.settings.prompt);
+        corrector.map_or_else(String::new, |corrector| prompt::sentence(&self.entries, corrector, heard))
+    }
+
+    /// Recognises `pcm` (16 kHz, mono, ±1.0) without the dictionary and, where the recogniser was not sure of all of it, a second time with
+    /// its bias. [`Dictionary::correct`] makes one text of both; what is outside of its words is heard without the dictionary.
+    ///
+    /// # Errors
+    /// As [`Recognizer::recognize`].
+    pub fn hear(&self, recognizer: &mut dyn Recognizer, pcm: &[f32]) -> Result<Hypothesis, Failure> {
+        let mut plain = recognizer.recognize(pcm, None)?;
+        if second_hearing(&plain)
+            && let Some(help) = self.help(&plain.text)
+        {
+            let biased = recognizer.recognize(pcm, Some(help.as_ref()))?;
+            plain.bonuses = biased.bonuses;
+            plain.decode_ms = plain.decode_ms.saturating_add(biased.decode_ms);
+            plain.biased = Some(Box::new(biased));
+        }
+        plain.dictionary.clone_from(&self.version);
+        Ok(plain)
+    }
+
+    /// Recognises an utterance that goes on, once and without the dictionary: this is how its final is heard first, so that nothing outside of
+    /// the dictionary's words changes when the final comes.
+    ///
+    /// # Errors
+    /// As [`Recognizer::recognize_partial`].
+    pub fn hear_partial(
+        &self,
+        recognizer: &mut dyn Recognizer,
+        pcm: &[f32],
+        stop: Stop<'_>,
+    ) -> Result<Hypothesis, Failure> {
+        let mut plain = recognizer.recognize_partial(pcm, None, stop)?;
+        plain.dictionary.clone_from(&self.version);
+        Ok(plain)
+    }
+}
+
+/// A text with the recogniser's own log-probability of each place.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) chars: Vec<char>,
+    /// Log-probability of the tokens that begin before each character, summed; one more than there are characters.
+    sums: Vec<f32>,
+}
+
+impl Told {
+    pub(super) fn of(hypothesis: &Hypothesis) -> Self {
+        let chars: Vec<char> = hypothesis.text.chars().collect();
+        let plain: Vec<u8> = hypothesis.tokens.iter().flat_map(|token| token.bytes.iter().copied()).collect();
+        let width = hypothesis.text.len().max(1);
+        let skip = plain.windows(width).position(|window| window == hypothesis.text.as_bytes());
+        // the log-probability of a token counts where it begins
+        let mut at_byte = vec![0.0_f32; plain.len()];
+        let mut begin = 0;
+        for token in &hypothesis.tokens {
+            if let Some(place) = at_byte.get_mut(begin) {
+                *place = token.p.max(1e-6).ln();
+            }
+            begin += token.bytes.len();
+        }
+        let unknown = hypothesis.confidence.clamp(1e-6, 1.0).ln();
+        let (mut sums, mut sum, mut at) = (vec![0.0], 0.0, skip.unwrap_or(0));
+        for c in &chars {
+            let end = at + c.len_utf8();
+            sum += match skip {
+                Some(_) => at_byte.get(at..end).unwrap_or_default().iter().sum::<f32>(),
+                None => unknown,
+            };
+            at = end;
+            sums.push(sum);
+        }
+        Self { chars, sums }
+    }
+
+    /// Log-probability of the characters `from..to`.
+    pub(super) fn likelihood(&self, from: usize, to: usize) -> f32 {
+        let at = |place: usize| self.sums.get(place).copied().unwrap_or(0.0);
+        at(to) - at(from)
+    }
+}
+
+/// For each character of `second` the place of the same character in `first`, by a longest common subsequence.
+pub(super) fn places(first: &[char], second: &[char]) -> Vec<Option<usize>> {
+    let width = first.len() + 1;
+    let mut longest = vec![0_u16; (second.len() + 1) * width];
+    for i in (0..second.len()).rev() {
+        for j in (0..first.len()).rev() {
+            longest[i * width + j] = if second[i] == first[j] {
+                longest[(i + 1) * width + j + 1] + 1
+            } else {
+                longest[(i + 1) * width + j].max(longest[i * width + j + 1])
+            };
+        }
+    }
+    let mut places = vec![None; second.len()];
+    let (mut i, mut j) = (0, 0);
+    while i < second.len() && j < first.len() {
+        let here = longest[i * width + j];
+        if second[i] == first[j] && here == longest[(i + 1) * width + j + 1] + 1 {
+            places[i] = Some(j);
+            (i, j) = (i + 1, j + 1);
+        } else if here == longest[(i + 1) * width + j] {
+            i += 1;
+        } else {
+            j += 1;
+        }
+    }
+    places
+}
+
+/// Where the stretch `from..to` of the second text stands in the first (of `length` characters): between the characters that both texts have
+/// right before and after it. `None` when they do not agree there.
+pub(super) fn stretch(places: &[Option<usize>], length: usize, from: usize, to: usize) -> Option<(usize, usize)> {
+    let start = match from.checked_sub(1) {
+        None => 0,
+        Some(before) => places.get(before).copied().flatten()? + 1,
+    };
+    let end = if to >= places.len() { length } else { places.get(to).copied().flatten()? };
+    (start < end).then_some((start, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::speech::Token;
+
+    fn chars(text: &str) -> Vec<char> {
+        text.chars().collect()
+    }
+
+    #[test]
+    fn a_stretch_is_found_between_what_both_texts_have() {
+        let (first, second) = (chars("来月歌島に引っ越します"), chars("来月ドウジマに引っ越します"));
+        let places = places(&first, &second);
+        assert_eq!(stretch(&places, first.len(), 2, 6), Some((2, 4)));
+        assert_eq!(stretch(&places, first.len(), 2, 5), None, "マ is not in the first text");
+        let (first, second) = (chars("歌島"), chars("ドウジマ"));
+        assert_eq!(stretch(&super::places(&first, &second), 2, 0, 4), Some((0, 2)), "the whole of it");
+        let (first, second) = (chars("に住む"), chars("ドウジマに住む"));
+        assert_eq!(stretch(&super::places(&first, &second), 3, 0, 4), None, "nothing is there to replace");
+    }
+
+    #[test]
+    fn likelihoods_are_those_of_the_tokens_of_a_stretch() {
+        let token = |text: &str, p: f32| Token { bytes: text.as_bytes().to_vec(), p };
+        let tokens = vec![token(" ", 0.9), token("来月", 0.5), token("ド", 0.25), token("ウジ", 0.5), token("マ", 1.0)];
+        let told = Told::of(&Hypothesis { text: "来月ドウジマ".into(), tokens, ..Hypothesis::default() });
+        assert!((told.likelihood(2, 6) - (0.25f32.ln() + 0.5f32.ln())).abs() < 1e-5);
+        assert!((told.likelihood(0, 2) - 0.5f32.ln()).abs() < 1e-5);
+        let other = Told::of(&Hypothesis { text: "ドウジマ".into(), confidence: 0.5, ..Hypothesis::default() });
+        assert!((other.likelihood(0, 4) - 4.0 * 0.5f32.ln()).abs() < 1e-5, "tokens that do not spell the text");
+        assert_eq!(Told::of(&Hypothesis::default()).likelihood(0, 9), 0.0);
+    }
+}
