@@ -1,20 +1,29 @@
 //! `kakehashi eval`: how well a set of utterances is recognised, without a dictionary, with each of its layers, and with both.
 
-use std::io::{IsTerminal, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use super::score::{Score, Share, Words, bootstrap, score};
-use crate::dictionary::{Dictionary, Settings, Source};
-use crate::media::resample::Upsampler;
-use crate::speech::{Bias, Hypothesis, Recognizer};
+use super::score::{Words, normalise};
+use crate::dictionary::{Dictionary, Entry, Settings, Source, second_hearing};
+use crate::speech::{Hypothesis, Recognizer};
+
+mod hear;
+mod report;
+mod set;
+
+use hear::{Heard, Kept, Way, hear};
+use report::{Report, Size, Spent, Texts};
+use set::{Kind, Line, Listed};
 
 /// Measure recognition on a set of utterances.
 ///
 /// DIR holds `utterances.jsonl`, one object a line: `file` (WAV, 8 or 16 kHz, mono, 16 bit, relative to DIR), `text` (what was said) and
-/// optionally `terms` (names that the model cannot know). Each figure comes with a 95 % bootstrap interval over utterances.
+/// optionally `terms` (names that the model cannot know) and `kind` (entry, alike, other, none: what is said in it). Each figure comes with a
+/// 95 % interval. samples/evaluation.py makes such sets.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
     /// Folder with `utterances.jsonl`.
@@ -28,18 +37,43 @@ pub struct EvalArgs {
     /// Spoken language, as Whisper names it.
     #[arg(long, default_value = "ja", value_name = "CODE")]
     pub language: String,
-    /// Threads of the recogniser.
+    /// Threads of each recogniser.
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub threads: u16,
-    /// One JSON object instead of a table.
+    /// Recognisers that work at the same time; the figures do not depend on it.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub jobs: usize,
+    /// One JSON object instead of tables.
     #[arg(long)]
     pub json: bool,
     /// Only without a dictionary, once for each utterance (for comparisons with other programs).
-    #[arg(long, conflicts_with = "dictionary")]
+    #[arg(long, conflicts_with_all = ["dictionary", "distractors", "prompt"])]
     pub plain: bool,
-    /// Words that count as keywords, as a dictionary CSV, when they are not all of the dictionary's (for lists with many distractors).
+    /// Words that nobody says, as a dictionary CSV in random order: the dictionary gets the first of them, in each number of `--sizes`.
+    #[arg(long, value_name = "FILE")]
+    pub distractors: Option<PathBuf>,
+    /// Numbers of distractors.
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 100, 1_000, 10_000], value_name = "N,…", requires = "distractors")]
+    pub sizes: Vec<usize>,
+    /// Words that count as keywords, as a dictionary CSV, when they are not all of the dictionary's.
     #[arg(long, value_name = "FILE")]
     pub keywords: Option<PathBuf>,
+    /// Also measure the prompt layer by itself: terms that sound like what was heard without a dictionary.
+    #[arg(long)]
+    pub prompt: bool,
+    /// Only the first N utterances.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Only utterances of this kind; may be repeated.
+    #[arg(long, value_name = "KIND")]
+    kind: Vec<Kind>,
+    /// What the line does to the sound.
+    #[command(flatten)]
+    pub line: Line,
+    /// Hypotheses are read from this file where it has them and added where not, so that settings of the correction can be tried without
+    /// decoding again. Only for one folder, model and version of this program.
+    #[arg(long, value_name = "FILE")]
+    pub kept: Option<PathBuf>,
     /// Also list each utterance whose text differs from what was said (goes to standard error).
     #[arg(long)]
     pub misses: bool,
@@ -72,6 +106,19 @@ pub enum EvalError {
         /// What is wrong.
         problem: serde_json::Error,
     },
+    /// A line of the kept hypotheses is wrong.
+    #[error("{}, line {line}: {problem}. Remove the file and decode again", path.display())]
+    Kept {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        problem: serde_json::Error,
+    },
+    /// A recogniser panicked.
+    #[error("a recogniser stopped working; run again with --jobs 1 to see where")]
+    Broken,
     /// The set is empty.
     #[error("{}: no utterance in it", .0.display())]
     Empty(PathBuf),
@@ -99,65 +146,15 @@ pub enum EvalError {
     },
 }
 
-/// One line of `utterances.jsonl`.
-#[derive(Debug, Deserialize)]
-struct Listed {
-    file: PathBuf,
-    text: String,
-    #[serde(default)]
-    terms: Vec<String>,
-}
-
-/// What was written for one utterance, by layer.
-struct Heard {
-    said: String,
-    terms: Vec<String>,
-    off: String,
-    bias: String,
-    correction: String,
-    both: String,
-    /// No bonus fired while decoding with bias, and nothing was corrected.
-    untouched: bool,
-    seconds: f64,
-}
-
-/// The figures of one layer.
-#[derive(Debug, Serialize)]
-struct Layer {
-    name: &'static str,
-    cer: Option<Share>,
-    cer_inside: Option<Share>,
-    cer_outside: Option<Share>,
-    recall: Option<Share>,
-    precision: Option<Share>,
-    terms_recall: Option<Share>,
-    false_insertions: u64,
-    false_insertions_per_hour: f64,
-    /// Share of the keyword misses without dictionary that are gone.
-    misses_removed: Option<Share>,
-    /// Change outside the words against no dictionary, in points.
-    outside_change: Option<Share>,
-}
-
-/// Everything that was measured.
-#[derive(Debug, Serialize)]
-struct Report {
-    utterances: usize,
-    seconds: f64,
-    characters: u64,
-    keywords_said: u64,
-    terms_said: u64,
-    entries: usize,
-    dictionary: String,
-    model: String,
-    engine: String,
-    decode_ms_without: u64,
-    decode_ms_with: u64,
-    /// Utterances where no bonus fired and no correction was made.
-    untouched: usize,
-    /// … whose text is the text without a dictionary; must be all of them.
-    untouched_identical: usize,
-    layers: Vec<Layer>,
+/// A dictionary with so many distractors.
+struct Sized {
+    distractors: usize,
+    dictionary: Arc<Dictionary>,
+    /// The same without correction.
+    bias_alone: Dictionary,
+    /// The number of the way that has its bias, and of the one that has its prompt.
+    bias: usize,
+    prompt: Option<usize>,
 }
 
 /// Runs the subcommand.
@@ -165,269 +162,193 @@ struct Report {
 /// # Errors
 /// [`EvalError`] names the file and the remedy.
 pub fn run(args: EvalArgs) -> super::Result {
-    let mut recognizer = super::model::open(&args.model, &args.language, args.threads)?;
-    run_with(&args, recognizer.as_mut())
+    let open = |_| super::model::open(&args.model, &args.language, args.threads);
+    let recognizers = (0..args.jobs.max(1)).map(open).collect::<Result<Vec<_>, _>>()?;
+    run_with(&args, recognizers)
 }
 
-/// Runs the subcommand with a recogniser that is open already.
+/// Runs the subcommand with recognisers that are open already.
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_with(args: &EvalArgs, recognizer: &mut dyn Recognizer) -> super::Result {
-    let dictionary = load(&args.dictionary, &settings(&args.set)?)?;
-    let words = match &args.keywords {
-        Some(file) => load(std::slice::from_ref(file), &Settings::default())?,
-        None => load(&args.dictionary, &Settings { bias: false, correct: false, ..Settings::default() })?,
-    };
-    let report = measure(args, &dictionary, &words, recognizer)?;
+pub fn run_with(args: &EvalArgs, recognizers: Vec<Box<dyn Recognizer>>) -> super::Result {
+    let report = measure(args, recognizers)?;
     let mut out = std::io::stdout().lock();
     if args.json {
         serde_json::to_writer_pretty(&mut out, &report)?;
-        writeln!(out)?;
+        std::io::Write::write_all(&mut out, b"\n")?;
     } else {
-        print(&mut out, &report)?;
+        report::print(&mut out, &report)?;
     }
     Ok(())
 }
 
-fn measure(
-    args: &EvalArgs,
-    dictionary: &Dictionary,
-    words: &Dictionary,
-    recognizer: &mut dyn Recognizer,
-) -> Result<Report, EvalError> {
-    let listed = list(&args.dir)?;
-    let bias = dictionary.bias();
-    let mut progress = Progress::of(listed.len());
-    let mut heard = Vec::with_capacity(listed.len());
-    let (mut decode_ms_without, mut decode_ms_with, mut model) = (0, 0, String::new());
-    for utterance in listed {
-        let path = args.dir.join(&utterance.file);
-        let pcm = sound(&path)?;
-        let mut recognise = |bias: Option<&dyn Bias>| -> Result<Hypothesis, EvalError> {
-            recognizer.recognize(&pcm, bias).map_err(|failure| EvalError::Recognition { path: path.clone(), failure })
-        };
-        let off = recognise(None)?;
-        let with = match &bias {
-            Some(bias) => recognise(Some(bias.as_ref()))?,
-            None => off.clone(),
-        };
-        decode_ms_without += u64::from(off.decode_ms);
-        decode_ms_with += u64::from(with.decode_ms);
-        let (correction, both) = (dictionary.correct(&off), dictionary.correct(&with));
-        let untouched = with.bonuses == 0 && both.corrections.is_empty();
-        if args.misses && super::score::normalise(&utterance.text) != super::score::normalise(&both.text) {
-            eprintln!(
-                "{}\n  said       {}\n  off        {}\n  bias       {}\n  both       {}",
-                utterance.file.display(),
-                utterance.text,
-                off.text,
-                with.text,
-                both.text
-            );
-        }
-        model.clone_from(&off.model);
-        let seconds = pcm.len() as f64 / 16_000.0;
-        let (correction, both, bias) = (correction.text, both.text, with.text);
-        heard.push(Heard {
-            said: utterance.text,
-            terms: utterance.terms,
-            off: off.text,
-            bias,
-            correction,
-            both,
-            untouched,
-            seconds,
-        });
-        progress.step();
-    }
-    let untouched = heard.iter().filter(|one| one.untouched);
-    let mut report = Report {
-        utterances: heard.len(),
-        seconds: heard.iter().map(|one| one.seconds).sum(),
-        characters: 0,
-        keywords_said: 0,
-        terms_said: 0,
-        entries: dictionary.entries().len(),
-        dictionary: dictionary.version().to_owned(),
-        model,
-        engine: super::model::engine(),
-        decode_ms_without,
-        decode_ms_with,
-        untouched: untouched.clone().count(),
-        untouched_identical: untouched.filter(|one| one.both == one.off).count(),
-        layers: Vec::new(),
+fn measure(args: &EvalArgs, recognizers: Vec<Box<dyn Recognizer>>) -> Result<Report, EvalError> {
+    let mut listed = set::list(&args.dir)?;
+    listed.retain(|one| args.kind.is_empty() || args.kind.contains(&one.kind));
+    listed.truncate(args.limit.unwrap_or(usize::MAX));
+    let own = entries(&args.dictionary)?;
+    let keywords = match &args.keywords {
+        Some(file) => entries(std::slice::from_ref(file))?,
+        None => own.clone(),
     };
-    layers(&mut report, &heard, &Words::of(words.entries().iter().map(|entry| entry.surface.as_str())), args.resamples);
+    let keywords = words(&keywords);
+    let line = args.line.name();
+    let (sized, ways) = dictionaries(args, &own, &line)?;
+    let heard = hear(&args.dir, &listed, &ways, &args.line, Kept::open(args.kept.as_ref())?, recognizers)?;
+    let off = |one: &Heard| one.hypotheses.first().cloned().unwrap_or_default();
+    let plain: Vec<Texts> = texts(&listed, &heard, |one| (vec![off(one).text], false));
+    let mut report = Report {
+        utterances: listed.len(),
+        seconds: heard.iter().map(|one| one.seconds).sum(),
+        kinds: Kind::ALL
+            .into_iter()
+            .map(|kind| {
+                let seconds = plain.iter().filter(|one| one.kind == kind).map(|one| one.seconds);
+                (kind.name(), seconds.clone().count(), seconds.sum())
+            })
+            .filter(|(_, utterances, _)| *utterances > 0)
+            .collect(),
+        line,
+        characters: listed.iter().map(|one| normalise(&one.text).len() as u64).sum(),
+        keywords_said: 0,
+        keywords_distinct: 0,
+        terms_said: listed.iter().map(|one| one.terms.len() as u64).sum(),
+        model: heard.first().map_or_else(String::new, |one| off(one).model),
+        engine: super::model::engine(),
+        decode_ms_without: heard.iter().map(|one| u64::from(off(one).decode_ms)).sum(),
+        layers: report::layers(&plain, &["off"], &keywords, &keywords, args.resamples),
+        sizes: Vec::new(),
+    };
+    (report.keywords_said, report.keywords_distinct) = keywords.said(listed.iter().map(|one| one.text.as_str()));
+    for one in &sized {
+        report.sizes.push(size(args, one, &listed, &heard, &keywords));
+    }
     Ok(report)
 }
 
-/// One of the texts that were heard of an utterance: with or without each layer of the dictionary.
-type TextOf = fn(&Heard) -> &str;
-
-/// One figure of a layer; `None` where nothing was counted.
-type ShareOf = fn(&Layer) -> Option<Share>;
-
-fn layers(report: &mut Report, heard: &[Heard], words: &Words, resamples: usize) {
-    let texts: [(&'static str, TextOf); 4] = [
-        ("off", |one| &one.off),
-        ("bias", |one| &one.bias),
-        ("correction", |one| &one.correction),
-        ("both", |one| &one.both),
-    ];
-    let scores =
-        |text: TextOf| heard.iter().map(|one| score(&one.said, text(one), words, &one.terms)).collect::<Vec<_>>();
-    let off = scores(|one| &one.off);
-    let hours = report.seconds / 3_600.0;
-    for (name, text) in texts {
-        let pairs: Vec<(Score, Score)> = scores(text).into_iter().zip(off.iter().copied()).collect();
-        let all = pairs.iter().fold(Score::default(), |sum, (score, _)| sum.plus(score));
-        (report.characters, report.keywords_said, report.terms_said) =
-            (all.characters as u64, all.said as u64, all.terms as u64);
-        let share = |statistic: fn(&Score, &Score) -> Option<f64>| bootstrap(&pairs, resamples, statistic);
-        report.layers.push(Layer {
-            name,
-            cer: share(|a, _| ratio(a.errors, a.characters)),
-            cer_inside: share(|a, _| ratio(a.inside_errors, a.inside)),
-            cer_outside: share(|a, _| ratio(a.errors - a.inside_errors, a.characters - a.inside)),
-            recall: share(|a, _| ratio(a.found, a.said)),
-            precision: share(|a, _| ratio(a.found, a.found + a.wrong)),
-            terms_recall: share(|a, _| ratio(a.terms_found, a.terms)),
-            false_insertions: all.inserted as u64,
-            false_insertions_per_hour: all.inserted / hours.max(f64::MIN_POSITIVE),
-            misses_removed: share(|a, off| ratio((off.said - off.found) - (a.said - a.found), off.said - off.found)),
-            outside_change: share(|a, off| {
-                Some(
-                    ratio(a.errors - a.inside_errors, a.characters - a.inside)?
-                        - ratio(off.errors - off.inside_errors, off.characters - off.inside)?,
-                )
-            }),
+/// The dictionaries of all sizes and the ways to decode that they need; the first way is without one.
+fn dictionaries(args: &EvalArgs, own: &[Entry], line: &str) -> Result<(Vec<Sized>, Vec<Way>), EvalError> {
+    let mut ways = vec![Way { name: line.to_owned(), help: None }];
+    let mut sized = Vec::new();
+    if args.plain {
+        return Ok((sized, ways));
+    }
+    let settings = settings(&args.set)?;
+    let distractors = entries(args.distractors.as_slice())?;
+    let sizes: &[usize] = if args.distractors.is_some() { &args.sizes } else { &[0] };
+    for &size in sizes {
+        let mut entries: Vec<Entry> = own.iter().chain(distractors.iter().take(size)).cloned().collect();
+        // in no order that a rule could profit from
+        entries.sort_by_cached_key(|entry| Sha256::digest(&entry.surface).to_vec());
+        // what does not change a decode does not change its name
+        let alone = Settings { correct: false, ..settings.clone() };
+        let biased = Settings { correct_distance: 0.0, correct_below: 0.0, bias_accept_nats: 0.0, ..alone.clone() };
+        let biased = Dictionary::of_entries(entries.clone(), &biased);
+        let bias_alone = Dictionary::of_entries(entries.clone(), &alone);
+        let dictionary = Arc::new(Dictionary::of_entries(entries, &settings));
+        let prompt = args.prompt.then(|| {
+            let prompting = Arc::new(Dictionary::of_entries(
+                dictionary.entries().to_vec(),
+                &Settings { bias: false, prompt: true, ..settings.clone() },
+            ));
+            let name = format!("{line}|prompt {}", prompting.version());
+            ways.push(Way { name, help: Some(Box::new(move |heard: &Hypothesis| prompting.help(&heard.text))) });
+            ways.len() - 1
+        });
+        let name = format!("{line}|bias {}", biased.version());
+        ways.push(Way { name, help: Some(Box::new(move |_: &Hypothesis| biased.bias())) });
+        sized.push(Sized {
+            distractors: size.min(distractors.len()),
+            dictionary,
+            bias_alone,
+            bias: ways.len() - 1,
+            prompt,
         });
     }
+    Ok((sized, ways))
 }
 
-fn ratio(part: f64, whole: f64) -> Option<f64> {
-    (whole > 0.0).then(|| part / whole)
-}
-
-fn print(out: &mut dyn std::io::Write, report: &Report) -> std::io::Result<()> {
-    let Report { utterances, seconds, characters, keywords_said, terms_said, .. } = report;
-    writeln!(
-        out,
-        "{utterances} utterances, {:.1} min, {characters} characters, {keywords_said} keywords ({terms_said} unknown names)",
-        seconds / 60.0
-    )?;
-    writeln!(out, "model {}; dictionary {} of {} entries", report.model, report.dictionary, report.entries)?;
-    writeln!(
-        out,
-        "shares in per cent with 95 % bootstrap intervals over utterances; characters after NFKC, without punctuation and spaces\n"
-    )?;
-    let rows: [(&str, ShareOf); 8] = [
-        ("character errors", |layer| layer.cer),
-        ("  inside keywords", |layer| layer.cer_inside),
-        ("  outside", |layer| layer.cer_outside),
-        ("  outside, change (pt)", |layer| layer.outside_change),
-        ("keyword recall", |layer| layer.recall),
-        ("  of unknown names", |layer| layer.terms_recall),
-        ("keyword precision", |layer| layer.precision),
-        ("keyword misses removed", |layer| layer.misses_removed),
-    ];
-    write!(out, "{:24}", "")?;
-    for layer in &report.layers {
-        write!(out, "{:>24}", layer.name)?;
+/// The figures of one dictionary.
+fn size(args: &EvalArgs, sized: &Sized, listed: &[Listed], heard: &[Heard], keywords: &Words) -> Size {
+    let dictionary = &sized.dictionary;
+    let mut names = vec!["off", "bias", "correction"];
+    names.extend(sized.prompt.map(|_| "prompt"));
+    names.push("all");
+    let (mut times, mut heard_twice, mut decode_ms_with) = (Vec::new(), 0, 0);
+    let texts = texts(listed, heard, |one| {
+        let by = |way: usize| one.hypotheses.get(way).cloned().unwrap_or_default();
+        let (off, bias) = (by(0), by(sized.bias));
+        let second = second_hearing(&off).then_some(&bias);
+        heard_twice += usize::from(second.is_some());
+        decode_ms_with += second.map_or(0, |second| u64::from(second.decode_ms));
+        let began = Instant::now();
+        let both = dictionary.correct_with(&off, second);
+        times.push(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
+        let untouched = both.corrections.is_empty();
+        let alone = sized.bias_alone.correct_with(&off, second).text;
+        let mut layers = vec![off.text.clone(), alone, dictionary.correct_with(&off, None).text];
+        layers.extend(sized.prompt.map(|way| by(way).text));
+        layers.push(both.text);
+        (layers, untouched)
+    });
+    if args.misses {
+        misses(sized.distractors, listed, &texts, &names);
     }
-    writeln!(out)?;
-    for (name, of) in rows {
-        write!(out, "{name:24}")?;
-        for layer in &report.layers {
-            let cell = of(layer)
-                .map_or("-".into(), |share| format!("{:.2} [{:.2}, {:.2}]", share.value, share.low, share.high));
-            write!(out, "{cell:>24}")?;
+    let untouched = texts.iter().filter(|one| one.untouched);
+    Size {
+        distractors: sized.distractors,
+        entries: dictionary.entries().len(),
+        dictionary: dictionary.version().to_owned(),
+        heard_twice,
+        decode_ms_with,
+        correct_us: Spent::of(times),
+        untouched: untouched.clone().count(),
+        untouched_identical: untouched.filter(|one| one.layers.first() == one.layers.last()).count(),
+        layers: report::layers(&texts, &names, keywords, &words(dictionary.entries()), args.resamples),
+    }
+}
+
+fn texts(listed: &[Listed], heard: &[Heard], mut of: impl FnMut(&Heard) -> (Vec<String>, bool)) -> Vec<Texts> {
+    listed
+        .iter()
+        .zip(heard)
+        .map(|(listed, heard)| {
+            let (layers, untouched) = of(heard);
+            let Listed { text, terms, kind, .. } = listed.clone();
+            Texts { said: text, terms, kind, seconds: heard.seconds, layers, untouched }
+        })
+        .collect()
+}
+
+fn misses(distractors: usize, listed: &[Listed], texts: &[Texts], names: &[&str]) {
+    for (listed, one) in listed.iter().zip(texts) {
+        let last = one.layers.last().map_or("", String::as_str);
+        if normalise(&one.said) == normalise(last) && one.layers.iter().all(|text| text == last) {
+            continue;
         }
-        writeln!(out)?;
+        eprintln!("{} ({distractors} distractors)\n  {:<12}{}", listed.file.display(), "said", one.said);
+        for (name, text) in names.iter().zip(&one.layers) {
+            eprintln!("  {name:<12}{text}");
+        }
     }
-    write!(out, "{:24}", "false insertions (/h)")?;
-    for layer in &report.layers {
-        write!(out, "{:>24}", format!("{} ({:.1})", layer.false_insertions, layer.false_insertions_per_hour))?;
-    }
-    writeln!(out)?;
-    let same = report.untouched == report.untouched_identical;
-    writeln!(
-        out,
-        "\nno bonus and no correction: {} utterances, text identical in {}{}",
-        report.untouched,
-        report.untouched_identical,
-        if same { "" } else { " (MUST BE ALL)" }
-    )?;
-    writeln!(out, "decoding: {} ms without, {} ms with bias", report.decode_ms_without, report.decode_ms_with)
 }
 
-fn list(dir: &Path) -> Result<Vec<Listed>, EvalError> {
-    let path = dir.join("utterances.jsonl");
-    let text = std::fs::read_to_string(&path).map_err(|source| EvalError::Unreadable { path: path.clone(), source })?;
-    let mut listed = Vec::new();
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        listed.push(serde_json::from_str(line).map_err(|problem| EvalError::Line {
-            path: path.clone(),
-            line: index + 1,
-            problem,
-        })?);
-    }
-    if listed.is_empty() { Err(EvalError::Empty(path)) } else { Ok(listed) }
+fn words(entries: &[Entry]) -> Words {
+    Words::of(entries.iter().map(|entry| entry.surface.as_str()))
 }
 
-fn load(files: &[PathBuf], settings: &Settings) -> Result<Dictionary, EvalError> {
+fn entries(files: &[PathBuf]) -> Result<Vec<Entry>, EvalError> {
     let mut read = Vec::new();
     for path in files {
         let bytes = std::fs::read(path).map_err(|source| EvalError::Unreadable { path: path.clone(), source })?;
         read.push((path.display().to_string(), bytes));
     }
     let sources: Vec<Source<'_>> = read.iter().map(|(name, bytes)| Source { name, bytes }).collect();
-    Ok(Dictionary::load(&sources, settings)?)
+    let nothing = Settings { bias: false, correct: false, ..Settings::default() };
+    Ok(Dictionary::load(&sources, &nothing)?.entries().to_vec())
 }
 
 fn settings(pairs: &[String]) -> Result<Settings, EvalError> {
     toml::from_str(&pairs.join("\n")).map_err(|error| EvalError::Setting(pairs.join(" "), error.message().to_owned()))
-}
-
-/// 16 kHz samples, ±1.0.
-fn sound(path: &Path) -> Result<Vec<f32>, EvalError> {
-    let wrong = |problem: String| EvalError::Sound { path: path.to_owned(), problem };
-    let mut reader = hound::WavReader::open(path).map_err(|error| wrong(error.to_string()))?;
-    let spec = reader.spec();
-    if spec.channels != 1 || spec.bits_per_sample != 16 || spec.sample_format != hound::SampleFormat::Int {
-        return Err(wrong(format!("{} channels, {} bit", spec.channels, spec.bits_per_sample)));
-    }
-    let samples: Vec<i16> =
-        reader.samples::<i16>().collect::<Result<_, _>>().map_err(|error| wrong(error.to_string()))?;
-    match spec.sample_rate {
-        8_000 => {
-            let mut pcm = Vec::with_capacity(2 * samples.len());
-            Upsampler::new().push(&samples, &mut pcm);
-            Ok(pcm)
-        }
-        16_000 => Ok(samples.iter().map(|&sample| f32::from(sample) / 32_768.0).collect()),
-        rate => Err(wrong(format!("{rate} Hz"))),
-    }
-}
-
-/// Progress on a terminal; silent elsewhere.
-struct Progress {
-    all: usize,
-    done: usize,
-    shown: bool,
-}
-
-impl Progress {
-    fn of(all: usize) -> Self {
-        Self { all, done: 0, shown: std::io::stderr().is_terminal() }
-    }
-
-    fn step(&mut self) {
-        self.done += 1;
-        if self.shown {
-            let end = if self.done == self.all { '\n' } else { '\r' };
-            eprint!("{} of {} utterances{end}", self.done, self.all);
-        }
-    }
 }

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod dictionary;
 pub mod eval;
 pub mod export;
+pub mod interval;
 pub mod log;
 pub mod model;
 pub mod outbox;
