@@ -285,7 +285,7 @@ impl Corrector {
         let least = sure.get(from..to).unwrap_or_default().iter().copied().fold(1.0, f32::min);
         if span.iter().all(|&c| is_katakana(c)) {
             if cut_left || cut_right {
-                let one_side = !(cut_left && cut_right) && !in_common_run(text, from, to);
+                let one_side = cut_left != cut_right && !in_common_run(text, from, to);
                 return exact && one_side && target.morae >= 3 + 2 * left_over(text, from, to);
             }
             return if exact { target.morae >= 2 } else { target.morae >= 4 && least < self.below };

@@ -256,7 +256,7 @@ mod tests {
                         .filter(|found| found.target == target)
                         .map(|found| (found.to, found.distance))
                         .collect();
-                    ours.sort_by(|a, b| a.0.cmp(&b.0));
+                    ours.sort_by_key(|found| found.0);
                     let theirs: Vec<(usize, f32)> = plainly(&morae, &reading.sounds, limit)
                         .into_iter()
                         .filter(|(to, cost)| *to > 0 && *cost < morae.len() as f32 - 0.01)
