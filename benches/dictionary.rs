@@ -1,15 +1,19 @@
-//! A dictionary of 10,000 entries: how long it takes to load, what a decoding step and a correction cost, what it keeps in memory.
+//! Dictionaries of up to 10,000 entries: how long they take to load, what a decoding step and a correction cost, what they keep in memory.
 //!
 //! `cargo bench --bench dictionary`; refuses to measure time in a build without optimisation, whose figures mean nothing.
 
+#[cfg(feature = "whisper")]
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use kakehashi::dictionary::export::export;
 use kakehashi::dictionary::{Dictionary, Format, Settings, Source};
+#[cfg(feature = "whisper")]
+use kakehashi::speech::{Bias, Given};
 use kakehashi::speech::{Hypothesis, Vocabulary};
 
 const ENTRIES: usize = 10_000;
-/// Sizes of which the memory is measured.
+/// Numbers of entries of which memory, steps and corrections are measured.
 const SIZES: [usize; 4] = [0, 100, 1_000, 10_000];
 const MORAE: &[&str] = &[
     "カ",
@@ -47,18 +51,26 @@ fn main() {
         eprintln!("benches/dictionary: built without optimisation; run `cargo bench --bench dictionary`");
         std::process::exit(2);
     }
-    let dictionary = loads();
+    loads();
     let vocabulary = vocabulary();
-    let step = steps(&dictionary, &vocabulary);
-    corrections(&dictionary);
+    let dictionaries: Vec<Dictionary> = SIZES.into_iter().map(dictionary).collect();
+    for dictionary in &dictionaries {
+        steps(dictionary, &vocabulary);
+    }
+    for dictionary in &dictionaries {
+        corrections(dictionary);
+    }
     #[cfg(feature = "whisper")]
-    decode(&dictionary, step);
-    #[cfg(not(feature = "whisper"))]
-    let _ = step;
+    decode(&dictionaries);
+}
+
+fn dictionary(size: usize) -> Dictionary {
+    let all = entries(size);
+    Dictionary::load(&[Source { name: "csv", bytes: all.as_bytes() }], &Settings::default()).expect("well formed")
 }
 
 /// Loading: from CSV, from the compiled form, and as a worker gets it.
-fn loads() -> Dictionary {
+fn loads() {
     let file = entries(ENTRIES);
     let settings = Settings::default();
     let from = |name: &'static str, bytes: &[u8]| {
@@ -79,54 +91,80 @@ fn loads() -> Dictionary {
     let load = || Dictionary::from_bytes(&bytes).expect("it was just written").bias();
     let times: Vec<Duration> = (0..5).map(|_| timed(load).0).collect();
     println!("load {ENTRIES} entries in a worker, ready to decode: {}", spread(times));
-    dictionary
 }
 
-/// Steps of the decoder; gives the mean.
-fn steps(dictionary: &Dictionary, vocabulary: &Vocabulary) -> Duration {
-    let bias = dictionary.bias().expect("bias is on by default");
-    let mut logits: Vec<f32> = (0..vocabulary.len() as u32 + 1_500)
+/// Steps of the decoder by themselves, with scores that fall off evenly: many tokens are near the best.
+fn steps(dictionary: &Dictionary, vocabulary: &Vocabulary) {
+    let Some(bias) = dictionary.bias() else { return };
+    let scores: Vec<f32> = (0..vocabulary.len() as u32 + 1_500)
         .map(|id| -((id.wrapping_mul(2_654_435_761) >> 20) as f32) / 200.0)
         .collect();
-    println!(
-        "first step (orders {} tokens): {:?}",
-        vocabulary.len(),
-        timed(|| bias.adjust(vocabulary, b"", &mut logits)).0
-    );
+    let first = timed(|| bias.adjust(vocabulary, b"", &mut scores.clone())).0;
     let so_far = "すみません、中西町の窓口について教えてください。佐志";
-    let mut given = 0;
-    let mut worst = Duration::ZERO;
-    let steps = 2_000;
-    let all = timed(|| {
-        for step in 0..steps {
-            let mut end = so_far.len() - (step % 40);
-            while !so_far.is_char_boundary(end) {
-                end -= 1;
-            }
-            let (took, bonuses) = timed(|| bias.adjust(vocabulary, &so_far.as_bytes()[..end], &mut logits));
-            worst = worst.max(took);
-            given += bonuses;
+    let (mut given, mut times) = (0, Vec::new());
+    for step in 0..2_000 {
+        let mut end = so_far.len() - (step % 40);
+        while !so_far.is_char_boundary(end) {
+            end -= 1;
         }
-    });
+        let mut logits = scores.clone();
+        let (took, bonuses) = timed(|| bias.adjust(vocabulary, &so_far.as_bytes()[..end], &mut logits).bonuses.len());
+        times.push(took);
+        given += bonuses;
+    }
     println!(
-        "step: mean {:?}, worst {worst:?} over {} tokens ({} bonuses in {steps} steps)",
-        all.0 / steps as u32,
-        logits.len(),
-        given
+        "step with {} entries over {} tokens: {} ({given} bonuses in {} steps; the first step of a model {first:?})",
+        dictionary.entries().len(),
+        scores.len(),
+        spread(times.clone()),
+        times.len(),
     );
-    all.0 / steps as u32
 }
 
+/// What a final costs the bridge: the sentences of samples/eval as if the recogniser had been sure of none of their words.
 fn corrections(dictionary: &Dictionary) {
-    let text = "すみません、ナカニシチョーの窓口はカキサシにございますか。";
-    let hypothesis = Hypothesis { text: text.into(), ..Hypothesis::default() };
-    let times: Vec<Duration> = (0..200).map(|_| timed(|| dictionary.correct(&hypothesis)).0).collect();
-    println!("correct {} characters: {}", text.chars().count(), spread(times));
+    let list = std::fs::read_to_string("samples/eval/utterances.jsonl").expect("the sample set");
+    let text = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).expect("an utterance");
+        Hypothesis { text: line["text"].as_str().unwrap_or("").into(), confidence: 0.3, ..Hypothesis::default() }
+    };
+    let texts: Vec<Hypothesis> = list.lines().map(text).collect();
+    let characters: usize = texts.iter().map(|one| one.text.chars().count()).sum();
+    let all = texts.iter().cycle().take(10 * texts.len());
+    let times: Vec<Duration> = all.map(|text| timed(|| dictionary.correct(text)).0).collect();
+    println!(
+        "correct a final with {} entries ({} characters on the average, all unsure): {}",
+        dictionary.entries().len(),
+        characters / texts.len(),
+        spread(times)
+    );
 }
 
-/// A decode with and without the dictionary, one after the other; `step` is the mean of a step by itself.
+/// Measures how long the steps of a bias take in a real decode.
 #[cfg(feature = "whisper")]
-fn decode(dictionary: &Dictionary, step: Duration) {
+struct Watch<'a> {
+    bias: &'a dyn Bias,
+    nanos: AtomicU64,
+    steps: AtomicU64,
+}
+
+#[cfg(feature = "whisper")]
+impl Bias for Watch<'_> {
+    fn version(&self) -> &str {
+        self.bias.version()
+    }
+
+    fn adjust(&self, vocabulary: &Vocabulary, so_far: &[u8], logits: &mut [f32]) -> Given {
+        let (took, given) = timed(|| self.bias.adjust(vocabulary, so_far, logits));
+        self.nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        given
+    }
+}
+
+/// Decodes with and without the dictionaries, one after the other.
+#[cfg(feature = "whisper")]
+fn decode(dictionaries: &[Dictionary]) {
     use kakehashi::cli::model;
     let path = std::path::Path::new("models/kakehashi-lab-ja.bin");
     let mut recognizer = model::open(path, "ja", 1).expect("the shipped model");
@@ -138,29 +176,32 @@ fn decode(dictionary: &Dictionary, step: Duration) {
         .collect();
     // the caller's sentence, each sample twice: the time matters here, not the text
     let pcm: Vec<f32> = samples[42_000..74_000].iter().flat_map(|sample| [*sample, *sample]).collect();
-    let bias = dictionary.bias();
-    let mut times = [Vec::new(), Vec::new()];
-    let mut tokens = 0;
-    for round in 0..42 {
-        let with = round % 2 == 1;
-        let (took, heard) = timed(|| recognizer.recognize(&pcm, bias.as_deref().filter(|_| with)));
-        tokens = tokens.max(heard.expect("a text").tokens.len());
-        if round > 1 {
-            times[usize::from(with)].push(took);
+    for dictionary in dictionaries {
+        let Some(bias) = dictionary.bias() else { continue };
+        let watch = Watch { bias: bias.as_ref(), nanos: AtomicU64::new(0), steps: AtomicU64::new(0) };
+        let (mut without, mut with, mut shares) = (Vec::new(), Vec::new(), Vec::new());
+        for round in 0..21 {
+            let plain = timed(|| recognizer.recognize(&pcm, None).expect("a text")).0;
+            let before = watch.nanos.load(Ordering::Relaxed);
+            let biased = timed(|| recognizer.recognize(&pcm, Some(&watch)).expect("a text")).0;
+            let steps = Duration::from_nanos(watch.nanos.load(Ordering::Relaxed) - before);
+            if round > 0 {
+                shares.push(steps.as_secs_f64() / (biased - steps).as_secs_f64() * 100.0);
+                without.push(plain);
+                with.push(biased);
+            }
         }
+        shares.sort_by(f64::total_cmp);
+        println!(
+            "decode of 4 s with {} entries, shipped model, 1 thread: without {}; with {}; its {} steps are {:.2} % (p95 {:.2} %) of the rest",
+            dictionary.entries().len(),
+            spread(without),
+            spread(with),
+            watch.steps.load(Ordering::Relaxed) / 21,
+            shares[shares.len() / 2],
+            shares[shares.len() * 95 / 100],
+        );
     }
-    let median = |times: &mut Vec<Duration>| {
-        times.sort();
-        times[times.len() / 2]
-    };
-    let [without, with] = &mut times;
-    let (without, with) = (median(without), median(with));
-    let share = step.as_secs_f64() * tokens as f64 / without.as_secs_f64() * 100.0;
-    println!(
-        "decode of 4 s, shipped model, 1 thread: median {without:?} without, {with:?} with {ENTRIES} entries ({:+.1} %); steps alone {share:.2} % \
-         ({tokens} tokens)",
-        (with.as_secs_f64() / without.as_secs_f64() - 1.0) * 100.0
-    );
 }
 
 /// Prints what a dictionary of `size` entries keeps in memory, in the bridge and in a worker. Each is measured in a process of its own, so that
@@ -169,10 +210,7 @@ fn memory(size: usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let (csv, bytes) = (folder.path().join("bridge"), folder.path().join("worker"));
     std::fs::write(&csv, entries(size)).expect("a file");
-    let all = entries(size);
-    let dictionary =
-        Dictionary::load(&[Source { name: "csv", bytes: all.as_bytes() }], &Settings::default()).expect("well formed");
-    std::fs::write(&bytes, dictionary.to_bytes()).expect("a file");
+    std::fs::write(&bytes, dictionary(size).to_bytes()).expect("a file");
     let own = std::env::current_exe().expect("this program");
     let kib = [&csv, &bytes].map(|file| {
         let output = std::process::Command::new(&own).env("KAKEHASHI_BENCH_MEMORY", file).output().expect("it runs");
@@ -212,7 +250,8 @@ fn timed<T>(run: impl FnOnce() -> T) -> (Duration, T) {
 
 fn spread(mut times: Vec<Duration>) -> String {
     times.sort();
-    format!("median {:?}, worst {:?}", times[times.len() / 2], times[times.len() - 1])
+    let at = |per_cent: usize| times[(times.len() - 1) * per_cent / 100];
+    format!("p50 {:?}, p95 {:?}, worst {:?}", at(50), at(95), at(100))
 }
 
 /// Names of three to five parts, each different.

@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 use super::entry::Entry;
 use super::reading;
 use super::settings::Settings;
-use crate::speech::{Bias, Vocabulary};
+use super::trie::{Builder, ROOT, Trie};
+use crate::speech::{Bias, Given, Vocabulary};
 
 /// Shorter words are never preferred: they are parts of too many others.
 pub(super) const MIN_CHARS: usize = 2;
@@ -22,46 +23,30 @@ const BEYOND_WORD: f32 = 1.0;
 /// Occurrences of a word's beginning in this many bytes before it end its bonus: a decoder that loops is not helped.
 const LOOP_WINDOW: usize = 120;
 const LOOP_LIMIT: usize = 2;
+/// Scores that are compared side by side.
+const LANES: usize = 16;
 
 /// The bonuses of one dictionary; immutable.
 #[derive(Debug)]
 pub struct TrieBias {
     version: String,
-    nodes: Vec<Node>,
+    trie: Trie,
     longest: usize,
     margin: f32,
-    first: OnceLock<Order>,
+    first: OnceLock<First>,
 }
 
-/// A node of the byte trie.
-#[derive(Debug, Default)]
-struct Node {
-    children: Vec<(u8, u32)>,
-    /// Bonus in nats for a token that ends here or leaves the trie through a word that ends here.
-    bonus: f32,
-    /// A word ends here.
-    end: bool,
-}
-
-/// A vocabulary in order of bytes, with what can be said of it once and for all.
+/// What can be said of a vocabulary once and for all.
 #[derive(Debug)]
-struct Order {
-    /// Ids of the tokens with bytes, in byte order.
-    ids: Vec<u32>,
+struct First {
     tokens: usize,
-    /// Bonuses of tokens that begin a word.
+    /// Tokens that begin a word, with their bonuses, in order.
     root: Vec<(u32, f32)>,
 }
 
 impl TrieBias {
     pub(super) fn new(entries: &[Entry], settings: &Settings, version: String) -> Self {
-        let mut bias = Self {
-            version,
-            nodes: vec![Node::default()],
-            longest: 0,
-            margin: settings.bias_margin_nats,
-            first: OnceLock::new(),
-        };
+        let mut trie = Builder::default();
         let rise = |chars: usize, first: f32, cap: f32| match chars.checked_sub(1) {
             None => 0.0,
             Some(further) => (first + settings.bias_rise_nats * further as f32).min(cap),
@@ -75,109 +60,37 @@ impl TrieBias {
             let mut any = false;
             for kana in readings {
                 any = true;
-                bias.insert(kana, |chars| entry.weight * rise(chars, kana_first, kana_cap));
+                trie.insert(kana, |chars| entry.weight * rise(chars, kana_first, kana_cap));
             }
             if any {
-                bias.insert(&entry.surface, |chars| {
+                trie.insert(&entry.surface, |chars| {
                     entry.weight * rise(chars, settings.bias_first_nats, settings.bias_cap_nats)
                 });
             }
         }
-        bias
+        let (trie, longest) = trie.finish();
+        Self { version, trie, longest, margin: settings.bias_margin_nats, first: OnceLock::new() }
     }
 
-    fn insert(&mut self, text: &str, bonus: impl Fn(usize) -> f32) {
-        self.longest = self.longest.max(text.len());
-        let mut at = 0;
-        let mut chars = 0;
-        let bytes = text.as_bytes();
-        for (index, &byte) in bytes.iter().enumerate() {
-            let fresh = self.nodes.len();
-            let node = &mut self.nodes[at];
-            at = match node.children.binary_search_by_key(&byte, |child| child.0) {
-                Ok(found) => node.children[found].1 as usize,
-                Err(place) => {
-                    node.children.insert(place, (byte, fresh as u32));
-                    self.nodes.push(Node::default());
-                    fresh
-                }
-            };
-            let whole = bytes.get(index + 1).is_none_or(|next| next & 0xc0 != 0x80);
-            chars += usize::from(whole);
-            let node = &mut self.nodes[at];
-            // inside a character the bonus of the character that is being written, except the first
-            let counted = if whole || chars == 0 { chars } else { chars + 1 };
-            node.bonus = node.bonus.max(bonus(counted));
-        }
-        self.nodes[at].end = true;
+    fn first(&self, vocabulary: &Vocabulary) -> First {
+        let ids = 0..u32::try_from(vocabulary.len()).unwrap_or(u32::MAX);
+        let bonus = |id: u32| (id, self.trie.bonus(ROOT, vocabulary.bytes(id as usize)));
+        First { tokens: vocabulary.len(), root: ids.map(bonus).filter(|(_, bonus)| *bonus > 0.0).collect() }
     }
 
-    fn step(&self, node: u32, byte: u8) -> Option<u32> {
-        let children = &self.nodes.get(node as usize)?.children;
-        let found = children.binary_search_by_key(&byte, |child| child.0).ok()?;
-        children.get(found).map(|child| child.1)
-    }
-
-    /// The node that `bytes` leads to from the root.
-    fn walk(&self, bytes: &[u8]) -> Option<u32> {
-        bytes.iter().try_fold(0, |node, &byte| self.step(node, byte))
-    }
-
-    /// The tokens that lead on from `node`, with their bonuses.
-    fn continuations(&self, order: &Order, vocabulary: &Vocabulary, node: u32) -> Vec<(u32, f32)> {
-        let mut found = Vec::new();
-        self.descend(order, vocabulary, node, (0, order.ids.len()), 0, &mut found);
-        found
-    }
-
-    /// Joint descent of the trie from `node` and the tokens `range`, which share `depth` bytes with it.
-    fn descend(
-        &self,
-        order: &Order,
-        vocabulary: &Vocabulary,
-        node: u32,
-        range: (usize, usize),
-        depth: usize,
-        found: &mut Vec<(u32, f32)>,
-    ) {
-        let Some(here) = self.nodes.get(node as usize) else { return };
-        for &(byte, child) in &here.children {
-            let tokens = order.ids.get(range.0..range.1).unwrap_or_default();
-            let key = |id: &u32| vocabulary.bytes(*id as usize).get(depth).map_or(-1, |&byte| i32::from(byte));
-            let low = tokens.partition_point(|id| key(id) < i32::from(byte));
-            let high = tokens.partition_point(|id| key(id) <= i32::from(byte));
-            let Some(matching) = tokens.get(low..high).filter(|matching| !matching.is_empty()) else { continue };
-            let Some(below) = self.nodes.get(child as usize) else { continue };
-            for &id in matching {
-                let length = vocabulary.bytes(id as usize).len();
-                if length == depth + 1 {
-                    add(found, id, below.bonus);
-                } else if below.end {
-                    add(found, id, below.bonus); // the token ends the word and goes on
-                } else {
-                    continue;
-                }
+    /// The places that the end of `so_far` leads to inside words, each with the largest bonus for going on there.
+    fn places(&self, so_far: &[u8]) -> Vec<(u32, f32)> {
+        let window = so_far.len().saturating_sub(self.longest)..so_far.len();
+        let begins = window.filter(|at| so_far.get(*at).is_some_and(|byte| byte & 0xc0 != 0x80));
+        let place = |start: usize| {
+            let (before, begun) = so_far.split_at_checked(start)?;
+            let node = self.trie.walk(begun)?;
+            if (begins_in_katakana(begun) && ends_in_katakana(before)) || loops(before, begun) {
+                return None;
             }
-            self.descend(order, vocabulary, child, (range.0 + low, range.0 + high), depth + 1, found);
-        }
-    }
-}
-
-/// Notes a token's bonus, the larger one when it is there already (tokens come in runs, so looking back a little is enough).
-fn add(found: &mut Vec<(u32, f32)>, id: u32, bonus: f32) {
-    if bonus > 0.0 {
-        found.push((id, bonus));
-    }
-}
-
-impl Order {
-    fn of(vocabulary: &Vocabulary, bias: &TrieBias) -> Self {
-        let mut ids: Vec<u32> =
-            (0..vocabulary.len() as u32).filter(|&id| !vocabulary.bytes(id as usize).is_empty()).collect();
-        ids.sort_by(|a, b| vocabulary.bytes(*a as usize).cmp(vocabulary.bytes(*b as usize)));
-        let mut order = Self { ids, tokens: vocabulary.len(), root: Vec::new() };
-        order.root = bias.continuations(&order, vocabulary, 0);
-        order
+            Some((node, if self.trie.ends(node) { BEYOND_WORD } else { f32::INFINITY }))
+        };
+        begins.filter_map(place).collect()
     }
 }
 
@@ -186,36 +99,54 @@ impl Bias for TrieBias {
         &self.version
     }
 
-    fn adjust(&self, vocabulary: &Vocabulary, so_far: &[u8], logits: &mut [f32]) -> u32 {
-        let order = self.first.get_or_init(|| Order::of(vocabulary, self));
-        if order.tokens != vocabulary.len() {
-            return 0; // a dictionary is loaded per model; another vocabulary gets no bonus rather than a wrong one
+    fn adjust(&self, vocabulary: &Vocabulary, so_far: &[u8], logits: &mut [f32]) -> Given {
+        let first = self.first.get_or_init(|| self.first(vocabulary));
+        if first.tokens != vocabulary.len() {
+            return Given::default(); // a dictionary is loaded per model; another vocabulary gets no bonus rather than a wrong one
         }
-        let spelling = ends_in_katakana(so_far);
+        let (near, places) = (near(logits, self.margin), self.places(so_far));
         // inside a word in katakana no other one begins
-        let root =
-            order.root.iter().filter(|(id, _)| !(spelling && begins_in_katakana(vocabulary.bytes(*id as usize))));
-        let mut wanted: Vec<(u32, f32)> = root.copied().collect();
-        let window = so_far.get(so_far.len().saturating_sub(self.longest)..).unwrap_or_default();
-        for start in 0..window.len() {
-            if window.get(start).is_some_and(|byte| byte & 0xc0 == 0x80) {
-                continue;
-            }
-            let Some(begun) = window.get(start..) else { continue };
-            let before = so_far.get(..so_far.len() - begun.len()).unwrap_or_default();
-            if begins_in_katakana(begun) && ends_in_katakana(before) {
-                continue;
-            }
-            let Some(node) = self.walk(begun) else { continue };
-            if !loops(before, begun) {
-                let whole = self.nodes.get(node as usize).is_some_and(|node| node.end);
-                let most = if whole { BEYOND_WORD } else { f32::INFINITY };
-                let further = self.continuations(order, vocabulary, node);
-                wanted.extend(further.into_iter().map(|(id, bonus)| (id, bonus.min(most))));
+        let spelling = ends_in_katakana(so_far);
+        let (mut bonuses, mut root) = (Vec::new(), first.root.as_slice());
+        for &(id, _) in &near {
+            let bytes = vocabulary.bytes(id as usize);
+            root = root.get(root.partition_point(|known| known.0 < id)..).unwrap_or_default();
+            let begins = root.first().filter(|known| known.0 == id && !(spelling && begins_in_katakana(bytes)));
+            let further = |&(node, most): &(u32, f32)| self.trie.bonus(node, bytes).min(most);
+            let bonus = places.iter().map(further).fold(begins.map_or(0.0, |known| known.1), f32::max);
+            if let Some(logit) = logits.get_mut(id as usize).filter(|_| bonus > 0.0) {
+                *logit += bonus;
+                bonuses.push((id, bonus));
             }
         }
-        give(&mut wanted, logits, self.margin)
+        if bonuses.is_empty() { Given::default() } else { Given { bonuses, near } }
     }
+}
+
+/// The tokens at most `margin` behind the best, with their scores, in order.
+fn near(logits: &[f32], margin: f32) -> Vec<(u32, f32)> {
+    // several lanes side by side: this runs over the whole vocabulary at each step
+    let (chunks, rest) = logits.as_chunks::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let larger = |best: f32, logit: f32| if logit > best && logit < f32::INFINITY { logit } else { best };
+    for chunk in chunks {
+        for (best, logit) in lanes.iter_mut().zip(chunk) {
+            *best = larger(*best, *logit);
+        }
+    }
+    let best = lanes.into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, larger);
+    if !best.is_finite() {
+        return Vec::new();
+    }
+    let least = best - margin;
+    let mut near = Vec::new();
+    for (chunk, begin) in logits.chunks(LANES).zip((0..).step_by(LANES)) {
+        if chunk.iter().fold(false, |any, logit| any | (*logit >= least)) {
+            let of_chunk = chunk.iter().zip(begin..).filter(|(logit, _)| **logit >= least && **logit < f32::INFINITY);
+            near.extend(of_chunk.map(|(logit, id)| (id, *logit)));
+        }
+    }
+    near
 }
 
 /// Whether the first character is katakana (U+30A0–U+30FF), whole or not.
@@ -238,28 +169,6 @@ fn is_katakana_second(second: u8, third: Option<&u8>) -> bool {
 fn loops(before: &[u8], begun: &[u8]) -> bool {
     let recent = before.get(before.len().saturating_sub(LOOP_WINDOW)..).unwrap_or_default();
     begun.len() >= 6 && recent.windows(begun.len()).filter(|window| *window == begun).count() >= LOOP_LIMIT
-}
-
-/// Adds the bonuses to tokens at most `margin` behind the best; each token once, its largest.
-fn give(wanted: &mut [(u32, f32)], logits: &mut [f32], margin: f32) -> u32 {
-    if wanted.is_empty() {
-        return 0;
-    }
-    let best = logits.iter().copied().filter(|logit| logit.is_finite()).fold(f32::NEG_INFINITY, f32::max);
-    wanted.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)));
-    let mut given = 0;
-    let mut last = None;
-    for &(id, bonus) in wanted.iter() {
-        if last == Some(id) {
-            continue;
-        }
-        last = Some(id);
-        if let Some(logit) = logits.get_mut(id as usize).filter(|logit| **logit >= best - margin) {
-            *logit += bonus;
-            given += 1;
-        }
-    }
-    given
 }
 
 #[cfg(test)]
@@ -295,7 +204,7 @@ mod tests {
         )
     }
 
-    fn bonuses(bias: &TrieBias, so_far: &str) -> (u32, Vec<f32>) {
+    fn bonuses(bias: &TrieBias, so_far: &str) -> (Given, Vec<f32>) {
         let vocabulary = vocabulary();
         let mut logits = vec![0.0; vocabulary.len() + 4];
         let given = bias.adjust(&vocabulary, so_far.as_bytes(), &mut logits);
@@ -341,7 +250,7 @@ mod tests {
         let mut logits = vec![0.0; vocabulary.len()];
         logits[id(&vocabulary, "に")] = 20.0;
         let before = logits.clone();
-        assert_eq!(bias.adjust(&vocabulary, "三".as_bytes(), &mut logits), 0);
+        assert_eq!(bias.adjust(&vocabulary, "三".as_bytes(), &mut logits), Given::default());
         assert_eq!(logits, before);
     }
 

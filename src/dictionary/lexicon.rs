@@ -2,6 +2,8 @@
 //!
 //! Made by `models/readings/build.py`, which describes the layout. Nothing is unpacked: a look-up is a binary search over blocks of 16 words.
 
+use std::cmp::Ordering;
+
 use super::reading::{Mora, morae};
 
 static DATA: &[u8] = include_bytes!("../../models/readings/readings.bin");
@@ -79,11 +81,12 @@ fn lower_bound(key: &[u8]) -> (Option<Vec<u8>>, Option<Known>) {
     }
     let mut exact = None;
     for block in low..(low + 2).min(blocks) {
-        for (surface, at) in Surfaces::of(block) {
-            if surface == key {
-                exact = Some(readings_at(at));
-            } else if surface.as_slice() > key {
-                return (Some(surface), exact);
+        let mut surfaces = Surfaces::of(block);
+        while let Some(at) = surfaces.advance() {
+            match surfaces.surface.as_slice().cmp(key) {
+                Ordering::Less => {}
+                Ordering::Equal => exact = Some(readings_at(at)),
+                Ordering::Greater => return (Some(surfaces.surface), exact),
             }
         }
     }
@@ -115,12 +118,9 @@ impl Surfaces {
         let words = number(4);
         Self { at: number(12 + 4 * block), left: words.saturating_sub(block * BLOCK).min(BLOCK), surface: Vec::new() }
     }
-}
 
-impl Iterator for Surfaces {
-    type Item = (Vec<u8>, usize);
-
-    fn next(&mut self) -> Option<Self::Item> {
+    /// Goes to the next surface and gives the place of its readings.
+    fn advance(&mut self) -> Option<usize> {
         self.left = self.left.checked_sub(1)?;
         let (shared, more) = (byte(self.at), byte(self.at + 1));
         self.surface.truncate(shared);
@@ -131,7 +131,7 @@ impl Iterator for Surfaces {
             at += 3 + byte(at + 2);
         }
         self.at = at;
-        Some((self.surface.clone(), readings))
+        Some(readings)
     }
 }
 
@@ -171,9 +171,11 @@ mod tests {
     #[test]
     fn every_word_is_found_again() {
         for block in (0..number(8)).step_by(97).chain([number(8) - 1]) {
-            for (surface, _) in Surfaces::of(block) {
-                let (_, exact) = lower_bound(&surface);
-                assert!(exact.is_some_and(|word| !word.readings.is_empty()), "{}", String::from_utf8_lossy(&surface));
+            let mut surfaces = Surfaces::of(block);
+            while surfaces.advance().is_some() {
+                let (_, exact) = lower_bound(&surfaces.surface);
+                let name = String::from_utf8_lossy(&surfaces.surface);
+                assert!(exact.is_some_and(|word| !word.readings.is_empty()), "{name}");
             }
         }
     }

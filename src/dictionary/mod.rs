@@ -1,8 +1,8 @@
 //! The municipality's own words: preferred while the recogniser decodes (`bias`), put right afterwards by their sound (`correct`).
 //!
 //! In: files of many formats ([`Source`], `import`) or one compiled from them (`compiled`). Out: a [`Dictionary`], immutable, shared by `Arc`
-//! and swapped whole when the files change; `scoped` gives each call the words that apply to it. Where no bonus was given and no correction was
-//! made, the text is the one that the recogniser would have written without a dictionary.
+//! and swapped whole when the files change; `scoped` gives each call the words that apply to it. A text is what the recogniser writes without a
+//! dictionary, with the words that were found by their sound or heard a second time with the bias (`second`).
 
 pub mod bias;
 pub(crate) mod changes;
@@ -14,6 +14,7 @@ pub mod export;
 mod heard;
 pub mod import;
 mod lexicon;
+mod phones;
 mod prompt;
 pub mod proposals;
 pub mod reading;
@@ -22,6 +23,8 @@ mod scoped;
 mod second;
 pub mod settings;
 mod sounding;
+mod spelling;
+mod trie;
 
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::bias::TrieBias;
 use super::correct::Corrector;
 use super::entry::Entry;
-use crate::speech::{Bias, Vocabulary};
+use crate::speech::{Bias, Given, Vocabulary};
 
 /// Most words of a prompt.
 const MOST_TERMS: usize = 30;
@@ -55,8 +55,8 @@ impl Bias for Prompted {
         &self.version
     }
 
-    fn adjust(&self, vocabulary: &Vocabulary, so_far: &[u8], logits: &mut [f32]) -> u32 {
-        self.bias.as_ref().map_or(0, |bias| bias.adjust(vocabulary, so_far, logits))
+    fn adjust(&self, vocabulary: &Vocabulary, so_far: &[u8], logits: &mut [f32]) -> Given {
+        self.bias.as_ref().map_or_else(Given::default, |bias| bias.adjust(vocabulary, so_far, logits))
     }
 
     fn prompt(&self) -> &str {
@@ -67,7 +67,7 @@ impl Bias for Prompted {
 #[cfg(test)]
 mod tests {
     use crate::dictionary::{Dictionary, Entry, Settings};
-    use crate::speech::Vocabulary;
+    use crate::speech::{Given, Vocabulary};
 
     fn entry(surface: &str, reading: &str, weight: f32) -> Entry {
         Entry {
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(prompt(Vec::new(), &on, "ミクニホンマチ"), "");
         let alone = Settings { bias: false, correct: false, ..on };
         let help = Dictionary::of_entries(words(), &alone).help("").unwrap();
-        assert_eq!(help.adjust(&Vocabulary::new(vec![b"a".to_vec()]), b"", &mut [0.0; 4]), 0);
+        assert_eq!(help.adjust(&Vocabulary::new(vec![b"a".to_vec()]), b"", &mut [0.0; 4]), Given::default());
     }
 
     #[test]

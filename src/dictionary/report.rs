@@ -2,8 +2,8 @@
 //! names that should be in it.
 //!
 //! The rules use only what a text carries. A correction is weak when its sound was not exactly the word's and the recogniser was unsure of the
-//! utterance; a spelling that the recogniser wrote with the dictionary's help is weak when it was very unsure without that help
-//! (`confidence` is that of the scores without bonus). One weak place proves nothing; a word whose places are mostly weak should be looked at.
+//! utterance; what the recogniser wrote by itself never is. One weak place proves nothing; a word whose places are mostly weak should be looked
+//! at.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -18,8 +18,6 @@ use crate::events::{TranscriptCorrected, TranscriptFinal};
 
 /// Below this confidence of its utterance an inexact correction is weak.
 const UNSURE: f32 = 0.6;
-/// Below this confidence of its utterance a spelling that the dictionary may have brought about is weak.
-const VERY_UNSURE: f32 = 0.4;
 /// Weak places of a word from which on it is told, when they are at least half of all.
 const WEAK: u64 = 2;
 /// Fewest morae of a name that could be missing.
@@ -141,11 +139,8 @@ impl<'d> Report<'d> {
             }
         }
         let plain = without(&text.text, &corrected);
-        let helped = !text.dictionary.is_empty();
         for entry in dictionary.heard_in(&plain) {
-            let word = self.words.entry(entry.surface.clone()).or_default();
-            word.written += 1;
-            word.weak += u64::from(helped && text.confidence < VERY_UNSURE);
+            self.words.entry(entry.surface.clone()).or_default().written += 1;
         }
         self.names(contact, &plain, text.confidence);
     }

@@ -38,8 +38,9 @@ impl Dictionary {
     /// As [`Recognizer::recognize`].
     pub fn hear(&self, recognizer: &mut dyn Recognizer, pcm: &[f32]) -> Result<Hypothesis, Failure> {
         let mut plain = recognizer.recognize(pcm, None)?;
+        let helps = |help: &Arc<dyn Bias>| recognizer.takes_bonuses() || !help.prompt().is_empty();
         if second_hearing(&plain)
-            && let Some(help) = self.help(&plain.text)
+            && let Some(help) = self.help(&plain.text).filter(helps)
         {
             let biased = recognizer.recognize(pcm, Some(help.as_ref()))?;
             plain.bonuses = biased.bonuses;
@@ -154,7 +155,58 @@ pub(super) fn stretch(places: &[Option<usize>], length: usize, from: usize, to: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dictionary::{Entry, Settings};
     use crate::speech::Token;
+
+    /// Writes what was told, with and without help, and counts.
+    struct Player {
+        p: f32,
+        bonuses: bool,
+        heard: Vec<bool>,
+    }
+
+    impl Recognizer for Player {
+        fn recognize(&mut self, _: &[f32], bias: Option<&dyn Bias>) -> Result<Hypothesis, Failure> {
+            self.heard.push(bias.is_some());
+            let text = if bias.is_some() { "ドウジマに住む" } else { "歌島に住む" };
+            let tokens = text.chars().map(|c| Token { bytes: c.to_string().into_bytes(), p: self.p }).collect();
+            Ok(Hypothesis { text: text.into(), tokens, decode_ms: 10, ..Hypothesis::default() })
+        }
+
+        fn takes_bonuses(&self) -> bool {
+            self.bonuses
+        }
+    }
+
+    #[test]
+    fn only_a_final_that_was_not_sure_is_heard_again() {
+        let entry = Entry {
+            surface: "堂島".into(),
+            readings: vec!["ドウジマ".into()],
+            class: String::new(),
+            scope: String::new(),
+            weight: 1.5,
+            aliases: Vec::new(),
+        };
+        let with = |settings: &Settings| Dictionary::of_entries(vec![entry.clone()], settings);
+        let (usual, prompting) = (with(&Settings::default()), with(&Settings { prompt: true, ..Settings::default() }));
+        let hear = |dictionary: &Dictionary, p: f32, bonuses: bool| {
+            let mut player = Player { p, bonuses, heard: Vec::new() };
+            let heard = dictionary.hear(&mut player, &[]).unwrap();
+            assert_eq!((heard.text.as_str(), heard.dictionary.as_str()), ("歌島に住む", dictionary.version()));
+            (player.heard, dictionary.correct(&heard).text, heard.decode_ms)
+        };
+        assert_eq!(hear(&usual, 0.5, true), (vec![false, true], "堂島に住む".into(), 20));
+        assert_eq!(hear(&usual, 0.95, true), (vec![false], "歌島に住む".into(), 10), "it was sure");
+        assert_eq!(hear(&usual, 0.5, false).0, [false], "a bonus would not reach it");
+        assert_eq!(hear(&prompting, 0.5, false).0, [false, true], "a prompt does");
+        assert_eq!(hear(&Dictionary::empty(), 0.5, true).0, [false], "there is no word");
+        let mut player = Player { p: 0.5, bonuses: true, heard: Vec::new() };
+        let partial = usual.hear_partial(&mut player, &[], &|| false).unwrap();
+        assert_eq!((player.heard, partial.dictionary.as_str()), (vec![false], usual.version()));
+        let given_up = usual.hear_partial(&mut Player { p: 0.5, bonuses: true, heard: Vec::new() }, &[], &|| true);
+        assert_eq!(given_up, Err(Failure::Withdrawn));
+    }
 
     fn chars(text: &str) -> Vec<char> {
         text.chars().collect()

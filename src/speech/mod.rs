@@ -144,12 +144,12 @@ pub struct Hypothesis {
     /// Tokens that were taken out because the recogniser repeated itself.
     #[serde(default)]
     pub looped: u32,
-    /// Bonuses that the bias gave while decoding; 0 means the text equals the text without a dictionary.
+    /// Bonuses that the bias gave while decoding, or in the second hearing.
     pub bonuses: u32,
     /// What was heard of the same sound with the dictionary's bias, where a second hearing was worth it; `text` is without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub biased: Option<Box<Hypothesis>>,
-    /// Version of the dictionary that biased it, empty without one.
+    /// Version of the dictionary that it was heard for and is put right by, empty without one.
     pub dictionary: String,
     /// Name of the model.
     pub model: String,
@@ -188,6 +188,11 @@ pub trait Recognizer: Send {
     /// [`Failure::Failed`] when the engine reports an error; the caller keeps the audio.
     fn recognize(&mut self, pcm: &[f32], bias: Option<&dyn Bias>) -> Result<Hypothesis, Failure>;
 
+    /// Whether bonuses reach its scores; one that cannot be given any takes a prompt at most.
+    fn takes_bonuses(&self) -> bool {
+        true
+    }
+
     /// As [`Recognizer::recognize`], of an utterance that goes on: the quickest decode there is (for Whisper greedy and without a second
     /// temperature), given up as soon as the engine can once `stop` says so.
     ///
@@ -213,12 +218,21 @@ pub trait Bias: Send + Sync {
     /// Version of the dictionary.
     fn version(&self) -> &str;
     /// Adds bonuses to `logits` (one per token of `vocabulary`, special tokens included) given the bytes decoded so far in this
-    /// window. Returns how many tokens got a bonus.
-    fn adjust(&self, vocabulary: &Vocabulary, so_far: &[u8], logits: &mut [f32]) -> u32;
+    /// window.
+    fn adjust(&self, vocabulary: &Vocabulary, so_far: &[u8], logits: &mut [f32]) -> Given;
     /// A sentence with a few words for the recogniser to have heard before (at most 100 characters are of use); empty for none.
     fn prompt(&self) -> &str {
         ""
     }
+}
+
+/// What a bias gave at one step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Given {
+    /// Tokens with their bonuses in nats.
+    pub bonuses: Vec<(u32, f32)>,
+    /// Tokens with the best scores before the bonuses, those with a bonus among them; empty when none was given.
+    pub near: Vec<(u32, f32)>,
 }
 
 /// The text tokens of a model: id → bytes.

@@ -14,7 +14,7 @@ use crate::cli::transcribe;
 use crate::dictionary::{Dictionary, second_hearing};
 use crate::events::Correction;
 use crate::media::resample::at_16_khz;
-use crate::speech::{Bias, Hypothesis, Vocabulary};
+use crate::speech::{Bias, Given, Hypothesis, Vocabulary};
 
 /// Arguments of `dictionary test`.
 #[derive(Debug, Args)]
@@ -231,14 +231,13 @@ impl Bias for Watched {
         self.bias.prompt()
     }
 
-    fn adjust(&self, vocabulary: &Vocabulary, so_far: &[u8], logits: &mut [f32]) -> u32 {
-        let before = logits.to_vec();
-        let count = self.bias.adjust(vocabulary, so_far, logits);
-        if count > 0 {
-            let changed = before.iter().zip(logits.iter()).enumerate().filter(|(_, (before, now))| before != now);
-            let bonuses = changed.map(|(id, (before, now))| (vocabulary.bytes(id).to_vec(), now - before)).collect();
+    fn adjust(&self, vocabulary: &Vocabulary, so_far: &[u8], logits: &mut [f32]) -> Given {
+        let given = self.bias.adjust(vocabulary, so_far, logits);
+        if !given.bonuses.is_empty() {
+            let own = |&(id, bonus): &(u32, f32)| (vocabulary.bytes(id as usize).to_vec(), bonus);
+            let bonuses = given.bonuses.iter().map(own).collect();
             self.given.lock().unwrap_or_else(PoisonError::into_inner).insert(so_far.to_vec(), bonuses);
         }
-        count
+        given
     }
 }

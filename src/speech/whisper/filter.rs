@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::raw;
-use crate::speech::{Bias, Vocabulary};
+use crate::speech::{Bias, Given, Vocabulary};
 
 /// One decode with a bias.
 pub(super) struct Biased<'a> {
@@ -17,17 +17,7 @@ pub(super) struct Biased<'a> {
 struct Record {
     bonuses: u32,
     /// Steps that got a bonus, by the tokens before them.
-    steps: HashMap<Vec<i32>, Step>,
-    raw: Vec<f32>,
-}
-
-/// How a bonus changed the probabilities of one step.
-#[derive(Debug)]
-struct Step {
-    /// What every log-probability lost because others gained.
-    lost: f32,
-    /// Tokens with a bonus.
-    given: Vec<(i32, f32)>,
+    steps: HashMap<Vec<i32>, Given>,
 }
 
 impl<'a> Biased<'a> {
@@ -44,39 +34,42 @@ impl<'a> Biased<'a> {
     pub(super) fn unbiased(&self, tokens: &[i32], p: f32) -> f32 {
         let Some((last, before)) = tokens.split_last() else { return p };
         let record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(step) = record.steps.get(before) else { return p };
-        let bonus = step.given.iter().find(|given| given.0 == *last).map_or(0.0, |given| given.1);
-        (p.ln() - bonus + step.lost).exp().clamp(0.0, 1.0)
+        match record.steps.get(before) {
+            Some(given) => u32::try_from(*last).ok().and_then(|last| without(given, last, p)).unwrap_or(p),
+            None => p,
+        }
     }
+}
+
+/// The probability of `token` without the bonuses, which was `p` with them; `None` for one far behind the best.
+fn without(given: &Given, token: u32, p: f32) -> Option<f32> {
+    let of = |pairs: &[(u32, f32)], token: u32| pairs.iter().find(|pair| pair.0 == token).map(|pair| f64::from(pair.1));
+    let best = given.near.iter().map(|near| near.1).fold(f32::NEG_INFINITY, f32::max);
+    let weight = |score: f64| (score - f64::from(best)).exp();
+    let (score, bonus) = (of(&given.near, token)?, of(&given.bonuses, token).unwrap_or(0.0));
+    // p = weight(score + bonus) / sum of all weights with their bonuses
+    let with = weight(score + bonus) / f64::from(p);
+    let gained = |&(token, bonus): &(u32, f32)| {
+        of(&given.near, token).map_or(0.0, |score| weight(score + f64::from(bonus)) - weight(score))
+    };
+    let sum = with - given.bonuses.iter().map(gained).sum::<f64>();
+    (sum > 0.0).then(|| (weight(score) / sum).clamp(0.0, 1.0) as f32)
 }
 
 impl raw::Filter for Biased<'_> {
     fn apply(&self, tokens: &[i32], logits: &mut [f32]) {
-        let id = |token: &i32| usize::try_from(*token).unwrap_or(usize::MAX);
-        let so_far: Vec<u8> = tokens.iter().flat_map(|token| self.vocabulary.bytes(id(token)).to_vec()).collect();
-        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
-        record.raw.clear();
-        record.raw.extend_from_slice(logits);
+        let mut so_far = Vec::with_capacity(4 * tokens.len());
+        for token in tokens {
+            so_far.extend_from_slice(self.vocabulary.bytes(usize::try_from(*token).unwrap_or(usize::MAX)));
+        }
         let given = self.bias.adjust(self.vocabulary, &so_far, logits);
-        if given == 0 {
+        if given.bonuses.is_empty() {
             return;
         }
-        record.bonuses = record.bonuses.saturating_add(given);
-        let changed = record.raw.iter().zip(logits.iter()).enumerate().filter(|(_, (raw, now))| raw != now);
-        let given = changed.map(|(id, (raw, now))| (id as i32, now - raw)).collect();
-        let lost = log_sum_exp(logits) - log_sum_exp(&record.raw);
-        record.steps.insert(tokens.to_vec(), Step { lost, given });
+        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        record.bonuses = record.bonuses.saturating_add(u32::try_from(given.bonuses.len()).unwrap_or(u32::MAX));
+        record.steps.insert(tokens.to_vec(), given);
     }
-}
-
-fn log_sum_exp(logits: &[f32]) -> f32 {
-    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    if !most.is_finite() {
-        return most;
-    }
-    // beyond 20 nats below the best nothing counts, and most tokens are there
-    let sum: f32 = logits.iter().filter(|logit| **logit > most - 20.0).map(|logit| (logit - most).exp()).sum();
-    most + sum.ln()
 }
 
 #[cfg(test)]
@@ -91,12 +84,13 @@ mod tests {
             "test"
         }
 
-        fn adjust(&self, _: &Vocabulary, so_far: &[u8], logits: &mut [f32]) -> u32 {
-            if so_far == b"a" {
-                logits[self.0 as usize] += 2.0;
-                return 1;
+        fn adjust(&self, _: &Vocabulary, so_far: &[u8], logits: &mut [f32]) -> Given {
+            if so_far != b"a" {
+                return Given::default();
             }
-            0
+            let near = (0..3).map(|id| (id, logits[id as usize])).collect();
+            logits[self.0 as usize] += 2.0;
+            Given { bonuses: vec![(self.0 as u32, 2.0)], near }
         }
     }
 
@@ -119,5 +113,6 @@ mod tests {
         assert_eq!(logits, raw);
         assert_eq!(biased.unbiased(&[2, 1], 0.25), 0.25, "no bonus, nothing to take back");
         assert_eq!(biased.bonuses(), 1);
+        assert_eq!(biased.unbiased(&[0, 3], 1e-6), 1e-6, "far behind the best");
     }
 }

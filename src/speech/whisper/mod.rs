@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::evidence::Evidence;
 use super::ggml::{self, GgmlError};
 use super::manifest::Manifest;
-use super::{Bias, Failure, Hypothesis, Recognizer, Stop, Token, Vocabulary, plausible};
+use super::{Bias, Failure, Given, Hypothesis, Recognizer, Stop, Token, Vocabulary, plausible};
 use crate::time::Mono;
 
 mod filter;
@@ -221,7 +221,7 @@ impl Bias for Unprompted<'_> {
         self.0.version()
     }
 
-    fn adjust(&self, vocabulary: &Vocabulary, so_far: &[u8], logits: &mut [f32]) -> u32 {
+    fn adjust(&self, vocabulary: &Vocabulary, so_far: &[u8], logits: &mut [f32]) -> Given {
         self.0.adjust(vocabulary, so_far, logits)
     }
 }

@@ -31,14 +31,14 @@ fn said(channel: usize, from: f64, to: f64) -> Vec<f32> {
     pcm
 }
 
-struct Fixed(fn(&mut [f32]) -> u32);
+struct Fixed(fn(&mut [f32]) -> Given);
 
 impl Bias for Fixed {
     fn version(&self) -> &str {
         "v1"
     }
 
-    fn adjust(&self, _: &Vocabulary, _: &[u8], logits: &mut [f32]) -> u32 {
+    fn adjust(&self, _: &Vocabulary, _: &[u8], logits: &mut [f32]) -> Given {
         (self.0)(logits)
     }
 }
@@ -127,7 +127,7 @@ fn a_bias_that_gives_nothing_changes_nothing_and_one_that_panics_is_a_failure() 
     let pcm = said(1, 24.9, 28.9);
     let mut whisper = open();
     let plain = whisper.recognize(&pcm, None).unwrap();
-    let idle = whisper.recognize(&pcm, Some(&Fixed(|_| 0))).unwrap();
+    let idle = whisper.recognize(&pcm, Some(&Fixed(|_| Given::default()))).unwrap();
     assert_eq!(
         (&idle.text, &idle.tokens, idle.bonuses, idle.dictionary.as_str()),
         (&plain.text, &plain.tokens, 0, "v1")
@@ -144,8 +144,9 @@ fn the_confidence_is_the_models_own_also_under_a_bias() {
     let plain = whisper.recognize(&pcm, None).unwrap();
     let pushed = Fixed(|logits| {
         let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
+        let raw = logits[best];
         logits[best] += 3.0;
-        1
+        Given { bonuses: vec![(best as u32, 3.0)], near: vec![(best as u32, raw)] }
     });
     let biased = whisper.recognize(&pcm, Some(&pushed)).unwrap();
     assert_eq!(biased.text, plain.text, "what was best is preferred further");
