@@ -16,7 +16,7 @@ use kakehashi::bridge::Input;
 use kakehashi::bridge::remote::Remote;
 use kakehashi::bridge::workers::Workers;
 use kakehashi::call::scope::Scopes;
-use kakehashi::dictionary::Dictionary;
+use kakehashi::dictionary::{Dictionary, Entry, Settings as DictionarySettings};
 use kakehashi::pbx::StreamId;
 use kakehashi::speech::remote::{Settings as RemoteSettings, Sound, Trouble};
 use kakehashi::speech::settings::Settings;
@@ -291,6 +291,54 @@ async fn the_stop_does_not_wait_for_a_server_that_hangs() {
         tokio::task::yield_now().await;
     }
     tokio::time::timeout(PATIENCE, workers.stop()).await.expect("the stop ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_prompt_layer_a_server_that_was_not_sure_is_told_words_to_expect() {
+    let entry = |surface: &str, reading: &str, weight: f32| Entry {
+        surface: surface.into(),
+        readings: vec![reading.into()],
+        class: String::new(),
+        scope: String::new(),
+        weight,
+        aliases: Vec::new(),
+    };
+    let words = vec![entry("三国本町", "ミクニホンマチ", 1.0), entry("住民票", "ジュウミンヒョウ", 1.5)];
+    let alone = DictionarySettings { bias: false, correct: false, prompt: true, ..DictionarySettings::default() };
+    let dictionary = Arc::new(Dictionary::of_entries(words, &alone));
+    let server = Server::start(|_, request| {
+        let form = Form::read(request);
+        let (text, probability) = match (form.number(), form.field("prompt").is_empty()) {
+            (None, _) => return good(request),
+            (Some(3), true) => ("ミクニホンマチの図書館です", -0.01),
+            (_, true) => ("ミグニホンマチの図書館です", -0.7),
+            (Some(2), false) => ("住民票、三国本町の件です", -0.1), // it repeats the prompt
+            (_, false) => ("三国本町の図書館です", -0.2),
+        };
+        let segment = format!(r#"{{"text":"{text}","avg_logprob":{probability},"no_speech_prob":0.01}}"#);
+        Reply::new(200, format!(r#"{{"text":"{text}","segments":[{segment}]}}"#))
+    });
+    let settings = settings(format!("http://{}{PATH}", server.address));
+    let (workers, mut inputs) = pool::start(&settings, Arc::clone(&dictionary)).await;
+    for id in 1..=3 {
+        workers.submit(job(id, u128::from(id))).unwrap();
+    }
+    workers.submit(Job { kind: JobKind::FirstPartial, ..job(4, 4) }).unwrap();
+    let got: HashMap<u64, Hypothesis> =
+        outcomes(&mut inputs, 4).await.into_iter().map(|(id, result)| (id, result.unwrap())).collect();
+    workers.stop().await;
+    let text = |id: u64| dictionary.correct(&got[&id]).text;
+    assert_eq!(text(1), "三国本町の図書館です");
+    assert_eq!(
+        (got[&1].text.as_str(), got[&1].dictionary.as_str()),
+        ("ミグニホンマチの図書館です", dictionary.version())
+    );
+    assert_eq!(text(2), "ミグニホンマチの図書館です", "a repeated prompt is no text");
+    assert_eq!(text(3), "ミクニホンマチの図書館です");
+    assert!(got[&3].biased.is_none() && got[&4].biased.is_none(), "neither what is sure nor a partial");
+    let prompts: Vec<String> = server.requests().iter().map(|one| Form::read(one).field("prompt").to_owned()).collect();
+    let told: Vec<&String> = prompts.iter().filter(|prompt| !prompt.is_empty()).collect();
+    assert_eq!(told, ["住民票、三国本町の件です。"; 2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

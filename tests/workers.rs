@@ -72,6 +72,7 @@ async fn the_sample_call_becomes_text_in_the_order_of_each_stream_and_a_new_dict
     assert!(results.values().all(|result| result.as_ref().unwrap().dictionary.is_empty()));
 
     let words = dictionary();
+    let words = std::sync::Arc::new(words);
     workers.set_dictionary(&words);
     workers.submit(job(100, 0, &said[0].1)).unwrap();
     let hypothesis = outcomes(&mut inputs, 1).await.remove(0).1.unwrap();

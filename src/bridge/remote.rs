@@ -16,11 +16,12 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::bridge::now;
+use crate::dictionary::{Dictionary, second_hearing};
 use crate::outbox::retry::retry_after;
-use crate::speech::Hypothesis;
 use crate::speech::manifest::Manifest;
 use crate::speech::remote::breaker::Breaker;
 use crate::speech::remote::{MAX_ANSWER, Request, Settings, Sound, Trouble, read, request, trouble};
+use crate::speech::{Hypothesis, plausible};
 
 /// Samples of silence that a probe sends: 0.5 s at 16 kHz.
 const PROBE: usize = 8_000;
@@ -105,7 +106,8 @@ impl Remote {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Recognises one utterance; `prompt` is what the recogniser shall have heard before, empty for nothing.
+    /// Recognises one utterance; `prompt` is what the recogniser shall have heard before, empty for nothing. An answer that repeats it is no
+    /// text.
     ///
     /// # Errors
     /// Whose fault it was; never with anything of the answer.
@@ -115,16 +117,35 @@ impl Remote {
         let own = sound.clone();
         let evidence = spawn_blocking(move || own.evidence());
         let (settings, language) = (self.settings.clone(), self.language.clone());
-        let (own, prompt) = (sound.clone(), prompt.to_owned());
-        let form = spawn_blocking(move || request(&settings, &language, &prompt, &own, &boundary()));
+        let (own, told) = (sound.clone(), prompt.to_owned());
+        let form = spawn_blocking(move || request(&settings, &language, &told, &own, &boundary()));
         let form = form.await.map_err(unmeasured)?;
         let patience = Duration::from_millis(self.settings.timeout_ms.into());
         let late = |_| Trouble::Fault(format!("no answer within {} ms", patience.as_millis()));
         let body = timeout(patience, self.exchange(form)).await.map_err(late)??;
         let mut hypothesis = read(&body, &evidence.await.map_err(unmeasured)?, &self.settings.model, &self.manifest)?;
+        if plausible::echoes(&hypothesis.tokens, prompt) {
+            hypothesis = Hypothesis { model: hypothesis.model, ..Hypothesis::default() };
+        }
         let spent = now().mono.since(began).as_millis();
         hypothesis.decode_ms = u32::try_from(spent).unwrap_or(u32::MAX);
         Ok(hypothesis)
+    }
+
+    /// Recognises one utterance and, where `[dictionary] prompt` is on and the server was not sure of all of it, a second time with the words
+    /// that sound like what it wrote.
+    pub(super) async fn hear(&self, sound: &Sound, words: &Dictionary) -> Result<Hypothesis, Trouble> {
+        let mut plain = self.ask(sound, "").await?;
+        let prompt = if second_hearing(&plain) { words.prompt(&plain.text) } else { String::new() };
+        // a server that does not take the second request gave a text all the same
+        if !prompt.is_empty()
+            && let Ok(second) = self.ask(sound, &prompt).await
+        {
+            plain.decode_ms = plain.decode_ms.saturating_add(second.decode_ms);
+            words.version().clone_into(&mut plain.dictionary);
+            plain.biased = Some(Box::new(second));
+        }
+        Ok(plain)
     }
 
     /// Sends the request and reads the whole body of a 200.

@@ -118,7 +118,7 @@ pub async fn spawn_with(
     }
     let remote = settings.remote.is_on().then(|| Remote::new(&settings.remote, &settings.language)).transpose()?;
     let count = if settings.is_local() { count(settings.workers) } else { 0 };
-    let shared = Arc::new(Shared::new(settings, executable, count, words(&dictionary), remote));
+    let shared = Arc::new(Shared::new(settings, executable, count, dictionary, remote));
     let mut ready = Vec::new();
     for slot in 0..count {
         ready.push(shared.start(slot).await?);
@@ -184,7 +184,7 @@ impl Workers {
     /// A pool whose processes are played by a test, in virtual time; see [`Workers::schedule`].
     #[cfg(test)]
     pub(super) fn played(settings: &Settings, count: usize) -> Workers {
-        Workers { shared: Arc::new(Shared::new(settings, PathBuf::new(), count, words(&Dictionary::empty()), None)) }
+        Workers { shared: Arc::new(Shared::new(settings, PathBuf::new(), count, Arc::new(Dictionary::empty()), None)) }
     }
 
     /// What the tasks of the processes do with the schedule.
@@ -199,10 +199,11 @@ impl Workers {
     }
 
     /// Every job that starts from now on is decoded with `dictionary`.
-    pub fn set_dictionary(&self, dictionary: &Dictionary) {
+    pub fn set_dictionary(&self, dictionary: &Arc<Dictionary>) {
         let same = lock(&self.shared.words).version == dictionary.version();
         if !same {
             *lock(&self.shared.words) = words(dictionary);
+            *lock(&self.shared.dictionary) = Arc::clone(dictionary);
         }
     }
 

@@ -132,10 +132,15 @@ struct Remote {
 }
 
 impl Recognizer for Remote {
-    fn recognize(&mut self, pcm: &[f32], _bias: Option<&dyn Bias>) -> Result<Hypothesis, Failure> {
+    fn recognize(&mut self, pcm: &[f32], bias: Option<&dyn Bias>) -> Result<Hypothesis, Failure> {
         let pcm: Arc<[i16]> = pcm.iter().map(|sample| (sample * 32_768.0).clamp(-32_768.0, 32_767.0) as i16).collect();
         let sound = crate::speech::remote::Sound { rate: 16_000, pcm };
-        self.runtime.block_on(self.remote.ask(&sound, "")).map_err(|trouble| Failure::Failed(trouble.to_string()))
+        let asked = self.remote.ask(&sound, bias.map_or("", Bias::prompt));
+        self.runtime.block_on(asked).map_err(|trouble| Failure::Failed(trouble.to_string()))
+    }
+
+    fn takes_bonuses(&self) -> bool {
+        false
     }
 }
 

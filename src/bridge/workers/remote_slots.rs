@@ -83,8 +83,15 @@ async fn run_remote(shared: Arc<Shared>, hub: mpsc::Sender<Input>) {
         tell(&hub, next.withdrawn).await;
         let Some((_, job)) = next.job else { continue };
         let heard = Sound { rate: job.rate, pcm: Arc::clone(&job.pcm) };
+        let dictionary = if job.kind.is_partial() { None } else { Some(Arc::clone(&lock(&shared.dictionary))) };
+        let asked = async {
+            match &dictionary {
+                Some(dictionary) => remote.hear(&heard, dictionary.on(&job.scopes)).await,
+                None => remote.ask(&heard, "").await,
+            }
+        };
         let asked = tokio::select! {
-            asked = remote.ask(&heard, "") => Some(asked),
+            asked = asked => Some(asked),
             () = shared.given_up(&job) => None,
             () = stopped_for_long(&shared) => break,
         };

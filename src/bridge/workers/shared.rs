@@ -12,9 +12,10 @@ use tracing::error;
 
 use super::counters::Done;
 use super::process::Worker;
-use super::{Error, Pace, lock};
+use super::{Error, Pace, lock, words};
 use crate::bridge::now;
 use crate::bridge::remote::Remote;
+use crate::dictionary::Dictionary;
 use crate::speech::protocol::Words;
 use crate::speech::schedule::{Replaced, Schedule};
 use crate::speech::settings::Settings;
@@ -29,6 +30,8 @@ pub(super) struct Shared {
     pub(super) executable: PathBuf,
     pub(super) schedule: Mutex<Schedule>,
     pub(super) words: Mutex<Words>,
+    /// The same for the recogniser on another machine, which is told words here.
+    pub(super) dictionary: Mutex<Arc<Dictionary>>,
     pub(super) wake: Notify,
     /// A running job is to be given up.
     pub(super) abort: Notify,
@@ -50,14 +53,15 @@ impl Shared {
         settings: &Settings,
         executable: PathBuf,
         count: usize,
-        words: Words,
+        dictionary: Arc<Dictionary>,
         remote: Option<Remote>,
     ) -> Shared {
         Shared {
             settings: settings.clone(),
             executable,
             schedule: Mutex::new(Schedule::new(settings, count)),
-            words: Mutex::new(words),
+            words: Mutex::new(words(&dictionary)),
+            dictionary: Mutex::new(dictionary),
             wake: Notify::new(),
             abort: Notify::new(),
             pace: Arc::new(Pace::new(settings)),

@@ -19,7 +19,7 @@ fn while_the_server_is_gone_a_partial_at_the_only_local_worker_makes_way_for_a_f
     assert!(settings.remote.concurrency > 1);
     let remote = Remote::new(&settings.remote, "ja").unwrap();
     assert!(!remote.works(), "it is asked first whether it is there");
-    let shared = Shared::new(&settings, PathBuf::new(), 1, words(&Dictionary::empty()), Some(remote));
+    let shared = Shared::new(&settings, PathBuf::new(), 1, Arc::new(Dictionary::empty()), Some(remote));
     let workers = Workers { shared: Arc::new(shared) };
     workers.submit(job(1, JobKind::FirstPartial)).unwrap();
     let taken = workers.schedule(|schedule| schedule.take(now(), &mut Vec::new()));
