@@ -8,11 +8,13 @@ use kakehashi::speech::manifest::Manifest;
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/kakehashi-lab-ja.bin");
 
-/// `kakehashi eval` without the dictionary's help.
+/// `kakehashi eval` without a dictionary.
 fn eval(model: &Path, utterances: &str) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kakehashi"));
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["eval", utterances, "--json", "--model"]).arg(model);
-    command.args(["--dictionary", "samples/dictionary.csv", "--set", "bias = false", "--set", "correct = false"]);
+    command
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["eval", utterances, "--plain", "--json", "--model"])
+        .arg(model);
     command.stdout(Stdio::piped()).spawn().unwrap()
 }
 

@@ -14,10 +14,15 @@ use crate::speech::{Hypothesis, Recognizer};
 mod hear;
 mod report;
 mod set;
+mod show;
 
 use hear::{Heard, Kept, Way, hear};
 use report::{Report, Size, Spent, Texts};
 use set::{Kind, Line, Listed};
+use show::{Shown, Which};
+
+/// The layers together, as in calls.
+const ALL: &str = "all";
 
 /// Measure recognition on a set of utterances.
 ///
@@ -58,7 +63,7 @@ pub struct EvalArgs {
     /// Words that count as keywords, as a dictionary CSV, when they are not all of the dictionary's.
     #[arg(long, value_name = "FILE")]
     pub keywords: Option<PathBuf>,
-    /// Also measure the prompt layer by itself: terms that sound like what was heard without a dictionary.
+    /// Also measure the prompt layer by itself, and with the others.
     #[arg(long)]
     pub prompt: bool,
     /// Only the first N utterances.
@@ -71,12 +76,12 @@ pub struct EvalArgs {
     #[command(flatten)]
     pub line: Line,
     /// Hypotheses are read from this file where it has them and added where not, so that settings of the correction can be tried without
-    /// decoding again. Only for one folder, model and version of this program.
+    /// decoding again. One file can serve several sets and models; remove it when the recogniser or the bias themselves were changed.
     #[arg(long, value_name = "FILE")]
     pub kept: Option<PathBuf>,
-    /// Also list each utterance whose text differs from what was said (goes to standard error).
-    #[arg(long)]
-    pub misses: bool,
+    /// Also list utterances with what was said and what each layer wrote (goes to standard error); may be repeated.
+    #[arg(long, value_name = "WHICH")]
+    show: Vec<Which>,
     /// Resampled sets for the intervals.
     #[arg(long, default_value_t = 1_000, value_name = "N")]
     pub resamples: usize,
@@ -149,12 +154,15 @@ pub enum EvalError {
 /// A dictionary with so many distractors.
 struct Sized {
     distractors: usize,
+    layers: Vec<Layer>,
+}
+
+/// One or several of the layers of a dictionary.
+struct Layer {
+    name: &'static str,
     dictionary: Arc<Dictionary>,
-    /// The same without correction.
-    bias_alone: Dictionary,
-    /// The number of the way that has its bias, and of the one that has its prompt.
-    bias: usize,
-    prompt: Option<usize>,
+    /// The number of the way in which an utterance is heard a second time.
+    second: Option<usize>,
 }
 
 /// Runs the subcommand.
@@ -194,9 +202,10 @@ fn measure(args: &EvalArgs, recognizers: Vec<Box<dyn Recognizer>>) -> Result<Rep
     };
     let keywords = words(&keywords);
     let line = args.line.name();
-    let (sized, ways) = dictionaries(args, &own, &line)?;
+    let place = format!("{} {line}", set::digest(&args.dir.join("utterances.jsonl"), args.model.as_path())?);
+    let (sized, ways) = dictionaries(args, &own, &place)?;
     let heard = hear(&args.dir, &listed, &ways, &args.line, Kept::open(args.kept.as_ref())?, recognizers)?;
-    let off = |one: &Heard| one.hypotheses.first().cloned().unwrap_or_default();
+    let off = |one: &Heard| one.hypothesis(0).cloned().unwrap_or_default();
     let plain: Vec<Texts> = texts(&listed, &heard, |one| (vec![off(one).text], false));
     let mut report = Report {
         utterances: listed.len(),
@@ -227,9 +236,9 @@ fn measure(args: &EvalArgs, recognizers: Vec<Box<dyn Recognizer>>) -> Result<Rep
     Ok(report)
 }
 
-/// The dictionaries of all sizes and the ways to decode that they need; the first way is without one.
-fn dictionaries(args: &EvalArgs, own: &[Entry], line: &str) -> Result<(Vec<Sized>, Vec<Way>), EvalError> {
-    let mut ways = vec![Way { name: line.to_owned(), help: None }];
+/// The dictionaries of all sizes and the ways to decode that they need; the first way is without one. `place` names set, model and line.
+fn dictionaries(args: &EvalArgs, own: &[Entry], place: &str) -> Result<(Vec<Sized>, Vec<Way>), EvalError> {
+    let mut ways = vec![Way { name: place.to_owned(), help: None }];
     let mut sized = Vec::new();
     if args.plain {
         return Ok((sized, ways));
@@ -241,61 +250,83 @@ fn dictionaries(args: &EvalArgs, own: &[Entry], line: &str) -> Result<(Vec<Sized
         let mut entries: Vec<Entry> = own.iter().chain(distractors.iter().take(size)).cloned().collect();
         // in no order that a rule could profit from
         entries.sort_by_cached_key(|entry| Sha256::digest(&entry.surface).to_vec());
-        // what does not change a decode does not change its name
-        let alone = Settings { correct: false, ..settings.clone() };
-        let biased = Settings { correct_distance: 0.0, correct_below: 0.0, bias_accept_nats: 0.0, ..alone.clone() };
-        let biased = Dictionary::of_entries(entries.clone(), &biased);
-        let bias_alone = Dictionary::of_entries(entries.clone(), &alone);
-        let dictionary = Arc::new(Dictionary::of_entries(entries, &settings));
-        let prompt = args.prompt.then(|| {
-            let prompting = Arc::new(Dictionary::of_entries(
-                dictionary.entries().to_vec(),
-                &Settings { bias: false, prompt: true, ..settings.clone() },
-            ));
-            let name = format!("{line}|prompt {}", prompting.version());
-            ways.push(Way { name, help: Some(Box::new(move |heard: &Hypothesis| prompting.help(&heard.text))) });
-            ways.len() - 1
-        });
-        let name = format!("{line}|bias {}", biased.version());
-        ways.push(Way { name, help: Some(Box::new(move |_: &Hypothesis| biased.bias())) });
-        sized.push(Sized {
-            distractors: size.min(distractors.len()),
-            dictionary,
-            bias_alone,
-            bias: ways.len() - 1,
-            prompt,
-        });
+        let layers = layers(&entries, &settings, args.prompt, place, &mut ways);
+        sized.push(Sized { distractors: size.min(distractors.len()), layers });
     }
     Ok((sized, ways))
 }
 
+/// The layers of one dictionary, each by itself and together; what they need to be heard is added to `ways`.
+fn layers(entries: &[Entry], settings: &Settings, prompt: bool, place: &str, ways: &mut Vec<Way>) -> Vec<Layer> {
+    let none = Settings { bias: false, correct: false, prompt: false, ..settings.clone() };
+    let mut wanted = vec![
+        ("bias", Settings { bias: true, ..none.clone() }),
+        ("correction", Settings { correct: true, ..none.clone() }),
+        ("all", settings.clone()),
+    ];
+    if prompt {
+        wanted.insert(2, ("prompt", Settings { prompt: true, ..none }));
+        wanted.push(("all and prompt", Settings { prompt: true, ..settings.clone() }));
+    }
+    let layer = |(name, settings): (&'static str, Settings)| {
+        let dictionary = Arc::new(Dictionary::of_entries(entries.to_vec(), &settings));
+        let second = (settings.bias || settings.prompt).then(|| second(&dictionary, &settings, place, ways));
+        Layer { name, dictionary, second }
+    };
+    wanted.into_iter().map(layer).collect()
+}
+
+/// The number of the way to hear an utterance a second time as `dictionary` wants it; what changes no decode does not change its name.
+fn second(dictionary: &Arc<Dictionary>, settings: &Settings, place: &str, ways: &mut Vec<Way>) -> usize {
+    let mut named = Settings { correct: false, bias_accept_nats: 0.0, ..settings.clone() };
+    if !named.prompt {
+        (named.correct_distance, named.correct_below) = (0.0, 0.0);
+    }
+    let version = Dictionary::of_entries(dictionary.entries().to_vec(), &named).version().to_owned();
+    let name = format!("{place}|second {version}");
+    if let Some(known) = ways.iter().position(|way| way.name == name) {
+        return known;
+    }
+    let helping = dictionary.clone();
+    let help = move |plain: &Hypothesis| second_hearing(plain).then(|| helping.help(&plain.text)).flatten();
+    ways.push(Way { name, help: Some(Box::new(help)) });
+    ways.len() - 1
+}
+
 /// The figures of one dictionary.
 fn size(args: &EvalArgs, sized: &Sized, listed: &[Listed], heard: &[Heard], keywords: &Words) -> Size {
-    let dictionary = &sized.dictionary;
-    let mut names = vec!["off", "bias", "correction"];
-    names.extend(sized.prompt.map(|_| "prompt"));
-    names.push("all");
     let (mut times, mut heard_twice, mut decode_ms_with) = (Vec::new(), 0, 0);
+    let mut names = vec!["off"];
+    names.extend(sized.layers.iter().map(|layer| layer.name));
     let texts = texts(listed, heard, |one| {
-        let by = |way: usize| one.hypotheses.get(way).cloned().unwrap_or_default();
-        let (off, bias) = (by(0), by(sized.bias));
-        let second = second_hearing(&off).then_some(&bias);
-        heard_twice += usize::from(second.is_some());
-        decode_ms_with += second.map_or(0, |second| u64::from(second.decode_ms));
-        let began = Instant::now();
-        let both = dictionary.correct_with(&off, second);
-        times.push(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
-        let untouched = both.corrections.is_empty();
-        let alone = sized.bias_alone.correct_with(&off, second).text;
-        let mut layers = vec![off.text.clone(), alone, dictionary.correct_with(&off, None).text];
-        layers.extend(sized.prompt.map(|way| by(way).text));
-        layers.push(both.text);
-        (layers, untouched)
+        let off = one.hypothesis(0).cloned().unwrap_or_default();
+        let (mut texts, mut untouched) = (vec![off.text.clone()], false);
+        for layer in &sized.layers {
+            let second = layer.second.and_then(|way| one.hypothesis(way));
+            let began = Instant::now();
+            let corrected = layer.dictionary.correct_with(&off, second);
+            if layer.name == ALL {
+                times.push(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
+                heard_twice += usize::from(second.is_some());
+                decode_ms_with += second.map_or(0, |second| u64::from(second.decode_ms));
+                untouched = corrected.corrections.is_empty();
+            }
+            texts.push(corrected.text);
+        }
+        (texts, untouched)
     });
-    if args.misses {
-        misses(sized.distractors, listed, &texts, &names);
+    let all = sized.layers.iter().position(|layer| layer.name == ALL).unwrap_or(0);
+    let dictionary = &sized.layers[all].dictionary;
+    let every = words(dictionary.entries());
+    let shown = Shown { all: all + 1, names: &names, keywords, every: &every };
+    for (listed, (texts, heard)) in listed.iter().zip(texts.iter().zip(heard)) {
+        let second = sized.layers[all].second.and_then(|way| heard.hypothesis(way));
+        if args.show.iter().any(|which| shown.wanted(*which, texts)) {
+            shown.show(sized.distractors, &listed.file, texts, second);
+        }
     }
     let untouched = texts.iter().filter(|one| one.untouched);
+    let same = |one: &&Texts| one.layers.first() == one.layers.get(all + 1);
     Size {
         distractors: sized.distractors,
         entries: dictionary.entries().len(),
@@ -304,8 +335,8 @@ fn size(args: &EvalArgs, sized: &Sized, listed: &[Listed], heard: &[Heard], keyw
         decode_ms_with,
         correct_us: Spent::of(times),
         untouched: untouched.clone().count(),
-        untouched_identical: untouched.filter(|one| one.layers.first() == one.layers.last()).count(),
-        layers: report::layers(&texts, &names, keywords, &words(dictionary.entries()), args.resamples),
+        untouched_identical: untouched.filter(same).count(),
+        layers: report::layers(&texts, &names, keywords, &every, args.resamples),
     }
 }
 
@@ -319,19 +350,6 @@ fn texts(listed: &[Listed], heard: &[Heard], mut of: impl FnMut(&Heard) -> (Vec<
             Texts { said: text, terms, kind, seconds: heard.seconds, layers, untouched }
         })
         .collect()
-}
-
-fn misses(distractors: usize, listed: &[Listed], texts: &[Texts], names: &[&str]) {
-    for (listed, one) in listed.iter().zip(texts) {
-        let last = one.layers.last().map_or("", String::as_str);
-        if normalise(&one.said) == normalise(last) && one.layers.iter().all(|text| text == last) {
-            continue;
-        }
-        eprintln!("{} ({distractors} distractors)\n  {:<12}{}", listed.file.display(), "said", one.said);
-        for (name, text) in names.iter().zip(&one.layers) {
-            eprintln!("  {name:<12}{text}");
-        }
-    }
 }
 
 fn words(entries: &[Entry]) -> Words {

@@ -13,21 +13,28 @@ use super::EvalError;
 use super::set::{Line, Listed, sound};
 use crate::speech::{Bias, Hypothesis, Recognizer};
 
-/// What the recogniser gets to help it, by what was heard without help.
+/// What the recogniser gets to help it, by what was heard without help; `None` where that is not heard again.
 pub(super) type Help = Box<dyn Fn(&Hypothesis) -> Option<Arc<dyn Bias>> + Send + Sync>;
 
-/// One way to decode: without a dictionary (the first one), or with the bias or the prompt of one.
+/// One way to decode: without a dictionary (the first one), or a second time with the help of one.
 pub(super) struct Way {
     /// Tells hypotheses in the kept file apart; equal names give equal hypotheses.
     pub(super) name: String,
     pub(super) help: Option<Help>,
 }
 
-/// What was recognised of one utterance, in order of the ways.
+/// What was recognised of one utterance.
 #[derive(Clone, Debug)]
 pub(super) struct Heard {
-    pub(super) hypotheses: Vec<Hypothesis>,
+    /// In order of the ways; `None` where it is not heard in that way.
+    hypotheses: Vec<Option<Hypothesis>>,
     pub(super) seconds: f64,
+}
+
+impl Heard {
+    pub(super) fn hypothesis(&self, way: usize) -> Option<&Hypothesis> {
+        self.hypotheses.get(way)?.as_ref()
+    }
 }
 
 /// Hypotheses by file and way, in memory and in a file that grows.
@@ -123,10 +130,20 @@ fn one(
     let mut pcm = None;
     let mut heard = Heard { hypotheses: Vec::with_capacity(ways.len()), seconds: 0.0 };
     for way in ways {
+        let help = match &way.help {
+            Some(help) => match heard.hypothesis(0).and_then(help) {
+                Some(help) => Some(help),
+                None => {
+                    heard.hypotheses.push(None);
+                    continue;
+                }
+            },
+            None => None,
+        };
         let known = lock().find(&key, &way.name);
         if let Some((seconds, hypothesis)) = known {
             heard.seconds = seconds;
-            heard.hypotheses.push(hypothesis);
+            heard.hypotheses.push(Some(hypothesis));
             continue;
         }
         let pcm = match &mut pcm {
@@ -134,14 +151,13 @@ fn one(
             none => none.insert(sound(&path, line)?),
         };
         heard.seconds = pcm.len() as f64 / 16_000.0;
-        let help = way.help.as_ref().zip(heard.hypotheses.first()).and_then(|(help, plain)| help(plain));
         let hypothesis = recognizer
             .recognize(pcm, help.as_deref())
             .map_err(|failure| EvalError::Recognition { path: path.clone(), failure })?;
         lock()
             .keep(&key, &way.name, heard.seconds, &hypothesis)
             .map_err(|source| EvalError::Unreadable { path: path.clone(), source })?;
-        heard.hypotheses.push(hypothesis);
+        heard.hypotheses.push(Some(hypothesis));
     }
     Ok(heard)
 }

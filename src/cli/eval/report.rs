@@ -61,6 +61,7 @@ pub(super) struct Size {
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(super) struct Spent {
     pub(super) median: u64,
+    pub(super) p95: u64,
     pub(super) p99: u64,
     pub(super) worst: u64,
 }
@@ -69,7 +70,7 @@ impl Spent {
     pub(super) fn of(mut times: Vec<u64>) -> Self {
         times.sort_unstable();
         let at = |share: f64| times.get((times.len().saturating_sub(1) as f64 * share) as usize).copied().unwrap_or(0);
-        Self { median: at(0.5), p99: at(0.99), worst: at(1.0) }
+        Self { median: at(0.5), p95: at(0.95), p99: at(0.99), worst: at(1.0) }
     }
 }
 
@@ -233,10 +234,10 @@ pub(super) fn print(out: &mut dyn Write, report: &Report) -> Result<()> {
             size.untouched_identical,
             if same { "" } else { " (MUST BE ALL)" }
         )?;
-        let Spent { median, p99, worst } = size.correct_us;
+        let Spent { median, p95, p99, worst } = size.correct_us;
         writeln!(
             out,
-            "decoded a second time, with the bias: {} utterances, {} ms; one correction median {median} µs, p99 {p99} µs, worst {worst} µs",
+            "decoded a second time, with the bias: {} utterances, {} ms; one correction median {median} µs, p95 {p95} µs, p99 {p99} µs, worst {worst} µs",
             size.heard_twice, size.decode_ms_with
         )?;
         targets(out, size)?;

@@ -1,9 +1,11 @@
 //! A set of utterances: its list, its sound, and what a telephone line does to the sound.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::EvalError;
 use crate::cli::interval::Random;
@@ -122,6 +124,23 @@ pub(super) fn list(dir: &Path) -> Result<Vec<Listed>, EvalError> {
         })?);
     }
     if listed.is_empty() { Err(EvalError::Empty(path)) } else { Ok(listed) }
+}
+
+/// Names a set by its list and a model by its file.
+pub(super) fn digest(list: &Path, model: &Path) -> Result<String, EvalError> {
+    let digest = |path: &Path| -> std::io::Result<String> {
+        let (mut file, mut hash) = (std::fs::File::open(path)?, Sha256::new());
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                got => hash.update(buffer.get(..got).unwrap_or_default()),
+            }
+        }
+        Ok(hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect())
+    };
+    let digest = |path: &Path| digest(path).map_err(|source| EvalError::Unreadable { path: path.to_owned(), source });
+    Ok(format!("{} {}", digest(list)?, digest(model)?))
 }
 
 /// 16 kHz samples, ±1.0, as they come over `line`.
