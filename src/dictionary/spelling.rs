@@ -14,10 +14,13 @@ pub(super) struct Spelling {
 /// The first two characters of a text.
 type Begin = (char, Option<char>);
 
+/// The characters of a spelling, and what it is.
+type Known = (Box<[char]>, Spelling);
+
 /// All spellings by their first two characters, the longest first.
 #[derive(Debug, Default)]
 pub(super) struct Spellings {
-    by_begin: HashMap<Begin, Vec<(Box<[char]>, Spelling)>>,
+    by_begin: HashMap<Begin, Vec<Known>>,
 }
 
 impl Spellings {
