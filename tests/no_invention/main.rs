@@ -158,3 +158,93 @@ fn the_gate_costs_no_speech() {
     println!("{count} utterances, each begins where it is without the gate");
     assert!(count > 3 * sounds.len());
 }
+
+/// Music that a queue or a radio plays under the voice; the level is that of the whole under that of the speaker.
+fn over_music(speech: &[i16], kind: &Kind, number: u64, below_db: f32) -> Vec<i16> {
+    let (before, after) = (3 * RATE, 2 * RATE);
+    let mut seed = Seed::new(number);
+    let music = kind.1(&mut seed, before + speech.len() + after);
+    let samples: Vec<f32> = speech.iter().map(|sample| f32::from(*sample) / 32_768.0).collect();
+    let loudest = samples.iter().fold(0.0_f32, |most, sample| most.max(sample.abs()));
+    let voiced: Vec<f32> = samples.iter().copied().filter(|sample| sample.abs() > loudest / 100.0).collect();
+    let mean = voiced.iter().map(|sample| sample * sample).sum::<f32>() / voiced.len().max(1) as f32;
+    let mut sound = at_level(&music, 10.0 * mean.log10() - below_db);
+    for (sample, voice) in sound.iter_mut().skip(before).zip(speech) {
+        *sample = sample.saturating_add(*voice);
+    }
+    sound
+}
+
+/// Characters that are wrong, and how many there are, without punctuation.
+fn wrong(said: &str, heard: &str) -> (usize, usize) {
+    let plain = |text: &str| text.chars().filter(|sign| sign.is_alphanumeric() || *sign == 'ー').collect::<Vec<_>>();
+    let (said, heard) = (plain(said), plain(heard));
+    let mut row: Vec<usize> = (0..=heard.len()).collect();
+    for (i, sign) in said.iter().enumerate() {
+        let mut corner = std::mem::replace(&mut row[0], i + 1);
+        for (j, other) in heard.iter().enumerate() {
+            let change = corner + usize::from(sign != other);
+            corner = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(corner + 1);
+        }
+    }
+    (*row.last().unwrap(), said.len())
+}
+
+/// What became of people who speak over music.
+#[derive(Debug, Default)]
+struct Over {
+    /// The detector found nobody.
+    swallowed: usize,
+    /// A text was not believed, by reason.
+    rejected: BTreeMap<&'static str, usize>,
+    /// There was no text for whatever reason.
+    silent: usize,
+    errors: usize,
+    characters: usize,
+}
+
+#[test]
+fn who_speaks_over_quiet_music_is_heard() {
+    let mut model = model(|_| {});
+    let music: Vec<&Kind> =
+        KINDS.iter().filter(|kind| ["solo", "violin", "piano", "organ", "band"].contains(&kind.0)).collect();
+    let mut figures = Vec::new();
+    for below_db in [f32::INFINITY, 30.0, 20.0] {
+        let mut over = Over::default();
+        for (n, (speech, said)) in eval().iter().enumerate() {
+            let (sound, begins) = match below_db.is_finite() {
+                true => (over_music(speech, music[n % music.len()], n as u64, below_db), 3 * RATE),
+                false => (speech.clone(), 0),
+            };
+            // only what reaches into the words: music of its own is the matter of the tests above
+            let at = |sample: usize| sample as u64 * 1_000_000 / RATE as u64;
+            let (from, to) = (at(begins), at(begins + speech.len()));
+            let mut found = heard(&sound, CODECS[n % 2], 0.0, &Settings::default());
+            found.retain(|utterance| utterance.start.0 < to && utterance.end.0 > from);
+            let mut text = String::new();
+            for utterance in &found {
+                let hypothesis = model.recognize(&at_16_khz(utterance), None).unwrap();
+                hypothesis.rejected.iter().for_each(|why| *over.rejected.entry(why.name()).or_default() += 1);
+                text.push_str(&hypothesis.text);
+            }
+            over.swallowed += usize::from(found.is_empty());
+            over.silent += usize::from(text.is_empty());
+            let (errors, characters) = wrong(said, &text);
+            (over.errors, over.characters) = (over.errors + errors, over.characters + characters);
+        }
+        println!("music {below_db} dB below the voice: {over:?}");
+        figures.push(over);
+    }
+    let [clean, at_30, at_20] = &figures[..] else { panic!() };
+    assert_eq!((clean.swallowed, clean.silent), (0, 0));
+    assert_eq!((at_30.swallowed, at_20.swallowed), (0, 0), "somebody was taken for music");
+    // by the sound; the shipped model, which never heard music, writes a remark in brackets instead of words now and then (`no_word`)
+    let by_sound =
+        |over: &Over| over.rejected.iter().filter(|(why, _)| **why != "no_word").map(|(_, n)| n).sum::<usize>();
+    assert!(by_sound(at_30) == 0 && by_sound(at_20) <= 5, "{at_30:?} {at_20:?}");
+    // what was measured, with a margin: 4 and 9 of 40 without text, 23, 56 and 101 % of the characters wrong
+    assert!(at_30.silent <= 8 && at_20.silent <= 15, "{at_30:?} {at_20:?}");
+    let rate = |over: &Over| 100 * over.errors / over.characters;
+    assert!(rate(clean) <= 30 && rate(at_30) <= 75 && rate(at_20) <= 130, "{clean:?} {at_30:?} {at_20:?}");
+}
