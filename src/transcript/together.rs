@@ -258,6 +258,17 @@ mod tests {
     }
 
     #[test]
+    fn a_part_that_is_a_word_too_is_masked_with_the_others() {
+        let turns =
+            [(0, "956"), (1, "はい、956"), (0, "441"), (0, "シチゴサン"), (1, "はい、シチゴサン"), (0, "116です")];
+        let wanted = ["***", "はい、***", "***", "***", "はい、***", "***です"];
+        assert_eq!(masked(&turns, None), wanted);
+        let turns = [(0, "シチゴサンのお祝い"), (1, "シチゴサン"), (0, "12月15日です")];
+        let texts: Vec<String> = turns.iter().map(|(_, text)| (*text).to_string()).collect();
+        assert_eq!(masked(&turns, None), texts);
+    }
+
+    #[test]
     fn a_misheard_repetition_is_masked_too() {
         let turns = [(0, "1234"), (1, "1284ですね"), (0, "5678"), (1, "はい"), (0, "9018です")];
         assert_eq!(masked(&turns, None)[1], "****ですね");

@@ -20,6 +20,8 @@ const LONGEST_VALUE: usize = 8;
 /// Signs that make a number of the kanji before them.
 const COUNTING: &str = "番号円年月日人時分階丁名歳才個件枚回";
 
+/// Digits beside a word that is spelt with the names of digits from which on it is a part of their number (956、シチゴサン、116).
+const BESIDE_WORD: usize = 6;
 /// Words of katakana that are spelt with the names of digits.
 const WORDS: [&str; 2] = ["シチゴサン", "ナナシ"];
 
@@ -36,6 +38,8 @@ pub(crate) struct Group {
     pub(crate) digits: Vec<u8>,
     /// Where the name of each digit begins, where they are spelt out.
     names: Vec<Named>,
+    /// The names spell a word too.
+    word: bool,
 }
 
 impl Group {
@@ -137,14 +141,14 @@ fn group(signs: &[char], before: Option<char>) -> Option<Group> {
     let names = all_names(piece);
     let length: usize = names.iter().map(|name| name.length).sum();
     let firm = names.iter().filter(|name| name.firm).count();
-    let whole = in_katakana && length == piece.len() && !is_word(piece);
+    let whole = in_katakana && length == piece.len();
     let many = if in_katakana { MANY_NAMES } else { MANY_HIRAGANA };
     let sure = names.first().is_some_and(|name| name.firm) && firm * 2 >= names.len();
     if names.is_empty() || !(whole || (names.len() >= many && sure)) {
         return None;
     }
     let digits = names.iter().map(|name| name.digit).collect();
-    Some(Group { start: 0, end: length, script: Script::Name, digits, names })
+    Some(Group { start: 0, end: length, script: Script::Name, digits, names, word: is_word(piece) })
 }
 
 fn is_word(piece: &[char]) -> bool {
@@ -178,13 +182,13 @@ fn written_group(signs: &[char]) -> Option<Group> {
             end: length,
             script: Script::Value,
             digits,
-            names: Vec::new(),
+            ..Group::default()
         });
     }
     let script = script(*signs.first()?);
     let own = |sign: &&char| digit(**sign).is_some() && self::script(**sign) == script;
     let digits: Vec<u8> = numerals.iter().take_while(own).filter_map(|sign| digit(*sign)).collect();
-    (!digits.is_empty()).then(|| Group { start: 0, end: digits.len(), script, digits, names: Vec::new() })
+    (!digits.is_empty()).then(|| Group { end: digits.len(), script, digits, ..Group::default() })
 }
 
 /// As many names as a piece of kana can be taken apart into from its beginning; those that reach its end before all others.
@@ -217,6 +221,14 @@ fn all_names(piece: &[char]) -> Vec<Named> {
 fn believed(run: Run) -> Vec<Run> {
     if run.iter().all(|group| group.script != Script::Name) {
         return vec![run];
+    }
+    let spelt: usize = run.iter().filter(|group| group.word).map(|group| group.digits.len()).sum();
+    if spelt > 0 && length(&run) - spelt < BESIDE_WORD {
+        return run
+            .split(|group| group.word)
+            .filter(|run| !run.is_empty())
+            .flat_map(|run| believed(run.to_vec()))
+            .collect();
     }
     let sure = run.iter().any(Group::is_sure);
     let named = run.iter().filter(|group| group.script == Script::Name);
@@ -286,6 +298,13 @@ mod tests {
             assert_eq!(read(text), [""; 0], "{text}");
         }
         assert_eq!(read("一緒に三国から十三へ"), [""; 0]);
+    }
+
+    #[test]
+    fn a_word_of_digits_is_a_number_only_among_many_others() {
+        assert_eq!(read("956\nヨンヨンイチ\nシチゴサン\n一一六"), ["956 441 753 116"]);
+        assert_eq!(read("シチゴサン、3、5"), ["3 5"]);
+        assert_eq!(read("シチゴサンは12月15日です"), ["12", "15"]);
     }
 
     #[test]
