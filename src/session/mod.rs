@@ -125,7 +125,7 @@ pub enum Output {
         /// Parts whose text is there, in samples.
         done: Vec<(u64, u64)>,
     },
-    /// Replace the sound of a stream by silence, also on disk; answer with [`StreamEventKind::Silenced`].
+    /// Replace the sound of a stream by silence, also on disk; answer with [`Silenced`](crate::media::StreamEventKind::Silenced).
     Silence {
         /// The stream.
         stream: StreamId,
