@@ -326,8 +326,7 @@ fn chromium(site: &Site, token: &str, more: &[&str]) {
     command.args([
         "--url",
         &site.web,
-        "--token",
-        token,
+        &format!("--token={token}"), // a token may begin with a dash
         "--mic",
         &site.path("agent.wav"),
         "--far",
@@ -344,8 +343,7 @@ fn aiortc(site: &Site, token: &str, more: &[&str]) {
     command.arg(repository().join("tests/lab/web_phone.py")).args([
         "--whip",
         &format!("{}whip", site.web),
-        "--token",
-        token,
+        &format!("--token={token}"), // a token may begin with a dash
     ]);
     command.args(["--agent", &site.path("agent.wav"), "--caller", &site.path("caller.wav")]);
     command.args(["--talk-s", &TALK_S.to_string()]).args(more);
