@@ -35,14 +35,15 @@ impl Dictionary {
     /// its bias. [`Dictionary::correct`] makes one text of both; what is outside of its words is heard without the dictionary.
     ///
     /// # Errors
-    /// As [`Recognizer::recognize`].
+    /// As [`Recognizer::recognize`] of the first hearing.
     pub fn hear(&self, recognizer: &mut dyn Recognizer, pcm: &[f32]) -> Result<Hypothesis, Failure> {
         let mut plain = recognizer.recognize(pcm, None)?;
         let helps = |help: &Arc<dyn Bias>| recognizer.takes_bonuses() || !help.prompt().is_empty();
         if second_hearing(&plain)
             && let Some(help) = self.help(&plain.text).filter(helps)
+            // what was heard without the dictionary is a text also where the second hearing fails
+            && let Ok(biased) = recognizer.recognize(pcm, Some(help.as_ref()))
         {
-            let biased = recognizer.recognize(pcm, Some(help.as_ref()))?;
             plain.bonuses = biased.bonuses;
             plain.decode_ms = plain.decode_ms.saturating_add(biased.decode_ms);
             plain.biased = Some(Box::new(biased));
@@ -154,20 +155,26 @@ pub(super) fn stretch(places: &[Option<usize>], length: usize, from: usize, to: 
 
 #[cfg(test)]
 mod tests {
+    use super::super::Source;
     use super::*;
     use crate::dictionary::{Entry, Settings};
     use crate::speech::Token;
 
     /// Writes what was told, with and without help, and counts.
+    #[derive(Default)]
     struct Player {
         p: f32,
         bonuses: bool,
+        fails_again: bool,
         heard: Vec<bool>,
     }
 
     impl Recognizer for Player {
         fn recognize(&mut self, _: &[f32], bias: Option<&dyn Bias>) -> Result<Hypothesis, Failure> {
             self.heard.push(bias.is_some());
+            if self.fails_again && bias.is_some() {
+                return Err(Failure::Failed("it ran out of memory".into()));
+            }
             let text = if bias.is_some() { "ドウジマに住む" } else { "歌島に住む" };
             let tokens = text.chars().map(|c| Token { bytes: c.to_string().into_bytes(), p: self.p }).collect();
             Ok(Hypothesis { text: text.into(), tokens, decode_ms: 10, ..Hypothesis::default() })
@@ -191,7 +198,7 @@ mod tests {
         let with = |settings: &Settings| Dictionary::of_entries(vec![entry.clone()], settings);
         let (usual, prompting) = (with(&Settings::default()), with(&Settings { prompt: true, ..Settings::default() }));
         let hear = |dictionary: &Dictionary, p: f32, bonuses: bool| {
-            let mut player = Player { p, bonuses, heard: Vec::new() };
+            let mut player = Player { p, bonuses, ..Player::default() };
             let heard = dictionary.hear(&mut player, &[]).unwrap();
             assert_eq!((heard.text.as_str(), heard.dictionary.as_str()), ("歌島に住む", dictionary.version()));
             (player.heard, dictionary.correct(&heard).text, heard.decode_ms)
@@ -201,11 +208,20 @@ mod tests {
         assert_eq!(hear(&usual, 0.5, false).0, [false], "a bonus would not reach it");
         assert_eq!(hear(&prompting, 0.5, false).0, [false, true], "a prompt does");
         assert_eq!(hear(&Dictionary::empty(), 0.5, true).0, [false], "there is no word");
-        let mut player = Player { p: 0.5, bonuses: true, heard: Vec::new() };
+        let mut player = Player { p: 0.5, bonuses: true, ..Player::default() };
         let partial = usual.hear_partial(&mut player, &[], &|| false).unwrap();
         assert_eq!((player.heard, partial.dictionary.as_str()), (vec![false], usual.version()));
-        let given_up = usual.hear_partial(&mut Player { p: 0.5, bonuses: true, heard: Vec::new() }, &[], &|| true);
+        let given_up = usual.hear_partial(&mut Player { p: 0.5, bonuses: true, ..Player::default() }, &[], &|| true);
         assert_eq!(given_up, Err(Failure::Withdrawn));
+    }
+
+    #[test]
+    fn a_second_hearing_that_fails_leaves_the_first() {
+        let words = Source { name: "words.csv", bytes: "surface,reading\n堂島,ドウジマ\n".as_bytes() };
+        let dictionary = Dictionary::load(&[words], &Settings::default()).unwrap();
+        let mut player = Player { p: 0.5, bonuses: true, fails_again: true, ..Player::default() };
+        let heard = dictionary.hear(&mut player, &[]).unwrap();
+        assert_eq!((heard.text.as_str(), heard.biased, player.heard), ("歌島に住む", None, vec![false, true]));
     }
 
     fn chars(text: &str) -> Vec<char> {
