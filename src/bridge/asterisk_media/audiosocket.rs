@@ -1,5 +1,6 @@
 //! One AudioSocket connection, or an announcement (HTTP) on the same port.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::debug;
 
@@ -54,7 +57,7 @@ pub(super) async fn serve(place: Place, mut stream: TcpStream, from: SocketAddr)
     let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
     let (mut reader, writer) = stream.into_split();
     let (writes, queue) = mpsc::channel(WRITES);
-    let writing = tokio::spawn(write(writer, queue));
+    let mut writing = Some(tokio::spawn(write(writer, queue)));
     let mut call = Call { place, from, writes: Some(writes), inside: None };
     let why = loop {
         if let Some(why) = call.carry_out(&mut connection) {
@@ -66,23 +69,23 @@ pub(super) async fn serve(place: Place, mut stream: TcpStream, from: SocketAddr)
                 None => std::future::pending().await,
             }
         };
+        let all_stop = async { _ = stopped.wait_for(|stop| *stop).await };
         tokio::select! {
             read = reader.read(&mut buffer) => match read {
-                Ok(0) => connection.handle_closed(now(), false),
+                Ok(0) => {
+                    call.writes = None;
+                    connection.handle_closed(now(), was_reset(&mut writing).await);
+                }
                 Ok(length) => connection.handle_bytes(now(), buffer.get(..length).unwrap_or_default()),
                 Err(_) => connection.handle_closed(now(), true),
             },
             () = sleep_until(instant(connection.due())) => connection.handle_timeout(now()),
             () = stop => connection.stop(now(), Ended::Stopped),
-            _ = stopped.wait_for(|stop| *stop) => connection.stop(now(), Ended::Stopped),
+            () = all_stop => connection.stop(now(), Ended::Stopped),
         }
     };
     call.writes = None;
-    let abort = writing.abort_handle();
-    if timeout(LAST, writing).await.is_err() {
-        abort.abort();
-        debug!("the last frames of a connection could not be written");
-    }
+    was_reset(&mut writing).await;
     if let Some(inside) = call.inside {
         inside.over(why, connection.counts()).await;
     }
@@ -102,8 +105,8 @@ impl Call {
         while let Some(output) = connection.poll_output() {
             match output {
                 Output::Send(bytes) => {
-                    let full = self.writes.as_ref().is_some_and(|writes| writes.try_send(bytes).is_err());
-                    if full {
+                    let sent = self.writes.as_ref().map(|writes| writes.try_send(bytes));
+                    if let Some(Err(TrySendError::Full(_))) = sent {
                         connection.stop(now(), Ended::Slow);
                     }
                 }
@@ -138,15 +141,24 @@ impl Call {
 }
 
 /// Writes what is queued; ends with the queue or the connection. A peer that does not read lets the queue become full.
-async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) {
+async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
     while let Some(bytes) = queue.recv().await {
-        if writer.write_all(&bytes).await.is_err() {
-            // the reader learns of it too; what still comes is passed over
-            while queue.recv().await.is_some() {}
-            return;
-        }
+        writer.write_all(&bytes).await?;
     }
-    let _ = writer.shutdown().await;
+    writer.shutdown().await
+}
+
+/// Waits until the last frames are written, at most [`LAST`]; whether the writer learnt that the connection was reset. The system tells
+/// it to whoever asks first: to a reader who comes after the writer it looks like a connection that was closed.
+async fn was_reset(writing: &mut Option<JoinHandle<io::Result<()>>>) -> bool {
+    let Some(writing) = writing.take() else { return false };
+    let abort = writing.abort_handle();
+    let Ok(written) = timeout(LAST, writing).await else {
+        abort.abort();
+        debug!("the last frames of a connection could not be written");
+        return false;
+    };
+    matches!(written, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset)
 }
 
 /// Reads an announcement to its end and answers it.
