@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::bridge::now;
-use crate::dictionary::{Dictionary, second_hearing};
+use crate::dictionary::{Dictionary, heard_twice, second_hearing};
 use crate::outbox::retry::retry_after;
 use crate::speech::manifest::Manifest;
 use crate::speech::remote::breaker::Breaker;
@@ -141,9 +141,8 @@ impl Remote {
         if !prompt.is_empty()
             && let Ok(second) = self.ask(sound, &prompt).await
         {
-            plain.decode_ms = plain.decode_ms.saturating_add(second.decode_ms);
+            plain = heard_twice(plain, second);
             words.version().clone_into(&mut plain.dictionary);
-            plain.biased = Some(Box::new(second));
         }
         Ok(plain)
     }

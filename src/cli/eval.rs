@@ -8,7 +8,7 @@ use clap::Args;
 use sha2::{Digest, Sha256};
 
 use super::score::{Words, normalise};
-use crate::dictionary::{Dictionary, Entry, Settings, Source, second_hearing};
+use crate::dictionary::{self, Dictionary, Entry, Settings, Source, second_hearing};
 use crate::speech::{Hypothesis, Recognizer};
 
 mod hear;
@@ -304,12 +304,14 @@ fn size(args: &EvalArgs, sized: &Sized, listed: &[Listed], heard: &[Heard], keyw
         for layer in &sized.layers {
             let second = layer.second.and_then(|way| one.hypothesis(way));
             let began = Instant::now();
-            let corrected = layer.dictionary.correct_with(&off, second);
+            let joined =
+                second.map_or_else(|| off.clone(), |second| dictionary::heard_twice(off.clone(), second.clone()));
+            let corrected = layer.dictionary.correct(&joined);
             if layer.name == ALL {
                 times.push(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
                 heard_twice += usize::from(second.is_some());
                 decode_ms_with += second.map_or(0, |second| u64::from(second.decode_ms));
-                untouched = corrected.corrections.is_empty();
+                untouched = joined.text == off.text && corrected.corrections.is_empty();
             }
             texts.push(corrected.text);
         }

@@ -35,7 +35,7 @@ pub use correct::Corrected;
 pub use entry::Entry;
 pub use import::{Format, How, ImportError, Imported, Source};
 pub use scoped::MOST_VIEWS;
-pub use second::second_hearing;
+pub use second::{heard_twice, second_hearing};
 pub use settings::Settings;
 
 use crate::call::scope::Scopes;
@@ -141,17 +141,12 @@ impl Dictionary {
         self.trie().map(|bias| bias as Arc<dyn Bias>)
     }
 
-    /// The hypothesis with the dictionary's spellings. A text without a match comes back identical, with no corrections.
+    /// The hypothesis with the dictionary's spellings. A text without a match comes back identical, with no corrections. The words of a second
+    /// hearing beside it are taken where the recogniser itself finds them about as likely as what it wrote without the bias.
     pub fn correct(&self, hypothesis: &Hypothesis) -> Corrected {
-        self.correct_with(hypothesis, hypothesis.biased.as_deref())
-    }
-
-    /// As [`Dictionary::correct`], with what was heard of the same sound with the dictionary's bias: its words are taken where the
-    /// recogniser itself finds them about as likely as what it wrote without.
-    pub fn correct_with(&self, plain: &Hypothesis, biased: Option<&Hypothesis>) -> Corrected {
         match self.corrector() {
-            Some(corrector) => corrector.correct(plain, biased),
-            None => Corrected { text: plain.text.clone(), corrections: Vec::new() },
+            Some(corrector) => corrector.correct(hypothesis, hypothesis.biased.as_deref()),
+            None => Corrected { text: hypothesis.text.clone(), corrections: Vec::new() },
         }
     }
 

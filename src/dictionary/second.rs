@@ -1,5 +1,5 @@
-//! Two hearings of one sound, without and with the dictionary's bias: when there is a second one, where a stretch of it stands in the first,
-//! and which of the two the recogniser itself finds likelier.
+//! Two hearings of one sound, without and with the dictionary's bias: when there is a second one, which of the two the recogniser itself finds
+//! likelier, and where a stretch of the second stands in the first.
 
 use std::sync::Arc;
 
@@ -8,10 +8,35 @@ use crate::speech::{Bias, Failure, Hypothesis, Recognizer, Stop};
 
 /// Below this probability of any token a second hearing with the dictionary's bias may find another word.
 const SURE: f32 = 0.9;
+/// The text of a second hearing is taken whole when it is at most this many nats less likely than that of the first.
+const WHOLE_NATS: f32 = 0.0;
 
 /// Whether an utterance that was heard without a dictionary is worth hearing again with its bias: the recogniser was not sure of all of it.
 pub fn second_hearing(plain: &Hypothesis) -> bool {
     plain.tokens.iter().any(|token| token.p < SURE)
+}
+
+/// One hypothesis of two of the same sound. A recogniser that takes the likeliest token at each step may leave the likeliest text behind; where
+/// a bonus led the second hearing to a text that is the likelier one without the bonuses, that is the text. Else it stays with the first, for
+/// [`Dictionary::correct`] to take single words from.
+pub fn heard_twice(plain: Hypothesis, second: Hypothesis) -> Hypothesis {
+    let decode_ms = plain.decode_ms.saturating_add(second.decode_ms);
+    if is_likelier(&second, &plain) {
+        return Hypothesis { decode_ms, biased: Some(Box::new(second.clone())), ..second };
+    }
+    Hypothesis { decode_ms, bonuses: second.bonuses, biased: Some(Box::new(second)), ..plain }
+}
+
+fn is_likelier(second: &Hypothesis, plain: &Hypothesis) -> bool {
+    let whole = |hypothesis: &Hypothesis| {
+        let told = Told::of(hypothesis);
+        told.likelihood(0, told.chars.len())
+    };
+    second.bonuses > 0
+        && second.looped == 0
+        && !second.text.is_empty()
+        && second.text != plain.text
+        && whole(second) >= whole(plain) - WHOLE_NATS
 }
 
 impl Dictionary {
@@ -32,7 +57,7 @@ impl Dictionary {
     }
 
     /// Recognises `pcm` (16 kHz, mono, ±1.0) without the dictionary and, where the recogniser was not sure of all of it, a second time with
-    /// its bias. [`Dictionary::correct`] makes one text of both; what is outside of its words is heard without the dictionary.
+    /// its bias; see [`heard_twice`]. [`Dictionary::correct`] makes one text of what comes.
     ///
     /// # Errors
     /// As [`Recognizer::recognize`] of the first hearing.
@@ -44,9 +69,7 @@ impl Dictionary {
             // what was heard without the dictionary is a text also where the second hearing fails
             && let Ok(biased) = recognizer.recognize(pcm, Some(help.as_ref()))
         {
-            plain.bonuses = biased.bonuses;
-            plain.decode_ms = plain.decode_ms.saturating_add(biased.decode_ms);
-            plain.biased = Some(Box::new(biased));
+            plain = heard_twice(plain, biased);
         }
         plain.dictionary.clone_from(&self.version);
         Ok(plain)
@@ -222,6 +245,37 @@ mod tests {
         let mut player = Player { p: 0.5, bonuses: true, fails_again: true, ..Player::default() };
         let heard = dictionary.hear(&mut player, &[]).unwrap();
         assert_eq!((heard.text.as_str(), heard.biased, player.heard), ("歌島に住む", None, vec![false, true]));
+    }
+
+    #[test]
+    fn the_likelier_of_two_hearings_is_the_text() {
+        let told = |text: &str, p: f32, bonuses: u32| Hypothesis {
+            text: text.into(),
+            tokens: text.chars().map(|c| Token { bytes: c.to_string().into_bytes(), p }).collect(),
+            bonuses,
+            decode_ms: 10,
+            ..Hypothesis::default()
+        };
+        let words =
+            Source { name: "words.csv", bytes: "surface,reading\n騒音苦情,ソウオンクジョウ\n".as_bytes() };
+        let dictionary = Dictionary::load(&[words], &Settings::default()).unwrap();
+        let text = |plain: Hypothesis, second: Hypothesis| {
+            let heard = heard_twice(plain, second);
+            (dictionary.correct(&heard).text, heard.text, heard.decode_ms, heard.bonuses)
+        };
+        let (plain, second) = ("掃除機を教えてください", "ソウオンクジョウについて教えてください");
+        let taken = ("騒音苦情について教えてください".to_owned(), second.to_owned(), 20, 3);
+        assert_eq!(text(told(plain, 0.5, 0), told(second, 0.7, 3)), taken);
+        let left = (plain.to_owned(), plain.to_owned(), 20, 3);
+        assert_eq!(
+            text(told(plain, 0.7, 0), told(second, 0.7, 3)),
+            left,
+            "less likely, and its word has no place in the first"
+        );
+        let other = Hypothesis { looped: 1, ..told(second, 0.9, 3) };
+        assert_eq!(text(told(plain, 0.5, 0), other).1, plain, "it repeated itself");
+        assert_eq!(text(told(plain, 0.5, 0), told("", 0.9, 3)).1, plain, "it wrote nothing");
+        assert_eq!(text(told(plain, 0.5, 0), told(second, 0.9, 0)).1, plain, "the dictionary had no part in it");
     }
 
     fn chars(text: &str) -> Vec<char> {

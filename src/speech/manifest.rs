@@ -32,6 +32,8 @@ pub struct File {
 pub struct Decode {
     /// Hypotheses that are followed at once, 1–8; 1 is greedy.
     pub beam: u8,
+    /// The same where an utterance is heard a second time with the dictionary's bias, which is done where the recogniser was not sure.
+    pub second_beam: u8,
     /// Step by which the temperature rises when a decode fails, 0 for no second try.
     pub temperature_inc: f32,
     /// A text of more than 32 tokens whose entropy is below this has failed (it repeats itself).
@@ -44,7 +46,7 @@ pub struct Decode {
 
 impl Default for Decode {
     fn default() -> Self {
-        Self { beam: 1, temperature_inc: 0.4, entropy: 2.4, logprob: -1.0, no_speech: 0.6 }
+        Self { beam: 1, second_beam: 4, temperature_inc: 0.4, entropy: 2.4, logprob: -1.0, no_speech: 0.6 }
     }
 }
 
@@ -160,8 +162,9 @@ impl Manifest {
             toml::from_str(text).map_err(|error| ManifestError::Syntax(error.to_string().trim().replace('\n', " ")))?;
         let wrong = |key, found: String, expected| Err(ManifestError::Value { key, found, expected });
         let decode = &manifest.decode;
-        if !(1..=8).contains(&decode.beam) {
-            return wrong("decode.beam", decode.beam.to_string(), "1–8");
+        let beams = [("decode.beam", decode.beam), ("decode.second_beam", decode.second_beam)];
+        if let Some((key, found)) = beams.into_iter().find(|(_, beam)| !(1..=8).contains(beam)) {
+            return wrong(key, found.to_string(), "1–8");
         }
         if decode.temperature_inc != 0.0 && !(0.1..=1.0).contains(&decode.temperature_inc) {
             return wrong("decode.temperature_inc", decode.temperature_inc.to_string(), "0 or 0.1–1.0");

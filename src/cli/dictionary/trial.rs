@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{DictionaryError, Reading};
 use crate::call::scope::Scopes;
 use crate::cli::transcribe;
-use crate::dictionary::{Dictionary, second_hearing};
+use crate::dictionary::{Dictionary, heard_twice, second_hearing};
 use crate::events::Correction;
 use crate::media::resample::at_16_khz;
 use crate::speech::{Bias, Given, Hypothesis, Vocabulary};
@@ -62,7 +62,7 @@ struct Trial {
     /// As decoded a second time, with its bias; none for a text, and where the recogniser was sure the first time.
     #[serde(skip_serializing_if = "Option::is_none")]
     biased: Option<String>,
-    /// The first with the words that were found in it and in the second.
+    /// The likelier of the two with the words that were found in both.
     text: String,
     /// Words of the dictionary in `biased` that got a bonus there.
     preferred: Vec<Preferred>,
@@ -101,7 +101,7 @@ pub(super) fn run(args: &TestArgs) -> crate::cli::Result {
     let mut out = std::io::stdout().lock();
     for text in &args.texts {
         let hypothesis = Hypothesis { text: text.clone(), confidence: args.confidence, ..Hypothesis::default() };
-        tell(&mut out, &trial(dictionary, &hypothesis, None), args.json)?;
+        tell(&mut out, &trial(dictionary, hypothesis, None), args.json)?;
     }
     if !args.files.is_empty() {
         recordings(args, dictionary, &mut out)?;
@@ -124,7 +124,7 @@ fn recordings(args: &TestArgs, dictionary: &Dictionary, out: &mut impl Write) ->
             if plain.text.is_empty() && biased.as_ref().is_none_or(|biased| biased.text.is_empty()) {
                 continue;
             }
-            let mut trial = trial(dictionary, &plain, biased.as_ref());
+            let mut trial = trial(dictionary, plain, biased.as_ref());
             trial.place = Some((path.display().to_string(), channel, utterance.start.0 as f64 / 1e6));
             if let Some((watched, biased)) = watched.zip(biased.as_ref()) {
                 trial.preferred = watched.preferred(dictionary, biased);
@@ -135,11 +135,13 @@ fn recordings(args: &TestArgs, dictionary: &Dictionary, out: &mut impl Write) ->
     Ok(())
 }
 
-fn trial(dictionary: &Dictionary, plain: &Hypothesis, biased: Option<&Hypothesis>) -> Trial {
-    let corrected = dictionary.correct_with(plain, biased);
+fn trial(dictionary: &Dictionary, plain: Hypothesis, biased: Option<&Hypothesis>) -> Trial {
+    let heard = plain.text.clone();
+    let joined = biased.map_or_else(|| plain.clone(), |biased| heard_twice(plain.clone(), biased.clone()));
+    let corrected = dictionary.correct(&joined);
     Trial {
         place: None,
-        heard: plain.text.clone(),
+        heard,
         biased: biased.map(|biased| biased.text.clone()),
         words: dictionary.heard_in(&corrected.text).map(|entry| entry.surface.clone()).collect(),
         text: corrected.text,

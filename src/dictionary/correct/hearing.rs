@@ -15,9 +15,10 @@ const MOST_BEYOND: usize = 2;
 impl Corrector {
     /// Words that were heard with the bias, where they stand in the text without it, if the recogniser finds them about as likely there.
     pub(super) fn by_bias(&self, plain: &Told, biased: &Told) -> Vec<Candidate> {
-        if plain.chars == biased.chars || biased.chars.len() > MAX_CHARS {
+        if biased.chars.len() > MAX_CHARS {
             return Vec::new();
         }
+        let same = plain.chars == biased.chars;
         let mut heard: Vec<Candidate> = Vec::new();
         for (from, to, Spelling { target, official }) in self.spellings.find(&biased.chars) {
             if official && let Some(known) = self.targets.get(target) {
@@ -36,7 +37,7 @@ impl Corrector {
         let spelling = |at: usize| katakana(at, at + 1);
         let spelt_out = self.sounding(&biased.chars, 1, &spelling).into_iter().filter(|candidate| {
             let cut = candidate.from.checked_sub(1).is_some_and(|before| katakana(before, candidate.from));
-            katakana(candidate.from, candidate.to) && !cut && (self.correct || candidate.distance == 0.0)
+            katakana(candidate.from, candidate.to) && !cut && (self.correct && !same || candidate.distance == 0.0)
         });
         heard.extend(spelt_out);
         let places = places(&plain.chars, &biased.chars);

@@ -152,6 +152,7 @@ impl Whisper {
         let prompt = self.model.tokens_of(prompt);
         let decode = &self.manifest.decode;
         let (beam, temperature_inc, stop) = match pass {
+            Pass::Final if bias.is_some() => (decode.second_beam, decode.temperature_inc, None),
             Pass::Final => (decode.beam, decode.temperature_inc, None),
             Pass::Partial(stop) => (1, 0.0, Some(stop)),
         };
