@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::changes::changes;
 use super::{Dictionary, prompt};
 use crate::speech::{Bias, Failure, Hypothesis, Recognizer, Stop};
 
@@ -136,32 +137,16 @@ impl Told {
     }
 }
 
-/// For each character of `second` the place of the same character in `first`, by a longest common subsequence.
+/// For each character of `second` the place of the same character in `first`, where it stayed.
 pub(super) fn places(first: &[char], second: &[char]) -> Vec<Option<usize>> {
-    let width = first.len() + 1;
-    let mut longest = vec![0_u16; (second.len() + 1) * width];
-    for i in (0..second.len()).rev() {
-        for j in (0..first.len()).rev() {
-            longest[i * width + j] = if second[i] == first[j] {
-                longest[(i + 1) * width + j + 1] + 1
-            } else {
-                longest[(i + 1) * width + j].max(longest[i * width + j + 1])
-            };
-        }
+    let mut places = Vec::with_capacity(second.len());
+    let mut from = 0;
+    for change in changes(first, second) {
+        places.extend((from..change.from.start).map(Some));
+        places.resize(change.to.end, None);
+        from = change.from.end;
     }
-    let mut places = vec![None; second.len()];
-    let (mut i, mut j) = (0, 0);
-    while i < second.len() && j < first.len() {
-        let here = longest[i * width + j];
-        if second[i] == first[j] && here == longest[(i + 1) * width + j + 1] + 1 {
-            places[i] = Some(j);
-            (i, j) = (i + 1, j + 1);
-        } else if here == longest[(i + 1) * width + j] {
-            i += 1;
-        } else {
-            j += 1;
-        }
-    }
+    places.extend((from..first.len()).map(Some));
     places
 }
 
