@@ -130,7 +130,7 @@ fn a_text_shows_what_is_put_right() {
 #[cfg(feature = "whisper")]
 #[test]
 fn a_recording_shows_which_words_were_preferred() {
-    let output = dictionary(&["test", "--dictionary", "samples/dictionary.csv", "--json", "samples/calls/call2.wav"]);
+    let output = dictionary(&["test", "--dictionary", "samples/dictionary.csv", "--json", "samples/calls/call1.wav"]);
     assert!(output.status.success(), "{}", said(&output));
     let trials: Vec<serde_json::Value> = out(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(trials.len() >= 9);

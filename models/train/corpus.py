@@ -3,9 +3,12 @@
 Place names are split three ways by a fixed shuffle: KNOWN are taught with their official spelling, KANA only in
 katakana, HELD never appear in training (pass `places=HELD` to make evaluation sentences from them). `randkana` makes
 words that do not exist, so that the model learns to spell what it does not know.
+
+`wide(rng)` is for the second phase (refine.py): far more words that do not exist, made of the pieces of names and terms, in every
+slot, and more kinds of sentences. No reading of samples/dictionary.csv is ever made up, because evaluation counts those.
 """
 
-import random
+import csv, os, random
 
 WARDS = "北区:キタク 都島区:ミヤコジマク 福島区:フクシマク 此花区:コノハナク 中央区:チュウオウク 西区:ニシク 港区:ミナトク 大正区:タイショウク 天王寺区:テンノウジク 浪速区:ナニワク 西淀川区:ニシヨドガワク 淀川区:ヨドガワク 東淀川区:ヒガシヨドガワク 東成区:ヒガシナリク 生野区:イクノク 旭区:アサヒク 城東区:ジョウトウク 鶴見区:ツルミク 阿倍野区:アベノク 住之江区:スミノエク 住吉区:スミヨシク 東住吉区:ヒガシスミヨシク 平野区:ヒラノク 西成区:ニシナリク".split()
 PLACES = "放出:ハナテン 喜連瓜破:キレウリワリ 杭全:クマタ 十三:ジュウソウ 野江内代:ノエウチンダイ 関目:セキメ 天下茶屋:テンガチャヤ 我孫子:アビコ 住道矢田:スンジヤタ 柴島:クニジマ 立売堀:イタチボリ 遠里小野:オリオノ 新喜多:シギタ 鴫野:シギノ 蒲生:ガモウ 毛馬:ケマ 御幣島:ミテジマ 海老江:エビエ 粉浜:コハマ 帝塚山:テヅカヤマ 桃谷:モモダニ 鶴橋:ツルハシ 玉造:タマツクリ 上本町:ウエホンマチ 谷町:タニマチ 日本橋:ニッポンバシ 心斎橋:シンサイバシ 堀江:ホリエ 靱本町:ウツボホンマチ 京町堀:キョウマチボリ 土佐堀:トサボリ 中之島:ナカノシマ 淀屋橋:ヨドヤバシ 北浜:キタハマ 天満:テンマ 南森町:ミナミモリマチ 中崎町:ナカザキチョウ 野田:ノダ 西九条:ニシクジョウ 弁天町:ベンテンチョウ 朝潮橋:アサシオバシ 天保山:テンポウザン 泉尾:イズオ 千島:チシマ 鶴町:ツルマチ 津守:ツモリ 岸里:キシノサト 玉出:タマデ 加賀屋:カガヤ 平林:ヒラバヤシ 南港:ナンコウ 長居:ナガイ 西田辺:ニシタナベ 昭和町:ショウワチョウ 美章園:ビショウエン 針中野:ハリナカノ 矢田:ヤタ 瓜破:ウリワリ 長原:ナガハラ 出戸:デト 加美:カミ 巽:タツミ 林寺:ハヤシジ 田島:タシマ 勝山:カツヤマ 今里:イマザト 深江橋:フカエバシ 緑橋:ミドリバシ 森ノ宮:モリノミヤ 横堤:ヨコヅツミ 諸口:モロクチ 茨田:マッタ 赤川:アカガワ 友渕:トモブチ 千林:センバヤシ 太子橋:タイシバシ 豊里:トヨサト 瑞光:ズイコウ 井高野:イタカノ 上新庄:カミシンジョウ 淡路:アワジ 崇禅寺:ソウゼンジ 三国:ミクニ 新大阪:シンオオサカ 宮原:ミヤハラ 木川:キカワ 塚本:ツカモト 加島:カシマ 三津屋:ミツヤ 神崎川:カンザキガワ 姫島:ヒメジマ 出来島:デキジマ 大和田:オオワダ 佃:ツクダ 歌島:ウタジマ 野里:ノザト 梅田:ウメダ 難波:ナンバ 本町:ホンマチ 京橋:キョウバシ 阿波座:アワザ 九条:クジョウ 大国町:ダイコクチョウ 恵美須町:エビスチョウ 動物園前:ドウブツエンマエ 花園町:ハナゾノチョウ 北加賀屋:キタカガヤ 住之江公園:スミノエコウエン 田辺:タナベ 駒川中野:コマガワナカノ 平野:ヒラノ 今福鶴見:イマフクツルミ 門真南:カドマミナミ 天神橋:テンジンバシ 扇町:オウギマチ 長柄:ナガラ 大淀:オオヨド 福島:フクシマ 桜島:サクラジマ 舞洲:マイシマ 夢洲:ユメシマ 咲洲:サキシマ".split()
@@ -29,7 +32,6 @@ _r.shuffle(pl)
 HELD = pl[:30]
 KANA = pl[30:62]
 KNOWN = pl[62:]
-FACNAME = FAC
 # kana-only random words teach the model to spell words it does not know
 MORA = "ア イ ウ エ オ カ キ ク ケ コ サ シ ス セ ソ タ チ ツ テ ト ナ ニ ヌ ネ ノ ハ ヒ フ ヘ ホ マ ミ ム メ モ ヤ ユ ヨ ラ リ ル レ ロ ワ ガ ギ グ ゲ ゴ ザ ジ ズ ゼ ゾ ダ デ ド バ ビ ブ ベ ボ パ ピ プ ペ ポ キャ キュ キョ シャ シュ ショ チャ チュ チョ ニャ ニュ ニョ ヒャ ヒュ ヒョ ミャ ミュ ミョ リャ リュ リョ ギャ ギュ ギョ ジャ ジュ ジョ ビャ ビュ ビョ".split()
 FREQ = [8 if len(m) == 1 else 1 for m in MORA]
@@ -51,6 +53,38 @@ def randkana(r):
                 s += "ッ" if i < n - 1 else ""
     s = s.replace("ッア", "ア").replace("ッイ", "イ").replace("ッウ", "ウ").replace("ッエ", "エ").replace("ッオ", "オ")
     return (s, s)
+
+
+
+# the pieces that names and terms are made of, by their sound: what is made of them is written in katakana, as heard
+NATIVE = "アイ アオ アカ アキ アサ アシ アズマ アナ アマ アラ アワ イ イケ イシ イズミ イチ イト イナ イヌ イノ イマ イワ ウエ ウシ ウチ ウメ ウラ エ エノキ オ オオ オカ オキ オク オギ オノ カ カイ カキ カサ カシ カジ カタ カツ カド カナ カネ カミ カメ カモ カヤ カラ カリ カワ キ キシ キタ キヌ ク クサ クシ クズ クチ クニ クボ クマ クラ クリ クルマ クロ クワ コ コウ コシ コマ サ サカ サキ サギ サクラ サト サメ サワ シ シオ シカ シギ シタ シノ シバ シマ シミズ シモ シラ シロ スギ スズ スナ スミ スワ セ セキ セリ ソデ ソネ ソノ タ タカ タキ タケ タチ タツ タテ タナ タニ タマ ダ チ チカ ツ ツカ ツキ ツジ ツチ ツツミ ツバキ ツマ ツル テラ ト トキ トコ トナミ トビ トミ トモ トリ ドイ ナ ナエ ナカ ナガ ナギ ナタ ナベ ナミ ナラ ナリ ニ ニシ ニワ ヌマ ネ ノ ノボリ ハ ハギ ハシ ハス ハタ ハマ ハナ ハネ ハヤ ハラ ハリ ヒ ヒガシ ヒキ ヒサ ヒノ ヒメ ヒラ ヒロ フエ フカ フキ フク フジ フタ フナ フル ヘ ホ ホシ ホリ マ マエ マキ マサ マス マチ マツ マト マル ミ ミズ ミゾ ミチ ミツ ミドリ ミナト ミナミ ミネ ミノ ミヤ ム ムカイ ムギ ムラ ムロ メ モ モト モモ モリ ヤ ヤギ ヤス ヤツ ヤナギ ヤマ ユ ユキ ユミ ユリ ヨコ ヨシ ヨド ヨネ ワ ワキ ワタ ワニ".split()
+ENDS = "ガワ ザワ ダニ ヤマ ザカ バシ ジマ ガオカ ガミ マチ チョウ ムラ デン ドオリ グチ ギシ バヤシ ゾノ ノモリ ノミヤ バタ ハマ ウラ ツ ナミ キタ ミナミ ヒガシ ニシ ナカ シンマチ ホンマチ".split()
+CHINESE = "アン イ イン ウン エイ エキ エン オウ オン カ カイ カク カツ カン ガ ガイ ガク ガン キ キャク キュウ キョ キョウ キョク キン ギ ギョウ ギン ク クウ クツ クン グン ケイ ケツ ケン ゲ ゲキ ゲン コ コウ コク コン ゴ ゴウ ゴク サ サイ サク サツ サン ザ ザイ ザツ シ シキ シツ シャ シュ シュウ シュク シュツ シュン ショ ショウ ショク シン ジ ジツ ジャ ジュ ジュウ ジュン ジョ ジョウ ジン スイ スウ セイ セキ セツ セン ゼイ ゼツ ゼン ソ ソウ ソク ソツ ソン ゾウ ゾク タ タイ タク タツ タン ダイ ダン チ チク チャク チュウ チョ チョウ チン ツイ ツウ テイ テキ テツ テン デン ト トウ トク トツ ド ドウ ドク ナイ ナン ニュウ ニン ネツ ネン ノウ ハ ハイ ハク ハツ ハン バイ バン ヒ ヒツ ヒョウ ヒン ビ ビョウ ビン フ フウ フク ブ ブツ ブン ヘイ ヘキ ヘン ベイ ベツ ベン ホ ホウ ホク ホン ボ ボウ ボク マイ マツ マン ミン ム メイ メン モウ モク モン ヤク ユ ユウ ヨ ヨウ ヨク ライ ラク ラン リ リキ リツ リャク リュウ リョ リョウ リョク リン ルイ レイ レキ レツ レン ロ ロウ ロク ロン ワ".split()
+LOANS = "アート アイ アップ イベント ウェブ エコ エリア オープン ガイド カード カフェ カレッジ キッズ クラブ グリーン ケア コース コート コミュニティ サービス サイクル サポート システム シティ ジム シニア スクール スポーツ スマート センター ソーラー ターミナル タウン チャレンジ テラス デイ デザイン ドーム ネット パーク バス ハウス バリア パス ピア ファミリー フォーラム プラザ プール ホーム ホール マップ メール モール ライフ ライン リサイクル リハビリ ルーム レンタル ワーク".split()
+TABOO = set()  # readings that evaluation counts: never made up here
+_d = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "samples", "dictionary.csv")
+if os.path.exists(_d):
+    with open(_d, encoding="utf-8-sig", newline="") as _f:
+        TABOO = {x for row in csv.DictReader(_f) for x in row["reading"].split("|")}
+
+
+def madeup(r, kind):
+    """A name or term that the model cannot know: (katakana, katakana)."""
+    while True:
+        q = r.random()
+        if q < 0.2:
+            s = randkana(r)[0]
+        elif kind in ("place", "sur", "ward") and q < 0.8:
+            s = "".join(r.choice(NATIVE) for _ in range(r.choice((1, 2, 2, 2, 3)))) + (r.choice(ENDS) if r.random() < 0.4 else "")
+            s = {"ward": s + "ク", "sur": s}.get(kind, s)
+        elif q < 0.88 or kind not in ("proc", "fac"):
+            s = "".join(r.choice(CHINESE) for _ in range(r.choice((2, 2, 3, 4, 4, 5, 6) if kind in ("proc", "fac", "dept") else (2, 2, 3))))
+            if kind == "dept":
+                s += r.choice(("カ", "カ", "キョク", "シツ", "ブ", "センター"))
+        else:
+            s = "".join(r.choice(r.choice((LOANS, LOANS, NATIVE, CHINESE))) for _ in range(r.choice((2, 2, 3))))
+        if 2 <= len(s) and s not in TABOO:
+            return s, s
 
 
 T_OP = """お電話ありがとうございます。{ward}役所総合案内でございます。
@@ -140,10 +174,86 @@ T_CU = """すみません、{proc}について教えてください。
 {place}の{place}という施設に行きたいのですが。
 {place}小学校の場所を教えてください。
 {place}行きのバスはありますか。""".split("\n")
+T_TALK = """昨日{place}で{item}を見つけました。
+{rel}が{sur}さんにお世話になりました。
+うちの{item}が壊れてしまいました。
+雨で{place}の川があふれそうです。
+{place}から{place}まで何分かかりますか。
+{sur}さんはもう帰られましたか。
+今朝から{proc}の件で何度も電話しています。
+{n}階の{dept}に行けと言われました。
+それは{sur}が確認いたします。
+{fac}の駐車場は{n}台までです。
+手続きに{n}日ほどかかると聞きました。
+書類が足りないと言われたんですが。
+印鑑を持ってこなかったのですが、大丈夫ですか。
+{rel}は{n}月に{place}で生まれました。
+住所が変わったので届けたいです。
+{year}年の{mon}月から{place}に住んでいました。
+ええ、{place}の方です。
+あの、{proc}ってどうなっていますか。
+何番の窓口に行けばいいですか。
+{wd}曜日の夜は開いていますか。
+病院の予約を取りたいのですが。
+学校から手紙が来ました。
+道に{item}が捨ててあります。
+近所の猫が増えて困っています。
+電気代が払えません。
+隣の音がうるさくて困っています。
+バスが来ないのですが。
+{place}の工事はいつ終わりますか。
+{fac}で{proc}の説明を受けました。
+そちらの住所を教えていただけますか。
+{sur}です。先日はどうも。
+{tel}です。
+番号は{tel}ですね。
+メールでも送ってもらえますか。
+{proc}の用紙を{n}枚ください。
+それでしたら{fac}へお越しください。
+失礼ですが、生年月日をお願いします。
+今日中にご連絡いたします。
+その件は{dept}で承っております。
+{yen}円お支払いください。
+{rel}の名前は{sur}です。
+仕事をやめたので保険を変えたいです。
+水が出ないんです。
+木が倒れて道がふさがっています。
+子どもが熱を出しました。
+{place}と{place}の間です。
+{fac}の{sur}さんをお願いします。
+確認して折り返します。
+はい、{n}時に伺います。
+{ward}から来ました。
+では{dept}の者に代わります。
+駅の前の大きな建物です。
+{proc}と{proc}を一緒にできますか。
+そうですか。困りましたね。
+{place}、{place}、{place}の順に回ります。
+ゆっくりお願いします。
+聞こえますか。もしもし。
+パソコンがないのですが。
+結婚して名前が変わりました。
+車を手放しました。
+{n}人で住んでいます。
+外国から来たばかりです。
+父が亡くなりました。
+{item}が{n}つあります。
+去年も{proc}をお願いしました。
+{fac}の裏の公園です。
+右に曲がって{n}本目です。
+お金はいつ振り込まれますか。
+間違えて書いてしまいました。
+{place}の坂の上です。
+年寄りなので字が読めません。
+もう少し大きな声でお願いします。""".split("\n")
 DIG = "ゼロ イチ ニー サン ヨン ゴー ロク ナナ ハチ キュウ".split()
 
 
-def fill(r, tpl, places, kana_p=0.25):
+# how often a slot holds what the model cannot know
+MADE = {"place": 0.35, "ward": 0.12, "fac": 0.4, "proc": 0.4, "dept": 0.4, "sur": 0.3}
+
+
+def fill(r, tpl, places, kana_p=0.25, made={}):
     lab = ""
     rd = ""
     i = 0
@@ -152,7 +262,9 @@ def fill(r, tpl, places, kana_p=0.25):
             j = tpl.index("}", i)
             k = tpl[i + 1 : j]
             i = j + 1
-            if k == "place":
+            if k in made and r.random() < made[k]:
+                a = madeup(r, k)
+            elif k == "place":
                 q = r.random()
                 if places is not None:
                     a = r.choice(places)
@@ -230,4 +342,28 @@ def utterance(r, places=None):
     if r.random() < 0.12:  # bare kana words, to teach spelling
         w = [randkana(r) for _ in range(r.randint(1, 4))]
         return "、".join(x[0] for x in w) + "です。", "、".join(x[1] for x in w) + "です。"
+    return a
+
+
+def words(r):
+    """A few made-up words in a row, as they are heard: what teaches the ear."""
+    w = [madeup(r, r.choice(("place", "place", "proc", "fac", "dept", "sur"))) for _ in range(r.randint(1, 4))]
+    mark = r.choice(("、", "、", "の", "と"))
+    end = r.choice(("です。", "です。", "。", "をお願いします。", "ですか。", "に"))
+    return mark.join(x[0] for x in w) + end, mark.join(x[1] for x in w) + end
+
+
+def wide_sentence(r):
+    q = r.random()
+    return fill(r, r.choice(T_TALK if q < 0.2 else T_OP if q < 0.6 else T_CU), None, 0.15, MADE)
+
+
+def wide(r):
+    q = r.random()
+    if q < 0.2:
+        return words(r)
+    a = wide_sentence(r)
+    if q > 0.85:
+        b = wide_sentence(r)
+        return a[0] + b[0], a[1] + b[1]
     return a

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Training audio: python3 synthesise.py SEED SHARDS FOLDER [--prefixes]  →  FOLDER/SEED_n.pkl, 400 utterances each (or ITEMS).
+"""Training audio: python3 synthesise.py SEED SHARDS FOLDER [--prefixes] [--wide]  →  FOLDER/SEED_n.pkl, 400 utterances each (or ITEMS).
 
 An item is (written form, phonemes, 16 kHz int16). The voice of pyopenjtalk-plus is varied in rate, pitch and tract length
 (resampling). With --prefixes, sentences are cut at phrase boundaries and lose their final fall, so that the model learns to
@@ -19,14 +19,15 @@ import corpus
 BREAK = re.compile(r"(?<=[、。])|(?<=について)|(?<=の手続き)|(?<=ますので)|(?<=ですか)|(?<=お電話)|(?<=ありがとう)")
 
 
-def prefix(rng):
-    pattern = rng.choice(corpus.T_OP + corpus.T_CU)
+def prefix(rng, wide):
+    pattern = rng.choice(corpus.T_OP + corpus.T_CU + (corpus.T_TALK if wide else []))
     parts = []
     for part in (p for p in re.split(r"(\{[^}]+\})", pattern) if p):
         parts += [part] if part.startswith("{") else [q for q in BREAK.split(part) if q]
     if len(parts) < 2:
         return None
-    filled = [corpus.fill(rng, p, None) for p in parts[: rng.randint(1, len(parts) - 1)]]
+    unknown = (0.15, corpus.MADE) if wide else ()
+    filled = [corpus.fill(rng, p, None, *unknown) for p in parts[: rng.randint(1, len(parts) - 1)]]
     text, reading = "".join(f[0] for f in filled), "".join(f[1] for f in filled)
     return (text, reading) if len(text) >= 2 else None
 
@@ -44,11 +45,12 @@ def speak(reading, rng, cut):
 
 def main():
     seed, shards, folder, prefixes = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], "--prefixes" in sys.argv
+    wide = "--wide" in sys.argv
     rng = random.Random(seed)
     for shard in range(shards):
         items = []
         while len(items) < int(os.environ.get("ITEMS", 400)):
-            pair = prefix(rng) if prefixes else corpus.utterance(rng)
+            pair = prefix(rng, wide) if prefixes else corpus.wide(rng) if wide else corpus.utterance(rng)
             if pair is None:
                 continue
             text, reading = pair

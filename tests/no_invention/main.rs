@@ -239,11 +239,12 @@ fn who_speaks_over_quiet_music_is_heard() {
     let [clean, at_30, at_20] = &figures[..] else { panic!() };
     assert_eq!((clean.swallowed, clean.silent), (0, 0));
     assert_eq!((at_30.swallowed, at_20.swallowed), (0, 0), "somebody was taken for music");
-    // by the sound; the shipped model, which never heard music, writes a remark in brackets instead of words now and then (`no_word`)
+    // by the sound and the model's own doubt; the shipped model, which never heard music, writes a remark in brackets instead of words now and
+    // then (`no_word`). What was measured, with a margin: 1 and 7
     let by_sound =
         |over: &Over| over.rejected.iter().filter(|(why, _)| **why != "no_word").map(|(_, n)| n).sum::<usize>();
-    assert!(by_sound(at_30) == 0 && by_sound(at_20) <= 5, "{at_30:?} {at_20:?}");
-    // what was measured, with a margin: 4 and 9 of 40 without text, 23, 56 and 101 % of the characters wrong
+    assert!(by_sound(at_30) <= 2 && by_sound(at_20) <= 10, "{at_30:?} {at_20:?}");
+    // what was measured, with a margin: 4 and 11 of 40 without text, 22, 53 and 104 % of the characters wrong
     assert!(at_30.silent <= 8 && at_20.silent <= 15, "{at_30:?} {at_20:?}");
     let rate = |over: &Over| 100 * over.errors / over.characters;
     assert!(rate(clean) <= 30 && rate(at_30) <= 75 && rate(at_20) <= 130, "{clean:?} {at_30:?} {at_20:?}");

@@ -125,7 +125,9 @@ fn where_nobody_speaks_there_is_no_text() {
 #[test]
 fn a_bias_that_gives_nothing_changes_nothing_and_one_that_panics_is_a_failure() {
     let pcm = said(1, 24.9, 28.9);
-    let mut whisper = open();
+    let mut greedy = manifest();
+    greedy.decode.second_beam = 1;
+    let mut whisper = Whisper::open(Cursor::new(MODEL), greedy, options()).unwrap();
     let plain = whisper.recognize(&pcm, None).unwrap();
     let idle = whisper.recognize(&pcm, Some(&Fixed(|_| Given::default()))).unwrap();
     assert_eq!(
@@ -135,6 +137,18 @@ fn a_bias_that_gives_nothing_changes_nothing_and_one_that_panics_is_a_failure() 
     let failed = whisper.recognize(&pcm, Some(&Fixed(|_| panic!("bias")))).unwrap_err();
     assert!(matches!(failed, Failure::Failed(reason) if reason.contains("bias failed")));
     assert_eq!(whisper.recognize(&pcm, None).unwrap(), plain, "and it goes on");
+}
+
+#[test]
+fn a_beam_leaves_nothing_for_the_next_utterance() {
+    let (pcm, other) = (said(1, 24.9, 28.9), said(1, 0.4, 7.9));
+    let mut whisper = open();
+    let plain = whisper.recognize(&pcm, None).unwrap();
+    let biased = whisper.recognize(&pcm, Some(&Fixed(|_| Given::default()))).unwrap();
+    assert_eq!((&biased.text, biased.bonuses), (&plain.text, 0));
+    assert_eq!(whisper.recognize(&pcm, None).unwrap(), plain, "to the last bit of every probability");
+    whisper.recognize(&other, Some(&Fixed(|_| Given::default()))).unwrap();
+    assert_eq!(whisper.recognize(&pcm, None).unwrap(), plain);
 }
 
 #[test]
@@ -165,7 +179,7 @@ fn files_that_are_no_models_are_refused_before_whisper_cpp_sees_them() {
     assert!(refused(b"RIFF....WAVE", manifest()).contains("begins with"));
     let other = |bytes, sha256: &str| Manifest { file: Some(File { bytes, sha256: sha256.into() }), ..manifest() };
     assert!(refused(MODEL, other(5, &"0".repeat(64))).contains("28269625 bytes"));
-    assert!(refused(MODEL, other(28_269_625, &"0".repeat(64))).contains("SHA-256 is eb6bd325"));
+    assert!(refused(MODEL, other(28_269_625, &"0".repeat(64))).contains("SHA-256 is 696fa1e2"));
     let wrong = Options { language: "jp".into(), ..options() };
     let error = Whisper::open(Cursor::new(MODEL), manifest(), wrong).unwrap_err();
     assert!(error.to_string().contains("no language \"jp\""));
