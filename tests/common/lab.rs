@@ -53,6 +53,8 @@ impl Drop for Lab {
         if matches!(self.0.try_wait(), Ok(None)) {
             let _ = kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM);
             let _ = self.0.wait();
+            // the exchange does not know that its telephones are gone
+            let _ = Command::new(repository().join("tests/lab/lab.py")).arg("hangup").status();
         }
     }
 }

@@ -15,11 +15,19 @@ use tokio::sync::mpsc;
 
 /// The utterances of the sample call by channel (0 caller, 1 agent).
 pub(crate) fn utterances() -> Vec<(u128, Utterance)> {
-    let wave = hound::WavReader::open("samples/calls/call1.wav").unwrap();
+    let found = utterances_of("samples/calls/call1.wav");
+    assert!(found.len() >= 9);
+    found
+}
+
+/// Those of any file at 8 kHz, each with its channel.
+pub(crate) fn utterances_of(path: &str) -> Vec<(u128, Utterance)> {
+    let wave = hound::WavReader::open(path).unwrap();
+    let channels = usize::from(wave.spec().channels);
     let samples: Vec<i16> = wave.into_samples().map(Result::unwrap).collect();
     let mut found = Vec::new();
-    for channel in 0..2 {
-        let mono: Vec<i16> = samples.chunks_exact(2).map(|pair| pair[channel]).collect();
+    for channel in 0..channels {
+        let mono: Vec<i16> = samples.chunks_exact(channels).map(|all| all[channel]).collect();
         let mut events = Vec::new();
         let mut endpointer = Endpointer::new(&Settings::default(), 8_000);
         endpointer.push(0, &mono, &mut events);
@@ -29,7 +37,6 @@ pub(crate) fn utterances() -> Vec<(u128, Utterance)> {
             _ => None,
         }));
     }
-    assert!(found.len() >= 9);
     found
 }
 

@@ -50,6 +50,8 @@ impl Receiver {
     /// What it accepted, in its order.
     pub(crate) fn accepted(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(&self.out).unwrap();
+        // the last line may be half written
+        let text = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 

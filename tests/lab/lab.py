@@ -362,6 +362,7 @@ def main():
     up.add_argument("--variant", choices=VARIANTS, help="without TLS and SRTP, or without ARI; ports are higher by 10000")
     commands.add_parser("down", help="stop an Asterisk that 'up' left behind")
     commands.add_parser("status", help="what Asterisk shows of itself")
+    commands.add_parser("hangup", help="end every call, also those whose telephones are gone")
     for name, function in (("caller", "call an extension"), ("agent", "take one call")):
         sub = commands.add_parser(name, help=function)
         sub.add_argument("number", help="extension to call" if name == "caller" else "2001, 2002 or 2003")
@@ -420,6 +421,12 @@ def run(arguments):
             pid_file.unlink()
     elif arguments.command == "status":
         print(json.dumps(ari("GET", "/asterisk/info"), indent=1, ensure_ascii=False))
+    elif arguments.command == "hangup":
+        for channel in ari("GET", "/channels"):
+            try:
+                ari("DELETE", f"/channels/{channel['id']}")
+            except urllib.error.HTTPError:
+                pass  # it is gone by itself
     elif arguments.command == "caller":
         caller(arguments.number, arguments.wav, arguments.channel, arguments.who, arguments.display, arguments.talk_s, not arguments.waits,
                arguments.gives_up_s, lead_ms=arguments.lead_ms, codec=arguments.codec, headers=arguments.header,
