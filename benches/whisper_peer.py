@@ -65,6 +65,7 @@ def whisper_cli(groups, model, threads, options):
     for ctx, files in groups.items():
         command = [str(REPO / "tests/lab/whisper_cli.sh"), "-m", str(model), "-l", "ja", "-t", str(threads), "-nt", "-otxt", "-sns", *options]
         command += (["-ac", str(ctx)] if ctx else []) + [part for file in files for part in ("-f", str(file))]
+        # its text may end inside a character
         run = subprocess.run(command, capture_output=True, text=True, errors="replace", check=True)
         spent += sum(float(ms) for _, ms in TIMES.findall(run.stderr))
         about = next((line.strip() for line in run.stderr.splitlines() if "system_info" in line), about)
@@ -75,7 +76,7 @@ def whisper_cli(groups, model, threads, options):
 def ear_ms_per_second(folder):
     """Our resampling and voice detection, in milliseconds for each second of sound; `None` where the bench cannot be built."""
     wanted = {"KAKEHASHI_BENCH_PARTS": "ear", "KAKEHASHI_BENCH_SET": str(folder.resolve())}
-    run = subprocess.run(["cargo", "bench", "--quiet", "--bench", "speech"], cwd=REPO, capture_output=True, text=True, errors="replace", env=os.environ | wanted)
+    run = subprocess.run(["cargo", "bench", "--quiet", "--bench", "speech"], cwd=REPO, capture_output=True, text=True, env=os.environ | wanted)
     found = re.findall(r"^ear_\w+ ([\d.]+) ms", run.stdout, re.M)
     return sum(map(float, found)) if found else None
 
@@ -128,7 +129,7 @@ def measure(blocks, first, args, program, model):
             command = [str(block.folder) if part == "DIR" else part for part in ours]
 
             def we():
-                report = json.loads(subprocess.run(command, capture_output=True, text=True, errors="replace", check=True).stdout)
+                report = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
                 block.ours = min(block.ours, report["decode_ms_without"] + 0.5 * len(block.files))
 
             def they():
@@ -183,7 +184,7 @@ def main():
             shutil.copy(files[0], first[ctx])
         same, about = measure(blocks, first, args, program, model)
         whole = [str(program), "eval", str(work / "all"), "--model", str(model), "--threads", str(args.threads), "--plain", "--json", "--resamples", "1"]
-        report = json.loads(subprocess.run(whole, capture_output=True, text=True, errors="replace", check=True).stdout)
+        report = json.loads(subprocess.run(whole, capture_output=True, text=True, check=True).stdout)
         default, default_spent, _ = whisper_cli(groups, model, args.threads, [])
         ear = ear_ms_per_second(args.dir)
         pairs = [(block.ours, block.theirs) for block in blocks]
@@ -191,7 +192,7 @@ def main():
     our_rate = report["layers"][0]["cer"]["value"]
     same = {name: text for name, text in same.items() if name in said}
     lab = pathlib.Path(os.environ.get("LAB_DIR", REPO / ".lab")) / "root"
-    package = subprocess.run(["chroot", lab, "dpkg-query", "-W", "-f", "${Version}", "whisper.cpp"], capture_output=True, text=True, errors="replace")
+    package = subprocess.run(["chroot", lab, "dpkg-query", "-W", "-f", "${Version}", "whisper.cpp"], capture_output=True, text=True)
     windows = ", ".join(f"{ctx or 1500}: {len(files)}" for ctx, files in sorted(groups.items()))
     best_ours, best_theirs = (sum(side) for side in zip(*pairs))
     print(f"{len(said)} utterances in {len(blocks)} blocks; threads {args.threads}; encoder windows {windows}; fastest of {args.rounds}")

@@ -18,8 +18,8 @@ pub fn second_hearing(plain: &Hypothesis) -> bool {
 }
 
 /// One hypothesis of two of the same sound. A recogniser that takes the likeliest token at each step may leave the likeliest text behind; where
-/// a bonus led the second hearing to a text that is the likelier one without the bonuses, that is the text. Else it stays with the first, for
-/// [`Dictionary::correct`] to take single words from.
+/// a bonus led the second hearing to a text that is the likelier one without the bonuses, that is the text; else it is that of the first. The
+/// second stays with it in both cases, for [`Dictionary::correct`] to take the words that the bias spelt out.
 pub fn heard_twice(plain: Hypothesis, second: Hypothesis) -> Hypothesis {
     let decode_ms = plain.decode_ms.saturating_add(second.decode_ms);
     if is_likelier(&second, &plain) {

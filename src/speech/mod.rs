@@ -146,7 +146,8 @@ pub struct Hypothesis {
     pub looped: u32,
     /// Bonuses that the bias gave while decoding, or in the second hearing.
     pub bonuses: u32,
-    /// What was heard of the same sound with the dictionary's bias, where a second hearing was worth it and its text was not the likelier one.
+    /// What was heard of the same sound with the dictionary's bias, where a second hearing was worth it; where its text is the
+    /// likelier one, it is `text` too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub biased: Option<Box<Hypothesis>>,
     /// Version of the dictionary that it was heard for and is put right by, empty without one.

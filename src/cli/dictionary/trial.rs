@@ -62,7 +62,7 @@ struct Trial {
     /// As decoded a second time, with its bias; none for a text, and where the recogniser was sure the first time.
     #[serde(skip_serializing_if = "Option::is_none")]
     biased: Option<String>,
-    /// The likelier of the two with the words that were found in both.
+    /// The likelier of the two, with the words that were found in it and in the other.
     text: String,
     /// Words of the dictionary in `biased` that got a bonus there.
     preferred: Vec<Preferred>,
@@ -137,7 +137,10 @@ fn recordings(args: &TestArgs, dictionary: &Dictionary, out: &mut impl Write) ->
 
 fn trial(dictionary: &Dictionary, plain: Hypothesis, biased: Option<&Hypothesis>) -> Trial {
     let heard = plain.text.clone();
-    let joined = biased.map_or_else(|| plain.clone(), |biased| heard_twice(plain.clone(), biased.clone()));
+    let joined = match biased {
+        Some(biased) => heard_twice(plain, biased.clone()),
+        None => plain,
+    };
     let corrected = dictionary.correct(&joined);
     Trial {
         place: None,

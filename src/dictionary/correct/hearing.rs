@@ -18,7 +18,8 @@ impl Corrector {
         if biased.chars.len() > MAX_CHARS {
             return Vec::new();
         }
-        let same = plain.chars == biased.chars;
+        // where both hearings agree, what only sounds nearly like a word is left to the correction of the text
+        let nearly = self.correct && plain.chars != biased.chars;
         let mut heard: Vec<Candidate> = Vec::new();
         for (from, to, Spelling { target, official }) in self.spellings.find(&biased.chars) {
             if official && let Some(known) = self.targets.get(target) {
@@ -37,7 +38,7 @@ impl Corrector {
         let spelling = |at: usize| katakana(at, at + 1);
         let spelt_out = self.sounding(&biased.chars, 1, &spelling).into_iter().filter(|candidate| {
             let cut = candidate.from.checked_sub(1).is_some_and(|before| katakana(before, candidate.from));
-            katakana(candidate.from, candidate.to) && !cut && (self.correct && !same || candidate.distance == 0.0)
+            katakana(candidate.from, candidate.to) && !cut && (nearly || candidate.distance == 0.0)
         });
         heard.extend(spelt_out);
         let places = places(&plain.chars, &biased.chars);
