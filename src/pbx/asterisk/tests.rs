@@ -19,7 +19,9 @@ macro_rules! trace {
 }
 
 mod carriers;
+mod identity;
 mod passing;
+mod resync;
 
 /// Plays Asterisk's part: answers requests as the recorded one did, or as a test wants.
 struct Desk {
@@ -222,6 +224,22 @@ impl Desk {
     }
 }
 
+/// The trace up to the moment both are in one bridge.
+fn until_joined(desk: &mut Desk) -> (Vec<&'static str>, String, String) {
+    let lines: Vec<&str> = trace!("queue_answered").lines().collect();
+    let entered = lines.iter().rposition(|line| line.contains("ChannelEnteredBridge")).unwrap();
+    lines[..=entered].iter().for_each(|line| desk.event(line));
+    let last: serde_json::Value = serde_json::from_str(lines[entered]).unwrap();
+    let caller = last["channel"].clone();
+    let mut agent = last["channel"].clone();
+    let id = last["bridge"]["channels"].as_array().unwrap().iter().find(|id| **id != caller["id"]).unwrap().clone();
+    agent["id"] = id;
+    agent["name"] = json!("PJSIP/2001-00000001");
+    agent["dialplan"] = json!({"exten": "", "app_name": "AppQueue", "app_data": "(Outgoing Line)"});
+    let channels = json!([caller, agent]).to_string();
+    (lines[entered + 1..].to_vec(), channels, json!([last["bridge"]]).to_string())
+}
+
 fn value(request: &Request, name: &str) -> String {
     request.query.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone()).unwrap_or_default()
 }
@@ -365,86 +383,6 @@ fn a_queue_that_answers_first_is_told_the_same_way() {
 }
 
 #[test]
-fn a_number_that_is_withheld_is_never_told() {
-    let mut anonymous = desk();
-    anonymous.play(trace!("direct_withheld"));
-    let mut private = desk();
-    private.presentation = "prohib_not_screened";
-    private.play(trace!("direct_privacy"));
-    for desk in [anonymous, private] {
-        let Some((_, Signal::CallAppeared { caller, .. })) = desk.signals.first() else { panic!("{:?}", desk.signals) };
-        assert_eq!(
-            (caller.number.as_ref(), caller.display.as_ref(), caller.withheld),
-            (None, None, Some(Withheld::Refused))
-        );
-        assert!(!format!("{:?}", desk.signals).contains("0663621234"));
-    }
-}
-
-#[test]
-fn without_an_answer_about_presentation_the_call_appears_late_and_without_number() {
-    let mut desk = desk();
-    desk.refuse = |r| (value(r, "variable") == "CALLERID(num-pres)").then_some(Answer::Failed);
-    let lines: Vec<&str> = trace!("queue_caller_gives_up").lines().collect();
-    let ringing = lines.iter().position(|line| line.contains(r#""dialstatus":"RINGING""#)).unwrap();
-    lines[..=ringing].iter().for_each(|line| desk.event(line));
-    assert_eq!(desk.told(), [""; 0]);
-    desk.pass(500);
-    assert_eq!(desk.told(), ["call None>6001", "queued madoguchi", "A 2001 madoguchi", "A rings"]);
-    assert!(
-        desk.signals.iter().all(|(at, _)| *at < 100),
-        "they keep the time at which they were seen: {:?}",
-        desk.signals
-    );
-}
-
-#[test]
-fn a_diverted_call_appears_with_the_line_that_was_dialled_first() {
-    let mut desk = desk();
-    desk.refuse = |r| {
-        let value = "cfnr;allowed_not_screened;allowed_not_screened;;0662011111";
-        value_of_redirecting(r).then(|| ok(json!({ "value": value })))
-    };
-    desk.play(trace!("queue_caller_gives_up"));
-    let appeared = desk.signals.iter().filter_map(|(_, signal)| match signal {
-        Signal::CallAppeared { caller, .. } | Signal::CallerIdentified(caller) => caller.diverted.clone(),
-        _ => None,
-    });
-    let first = Diverted { number: Some("0662011111".into()), reason: Some(DivertReason::NoAnswer) };
-    assert_eq!(appeared.collect::<Vec<_>>(), [first], "told once");
-}
-
-#[test]
-fn a_token_that_the_caller_brings_along_is_a_key_of_the_call() {
-    let tokens = |answer: fn(&Request) -> Option<Answer>| {
-        let settings = Settings { token_variable: "KAKEHASHI_TOKEN".into(), ..Settings::default() };
-        let mut desk = Desk::new(settings, true);
-        desk.refuse = answer;
-        desk.play(trace!("queue_caller_gives_up"));
-        let keys = desk.signals.iter().filter_map(|(_, signal)| match signal {
-            Signal::CallAppeared { keys, .. } | Signal::Keys(keys) => Some(keys.clone()),
-            _ => None,
-        });
-        let tokens = keys.flatten().filter(|key| key.kind == KeyKind::Token);
-        tokens.map(|key| key.value).collect::<Vec<String>>()
-    };
-    fn asked(request: &Request) -> bool {
-        value(request, "variable") == "KAKEHASHI_TOKEN"
-    }
-    assert_eq!(tokens(|r| asked(r).then(|| ok(json!({ "value": "web-17 " })))), ["web-17"]);
-    assert!(tokens(|r| asked(r).then(|| ok(json!({ "value": "" })))).is_empty());
-    assert!(tokens(|r| asked(r).then_some(Answer::Failed)).is_empty());
-    assert!(
-        !desk().requests.iter().any(|r| value(r, "variable") == "KAKEHASHI_TOKEN"),
-        "not asked where none is wanted"
-    );
-}
-
-fn value_of_redirecting(request: &Request) -> bool {
-    value(request, "variable").contains("REDIRECTING")
-}
-
-#[test]
 fn a_call_to_the_bridge_itself_is_left_to_the_sip_driver() {
     let settings = Settings { own_endpoints: vec!["bridge".into()], ..Settings::default() };
     let mut desk = Desk::new(settings, true);
@@ -471,103 +409,6 @@ fn media_that_cannot_be_had_is_reported_once_and_the_call_goes_on() {
     let told = desk.told();
     assert_eq!(told.iter().filter(|line| line.contains("cannot hear")).count(), 2, "{told:?}");
     assert_eq!(told.last().map(String::as_str), Some("call ended Normal"));
-    desk.assert_empty();
-}
-
-/// The trace up to the moment both are in one bridge.
-fn until_joined(desk: &mut Desk) -> (Vec<&'static str>, String, String) {
-    let lines: Vec<&str> = trace!("queue_answered").lines().collect();
-    let entered = lines.iter().rposition(|line| line.contains("ChannelEnteredBridge")).unwrap();
-    lines[..=entered].iter().for_each(|line| desk.event(line));
-    let last: serde_json::Value = serde_json::from_str(lines[entered]).unwrap();
-    let caller = last["channel"].clone();
-    let mut agent = last["channel"].clone();
-    let id = last["bridge"]["channels"].as_array().unwrap().iter().find(|id| **id != caller["id"]).unwrap().clone();
-    agent["id"] = id;
-    agent["name"] = json!("PJSIP/2001-00000001");
-    agent["dialplan"] = json!({"exten": "", "app_name": "AppQueue", "app_data": "(Outgoing Line)"});
-    let channels = json!([caller, agent]).to_string();
-    (lines[entered + 1..].to_vec(), channels, json!([last["bridge"]]).to_string())
-}
-
-#[test]
-fn a_call_that_ended_while_the_socket_was_down_was_lost_from_sight() {
-    let mut desk = desk();
-    until_joined(&mut desk);
-    desk.ari.handle_disconnected(desk.now);
-    desk.pass(3_000);
-    let before = desk.told().len();
-    desk.connect();
-    desk.pass(2_000);
-    let told = desk.told();
-    assert!(told[before..].contains(&"A ended LostSight".into()), "{told:?}");
-    assert_eq!(told.last().map(String::as_str), Some("call ended LostSight"));
-    desk.assert_empty();
-}
-
-#[test]
-fn a_call_that_outlives_a_lost_socket_keeps_its_streams() {
-    let mut desk = desk();
-    let (rest, channels, bridges) = until_joined(&mut desk);
-    let before = desk.told();
-    desk.ari.handle_disconnected(desk.now);
-    let mut all: Vec<serde_json::Value> = serde_json::from_str(&channels).unwrap();
-    for stream in &desk.opened {
-        all.push(json!({"id": format!("kakehashi.{}.media", stream.0), "name": "UnicastRTP/x", "state": "Up"}));
-        all.push(json!({"id": format!("kakehashi.{}.snoop", stream.0), "name": "Snoop/x-0", "state": "Up"}));
-    }
-    desk.lists = (serde_json::to_string(&all).unwrap(), bridges);
-    desk.connect();
-    desk.pass(5_000);
-    assert_eq!(desk.told(), before);
-    assert!(desk.closed.is_empty());
-    rest.iter().for_each(|line| desk.event(line));
-    assert_eq!(desk.told().last().map(String::as_str), Some("call ended Normal"));
-    desk.assert_empty();
-}
-
-#[test]
-fn a_running_call_is_found_at_the_first_connection_and_orphans_are_removed() {
-    let mut first = desk();
-    let (_, channels, bridges) = until_joined(&mut first);
-    let mut all: Vec<serde_json::Value> = serde_json::from_str(&channels).unwrap();
-    let linkedid = all[0]["id"].as_str().unwrap().to_string();
-    let orphan = format!("kakehashi.{}.snoop", first.opened[0].0);
-    all.push(json!({"id": orphan, "name": "Snoop/x-0", "state": "Up"}));
-    let mut desk = desk();
-    desk.requests.clear();
-    desk.lists = (serde_json::to_string(&all).unwrap(), bridges);
-    desk.linkedid = linkedid;
-    desk.connect();
-    assert_eq!(
-        desk.told(),
-        [
-            "call 1001>6001",
-            "queued madoguchi",
-            "A 2001 madoguchi",
-            "A answered",
-            "A joined",
-            "A hears Caller",
-            "A hears Agent"
-        ]
-    );
-    let removed: Vec<&str> =
-        desk.requests.iter().filter(|r| r.method == Method::Delete).map(|r| r.path.as_str()).collect();
-    assert_eq!(removed, [format!("/channels/{orphan}")]);
-}
-
-#[test]
-fn a_tap_whose_channel_vanishes_is_made_anew() {
-    let mut desk = desk();
-    let (rest, ..) = until_joined(&mut desk);
-    let gone = json!({"type": "ChannelDestroyed", "cause": 16,
-        "channel": {"id": format!("kakehashi.{}.media", desk.opened[0].0), "name": "UnicastRTP/x"}});
-    desk.event(&gone.to_string());
-    assert_eq!(desk.opened.len(), 2);
-    desk.pass(1_000);
-    assert_eq!((desk.opened.len(), desk.closed.len()), (3, 1));
-    rest.iter().for_each(|line| desk.event(line));
-    assert_eq!(desk.closed.len(), 3);
     desk.assert_empty();
 }
 
