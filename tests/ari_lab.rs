@@ -76,11 +76,16 @@ impl Observer {
         }
     }
 
-    /// PCM and totals of every stream, after the driver has stopped.
-    async fn sound(&mut self) -> HashMap<StreamId, (Vec<i16>, StreamSummary)> {
+    /// Ends the driver, which removes what it added to Asterisk: what is left would stand in the next test's way.
+    async fn stop(&mut self) {
         if let Some(driver) = self.driver.take() {
             driver.stop().await;
         }
+    }
+
+    /// PCM and totals of every stream, after the driver has stopped.
+    async fn sound(&mut self) -> HashMap<StreamId, (Vec<i16>, StreamSummary)> {
+        self.stop().await;
         let mut sound: HashMap<StreamId, (Vec<i16>, StreamSummary)> = HashMap::new();
         while let Ok(heard) = self.heard.recv_timeout(Duration::from_millis(500)) {
             match heard {
@@ -119,6 +124,7 @@ async fn a_diverted_call_names_the_line_that_was_dialled_first() {
     observer.until(|signal| matches!(signal, Signal::CallEnded(_))).await;
     finished(caller);
     finished(agent);
+    observer.stop().await;
     let told: Vec<&Identity> = observer
         .signals
         .iter()
@@ -318,6 +324,9 @@ async fn a_call_that_ends_while_the_connection_is_cut_was_lost_from_sight() {
     finished(call);
     cut.send(false).unwrap();
     observer.until(|signal| matches!(signal, Signal::CallEnded(_))).await;
+    observer.stop().await;
+    let left = lab_asks("/channels");
+    assert!(!left.contains("kakehashi-missed."), "what was being set up when the connection was cut is gone: {left}");
     assert_eq!(observer.signals.last(), Some(&Signal::CallEnded(EndCause::LostSight)));
     assert!(observer.signals.iter().any(|s| matches!(s, Signal::LegEnded(_, EndCause::LostSight))));
 }
