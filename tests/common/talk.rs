@@ -72,8 +72,11 @@ impl Call {
         self.lines.iter().map(|line| line.sound.length.div_ceil(FRAME)).max().unwrap_or(0)
     }
 
-    /// Sends packet `n` of every line that is not over.
+    /// Sends packet `n` of every line that is not over; once a second it answers whether the call is still there (RFC 3261 §11).
     pub(crate) fn speaks(&self, n: usize) {
+        if n % 50 == 49 {
+            self.is_there();
+        }
         for line in &self.lines {
             let piece = line.sound.samples(n * FRAME, (n + 1) * FRAME);
             if piece.is_empty() {
@@ -86,6 +89,23 @@ impl Call {
             packet.extend(piece.into_iter().map(encode_ulaw));
             let _ = line.rtp.send(&packet);
         }
+    }
+
+    /// Answers what the bridge has asked inside the call.
+    fn is_there(&self) {
+        let mut space = [0; 8_192];
+        self.sip.set_nonblocking(true).unwrap();
+        while let Ok(length) = self.sip.recv(&mut space) {
+            let asked = String::from_utf8_lossy(&space[..length]).into_owned();
+            assert!(!asked.starts_with("BYE"), "the bridge ended {}: {asked}", self.id);
+            if asked.starts_with("OPTIONS") {
+                let known = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
+                let same = asked.lines().filter(|line| known.iter().any(|name| line.starts_with(name)));
+                let same: String = same.map(|line| format!("{line}\r\n")).collect();
+                let _ = self.sip.send(format!("SIP/2.0 200 OK\r\n{same}Content-Length: 0\r\n\r\n").as_bytes());
+            }
+        }
+        self.sip.set_nonblocking(false).unwrap();
     }
 
     /// BYE at once; its answer is not waited for.
