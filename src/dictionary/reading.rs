@@ -175,6 +175,15 @@ impl Builder {
             last: index == last,
         }));
     }
+
+    /// Adds a word in katakana, characters `from..`: it sounds as it is spelt, after what is before it.
+    fn spelt(&mut self, word: &[char], from: usize) {
+        let begin = self.sounds.len();
+        word.iter().enumerate().for_each(|(index, &c)| self.kana(c, from + index));
+        let own = self.sounds.get_mut(begin..).unwrap_or_default();
+        let last = own.len().saturating_sub(1);
+        own.iter_mut().enumerate().for_each(|(index, sound)| (sound.first, sound.last) = (index == 0, index == last));
+    }
 }
 
 /// Readings kept at each place of the lattice.
@@ -246,7 +255,9 @@ fn sounds_of(text: &[char], lattice: &[Vec<Step>], end: &Step) -> Vec<Sound> {
     }
     let mut builder = Builder::default();
     for (step, to) in path.into_iter().rev() {
+        let word = text.get(step.from..to).unwrap_or_default();
         match &step.reading {
+            Some(_) if word.iter().all(|&c| is_katakana(c)) => builder.spelt(word, step.from),
             Some(reading) => builder.word(reading, step.from, to),
             None => builder.kana(text.get(step.from).copied().unwrap_or_default(), step.from),
         }
@@ -277,6 +288,13 @@ mod tests {
         assert!(!same("かど", "かとう"));
         assert_eq!(morae("キャッシュ").len(), 3);
         assert_eq!(morae("トヨナカ").len(), 4);
+    }
+
+    #[test]
+    fn katakana_sound_as_they_are_spelt_also_where_a_word_seems_to_be_in_them() {
+        let chars: Vec<char> = "ドウジマ".chars().collect();
+        let best = readings(&chars, 1).remove(0);
+        assert_eq!(best.sounds.iter().map(|s| s.mora).collect::<Vec<_>>(), morae("ドウジマ"), "ウジ (氏) is a word");
     }
 
     #[test]
