@@ -53,7 +53,9 @@ impl Corrector {
         let beyond = if spelt_out { beyond } else { 0 };
         let (from, to) = stretch(places, plain.chars.len(), heard.from, heard.to + beyond)?;
         let written = plain.chars.get(from..to)?;
-        if beyond > MOST_BEYOND || target.surface.chars().eq(written.iter().copied()) {
+        // what both hearings wrote goes on because more was said
+        let overshot = beyond == 0 || biased.chars.get(heard.from..heard.to + beyond) != Some(written);
+        if beyond > MOST_BEYOND || !overshot || target.surface.chars().eq(written.iter().copied()) {
             return None;
         }
         let gained = biased.likelihood(heard.from, heard.to + beyond) - plain.likelihood(from, to);

@@ -44,11 +44,15 @@ impl Corrector {
             return false;
         }
         let heard = span.iter().filter(|&&c| is_katakana(c)).count() * 2 >= span.len();
+        // grammar is not part of a name, unless the name has it too
+        let grammar = |c: &char| matches!(c, 'ぁ'..='ゖ') && !target.surface.contains(*c);
+        if span.first().is_some_and(grammar) || span.last().is_some_and(grammar) {
+            return false;
+        }
         if exact && heard {
             return target.morae >= 3;
         }
-        // grammar is not part of a name, unless the name has it too
-        if span.iter().any(|&c| matches!(c, 'ぁ'..='ゖ') && !target.surface.contains(c)) {
+        if span.iter().any(grammar) {
             return false;
         }
         let kanji = span.iter().any(|&c| is_kanji(c));

@@ -67,6 +67,17 @@ fn kanji_of_the_same_sound_change_only_when_the_recogniser_was_unsure() {
 }
 
 #[test]
+fn grammar_around_a_name_is_not_part_of_it() {
+    let corrector =
+        corrector(&[("高殿", "タカドノ"), ("秋野", "アキノ"), ("野秋", "ノアキ"), ("緑ケ丘", "ミドリノオカ")]);
+    let text = |text: &str| corrector.correct(&heard(text, 0.5), None).text;
+    assert_eq!(text("タカドの避難所"), "タカドの避難所", "the particle is not the name's last mora");
+    assert_eq!(text("保育所のアキはありますか"), "保育所のアキはありますか");
+    assert_eq!(text("タカドノの避難所"), "高殿の避難所");
+    assert_eq!(text("ミドリのオカに"), "緑ケ丘に", "in the middle it is part of what was heard");
+}
+
+#[test]
 fn positions_count_characters_of_the_corrected_text() {
     let corrector = corrector(&[("十三", "ジュウソウ"), ("三国", "ミクニ")]);
     let corrected = corrector.correct(&heard("ジュウソウからミクニに", 0.9), None);
@@ -108,6 +119,16 @@ fn what_is_outside_of_the_words_is_heard_without_the_dictionary() {
     assert_eq!(same("来月シンドウジマに引っ越します。"), "来月歌島に引っ越します。", "inside another word");
     assert_eq!(same("今日はドウジマへ行く"), "来月歌島に引っ越します。", "the two do not agree around it");
     assert_eq!(same(""), "来月歌島に引っ越します。");
+}
+
+#[test]
+fn what_both_hearings_wrote_after_a_word_is_no_overshot() {
+    let corrector = corrector(&[("高那", "タカナ")]);
+    let plain = told("東淀川区タカナミ二丁目", &[0.5]);
+    let biased = told("東淀川区タカナミ二丁目", &[0.9]);
+    assert_eq!(corrector.correct(&plain, Some(&biased)).text, plain.text, "another name that begins so");
+    let other = told("東淀川区タカデミ二丁目", &[0.5]);
+    assert_eq!(corrector.correct(&other, Some(&biased)).text, "東淀川区高那二丁目");
 }
 
 #[test]
