@@ -36,7 +36,8 @@ pub struct Settings {
     pub prompt: bool,
     /// Whether what was heard is replaced by the official spelling of the same sound.
     pub correct: bool,
-    /// Share of a reading (weighted morae, 0–0.5) that may differ from what was heard.
+    /// Share of a reading (weighted morae, 0–0.5) that may differ from what was heard. The more words a dictionary has, the more of what is none
+    /// of them lies within that distance of one.
     pub correct_distance: f32,
     /// Words with kanji are only replaced where the recogniser's own probability is below this, 0–1.
     pub correct_below: f32,
@@ -56,7 +57,7 @@ impl Default for Settings {
             bias_accept_nats: 12.0,
             prompt: false,
             correct: true,
-            correct_distance: 0.2,
+            correct_distance: 0.12,
             correct_below: 0.8,
         }
     }
