@@ -140,6 +140,13 @@ fn a_recording_shows_which_words_were_preferred() {
     for one in &preferred {
         assert!(one["nats"].as_f64().unwrap() > 0.0 && (0.0..=1.0).contains(&one["p"].as_f64().unwrap()));
     }
+    let by_reading = |trial: &serde_json::Value| {
+        let corrections = trial["corrections"].as_array().unwrap();
+        let helped =
+            |to: &serde_json::Value| trial["preferred"].as_array().unwrap().iter().any(|one| one["word"] == *to);
+        corrections.iter().any(|one| helped(&one["to"]))
+    };
+    assert!(trials.iter().any(by_reading), "a name that the bias spelt out by its reading is told as well: {trials:?}");
     for trial in &trials {
         let words = trial["words"].as_array().unwrap();
         let explained =

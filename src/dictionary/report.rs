@@ -1,8 +1,9 @@
 //! What a dictionary did in real calls, from their texts: words without effect, words that were probably written where they were not said, and
 //! names that should be in it.
 //!
-//! The rules use only what a text carries. A correction is weak when its sound was not exactly the word's and the recogniser was unsure of the
-//! utterance; what the recogniser wrote by itself never is. One weak place proves nothing; a word whose places are mostly weak should be looked
+//! The rules use only what a text carries. A correction is weak when the recogniser was unsure of the utterance and what it had written does not
+//! sound exactly like the word (by the correction's distance; by what stood there, where the word came from a second hearing); what the
+//! recogniser wrote by itself never is. One weak place proves nothing; a word whose places are mostly weak should be looked
 //! at.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -14,7 +15,7 @@ use super::entry::Entry;
 use super::lexicon;
 use super::proposals::{Misheard, Proposals};
 use super::reading::{self, Mora, is_katakana};
-use crate::events::{TranscriptCorrected, TranscriptFinal};
+use crate::events::{Correction, TranscriptCorrected, TranscriptFinal};
 
 /// Below this confidence of its utterance an inexact correction is weak.
 const UNSURE: f32 = 0.6;
@@ -24,6 +25,8 @@ const WEAK: u64 = 2;
 const MORAE: usize = 3;
 /// Most candidates that are counted; further ones are not.
 const MOST_CANDIDATES: usize = 100_000;
+/// Readings of what stood in place of a word.
+const READINGS: usize = 4;
 /// Most examples of what stood in place of a word.
 const EXAMPLES: usize = 3;
 
@@ -131,7 +134,7 @@ impl<'d> Report<'d> {
             let word = self.words.entry(correction.to.clone()).or_default();
             word.written += 1;
             word.corrected += 1;
-            if correction.distance > 0.0 && text.confidence < UNSURE {
+            if text.confidence < UNSURE && (correction.distance > 0.0 || !sounds_like(correction)) {
                 word.weak += 1;
                 if word.instead.len() < EXAMPLES && !word.instead.contains(&correction.from) {
                     word.instead.push(correction.from.clone());
@@ -197,6 +200,14 @@ impl<'d> Report<'d> {
     }
 }
 
+/// Whether what stood there can be read as the word is.
+fn sounds_like(correction: &Correction) -> bool {
+    let word = reading::morae(&correction.reading);
+    let written: Vec<char> = correction.from.chars().collect();
+    let same = |read: reading::Reading| read.sounds.iter().map(|sound| sound.mora).eq(word.iter().copied());
+    reading::readings(&written, READINGS).into_iter().any(same)
+}
+
 /// A text with `spans` (in characters) taken out; what stands on both sides of one does not become a word.
 fn without(text: &str, spans: &[(usize, usize)]) -> String {
     let kept = |at: usize| !spans.iter().any(|(start, end)| (*start..*end).contains(&at));
@@ -208,7 +219,6 @@ mod tests {
     use super::super::{Settings, Source};
     use super::*;
     use crate::call::LegId;
-    use crate::events::Correction;
     use crate::pbx::Speaker;
     use crate::time::Wall;
 
@@ -221,8 +231,13 @@ mod tests {
         let correction = |(from, to, distance): &(&str, &str, f32)| {
             let start = text.find(to).map_or(0, |at| text[..at].chars().count());
             let end = start + to.chars().count();
+            let reading = match *to {
+                "瑞光" => "ズイコウ",
+                "出戸" => "デト",
+                _ => "ミクニ",
+            };
             let (from, to) = ((*from).to_owned(), (*to).to_owned());
-            Correction { start, end, from, to, reading: String::new(), distance: *distance }
+            Correction { start, end, from, to, reading: reading.into(), distance: *distance }
         };
         TranscriptFinal {
             leg: LegId(uuid::Uuid::nil()),
@@ -260,6 +275,19 @@ mod tests {
         assert_eq!(found.doubtful[0].instead, ["ゲト", "デコ"]);
         let missing: Vec<_> = found.candidates.iter().map(|name| (name.heard.as_str(), name.contacts)).collect();
         assert_eq!(missing, [("タカハタ", 2)], "バス is an ordinary word");
+    }
+
+    #[test]
+    fn a_word_of_a_second_hearing_is_doubted_where_something_else_was_written() {
+        let dictionary = dictionary();
+        let mut report = Report::new(&dictionary);
+        for confidence in [0.3, 0.4, 0.9] {
+            report.add("a", &said("三国です", confidence, &[("北に", "三国", 0.0)]));
+            report.add("b", &said("瑞光です", confidence, &[("ズイコー", "瑞光", 0.0)]));
+        }
+        let found = report.finish(1);
+        let doubtful: Vec<_> = found.doubtful.iter().map(|word| (word.surface.as_str(), word.weak)).collect();
+        assert_eq!(doubtful, [("三国", 2)]);
     }
 
     #[test]

@@ -64,7 +64,7 @@ struct Trial {
     biased: Option<String>,
     /// The likelier of the two, with the words that were found in it and in the other.
     text: String,
-    /// Words of the dictionary in `biased` that got a bonus there.
+    /// Words of the dictionary that got a bonus in `biased`, as they are spelt or as they sound.
     preferred: Vec<Preferred>,
     corrections: Vec<Correction>,
     /// Words of the dictionary in `text`, in order.
@@ -127,7 +127,7 @@ fn recordings(args: &TestArgs, dictionary: &Dictionary, out: &mut impl Write) ->
             let mut trial = trial(dictionary, plain, biased.as_ref());
             trial.place = Some((path.display().to_string(), channel, utterance.start.0 as f64 / 1e6));
             if let Some((watched, biased)) = watched.zip(biased.as_ref()) {
-                trial.preferred = watched.preferred(dictionary, biased);
+                trial.preferred = watched.preferred(dictionary, biased, &trial.corrections);
             }
             tell(out, &trial, args.json)?;
         }
@@ -196,8 +196,13 @@ impl Watched {
         Self { bias, given: Mutex::default() }
     }
 
-    /// The words in the text whose tokens got a bonus, in order.
-    fn preferred(&self, dictionary: &Dictionary, hypothesis: &Hypothesis) -> Vec<Preferred> {
+    /// The words in the text whose tokens got a bonus: in their spelling, in order, then those that `corrections` found by their reading.
+    fn preferred(
+        &self,
+        dictionary: &Dictionary,
+        hypothesis: &Hypothesis,
+        corrections: &[Correction],
+    ) -> Vec<Preferred> {
         let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         let mut so_far: Vec<u8> = Vec::new();
         // end of each token in the text, its bonus, its probability
@@ -210,17 +215,20 @@ impl Watched {
                 (so_far.len(), nats, token.p)
             })
             .collect();
-        let mut from = 0;
+        let spelt = dictionary.heard_in(&hypothesis.text).map(|entry| (&entry.surface, &entry.surface));
+        let by_reading = corrections.iter().map(|one| (&one.to, &one.reading));
+        let mut from: HashMap<&str, usize> = HashMap::new();
         let mut found = Vec::new();
-        for entry in dictionary.heard_in(&hypothesis.text) {
-            let Some(at) = hypothesis.text.get(from..).and_then(|rest| rest.find(&entry.surface)) else { continue };
-            let (start, end) = (from + at, from + at + entry.surface.len());
-            from = end;
+        for (word, written) in spelt.chain(by_reading) {
+            let from = from.entry(written).or_default();
+            let Some(at) = hypothesis.text.get(*from..).and_then(|rest| rest.find(written)) else { continue };
+            let (start, end) = (*from + at, *from + at + written.len());
+            *from = end;
             let begins = std::iter::once(0).chain(tokens.iter().map(|token| token.0));
             let own = tokens.iter().zip(begins).filter(|((to, ..), begin)| *begin < end && start < *to);
             let (nats, p) = own.fold((0.0, 1.0_f32), |(nats, p), ((_, bonus, own), _)| (nats + bonus, p.min(*own)));
             if nats > 0.0 {
-                found.push(Preferred { word: entry.surface.clone(), nats, p });
+                found.push(Preferred { word: word.clone(), nats, p });
             }
         }
         found
