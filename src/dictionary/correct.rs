@@ -9,7 +9,7 @@ use super::reading::{self, Sound, is_katakana};
 use super::second::Told;
 use super::settings::Settings;
 use super::sounding::{Found, Index};
-use super::spelling::{Spelling, Spellings};
+use super::spelling::{Spelling, Spellings, variants};
 use crate::events::Correction;
 use crate::speech::Hypothesis;
 
@@ -82,7 +82,7 @@ impl Corrector {
                 let morae = reading::morae(reading);
                 let target = corrector.targets.len();
                 if index == 0 {
-                    for alias in &entry.aliases {
+                    for alias in entry.aliases.iter().chain(&variants(&entry.surface, reading)) {
                         corrector.spellings.insert(alias, Spelling { target, official: false });
                     }
                 }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::reading::is_kanji;
+
 /// A spelling that the dictionary knows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Spelling {
@@ -59,6 +61,19 @@ impl Spellings {
     }
 }
 
+/// How the ga of 緑ケ丘 is written, too: with ヶ or が instead of ケ. `reading`: where no ga is heard, only the two forms of ke.
+pub(super) fn variants(surface: &str, reading: &str) -> Vec<String> {
+    let text: Vec<char> = surface.chars().collect();
+    let forms: &[char] = if reading.contains('ガ') { &['ケ', 'ヶ', 'が', 'ガ'] } else { &['ケ', 'ヶ'] };
+    let between_kanji = |at: usize| {
+        let kanji = |at: Option<usize>| at.and_then(|at| text.get(at)).is_some_and(|&c| is_kanji(c));
+        forms.contains(&text[at]) && kanji(at.checked_sub(1)) && kanji(at.checked_add(1))
+    };
+    let Some(at) = (0..text.len()).find(|&at| between_kanji(at)) else { return Vec::new() };
+    let with = |form: &char| text.iter().enumerate().map(|(n, &c)| if n == at { *form } else { c }).collect();
+    forms.iter().filter(|form| **form != text[at]).map(with).collect()
+}
+
 fn begin(text: &[char]) -> Option<Begin> {
     Some((*text.first()?, text.get(1).copied()))
 }
@@ -66,6 +81,17 @@ fn begin(text: &[char]) -> Option<Begin> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ga_between_kanji_is_written_in_several_ways() {
+        assert_eq!(variants("緑ケ丘", "ミドリガオカ"), ["緑ヶ丘", "緑が丘", "緑ガ丘"]);
+        assert_eq!(variants("霞が関", "カスミガセキ"), ["霞ケ関", "霞ヶ関", "霞ガ関"]);
+        assert_eq!(variants("茶ケ谷", "チャケダニ"), ["茶ヶ谷"]);
+        for (other, reading) in [("三国", "ミクニ"), ("ケーブル", "ケーブル"), ("丘が", "オカガ"), ("", "")]
+        {
+            assert!(variants(other, reading).is_empty(), "{other}");
+        }
+    }
 
     #[test]
     fn the_longest_spelling_is_found_and_official_ones_win() {

@@ -67,6 +67,13 @@ fn kanji_of_the_same_sound_change_only_when_the_recogniser_was_unsure() {
 }
 
 #[test]
+fn the_municipality_writes_its_ga_in_one_way() {
+    let corrector = corrector(&[("緑ケ丘", "ミドリガオカ"), ("緑が丘町", "ミドリガオカチョウ")]);
+    let text = |text: &str| corrector.correct(&heard(text, 1.0), None).text;
+    assert_eq!(text("緑が丘から緑ヶ丘町まで"), "緑ケ丘から緑が丘町まで");
+}
+
+#[test]
 fn grammar_around_a_name_is_not_part_of_it() {
     let corrector =
         corrector(&[("高殿", "タカドノ"), ("秋野", "アキノ"), ("野秋", "ノアキ"), ("緑ケ丘", "ミドリノオカ")]);
