@@ -89,6 +89,23 @@ async fn outcomes_dead_letters_replay_and_discard() {
     assert_eq!((delivery.pending, delivery.attempts), (true, 0));
 }
 
+#[tokio::test]
+async fn what_was_never_sent_waits_for_no_clock() {
+    let folder = tempfile::tempdir().unwrap();
+    let (outbox, mut committed) = Outbox::open(folder.path(), &Settings::default(), &endpoints()).unwrap();
+    outbox.commit(batch(1, 1, 2)).unwrap().await.unwrap();
+    let first = committed.recv().await.unwrap().deliveries[0].1;
+    let at = Wall(1_900_000_000_000_000);
+    outbox.record(first, Outcome::Again { at, error: "no connection".into() }).unwrap();
+    outbox.flush().unwrap().await.unwrap();
+    let next: Vec<Wall> = outbox.pending(&["crm".into()]).unwrap().into_iter().map(|row| row.3).collect();
+    assert_eq!(
+        next,
+        [at, Wall(0)],
+        "the time of the event, which a clock that was set back has not reached, says nothing"
+    );
+}
+
 #[test]
 fn a_newer_store_and_a_file_that_is_no_store_are_refused() {
     let folder = tempfile::tempdir().unwrap();

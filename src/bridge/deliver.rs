@@ -12,7 +12,7 @@ use crate::crm::settings::{Endpoint, Secret};
 use crate::crm::webhook::{SecretError, Webhook};
 use crate::events::{Data, Event};
 use crate::outbox::lane::{DeliveryId, LaneId, Lanes};
-use crate::outbox::retry::{Answer, Verdict, judge};
+use crate::outbox::retry::{Answer, Verdict, judge, left_of};
 use crate::outbox::settings::Settings;
 use crate::outbox::store::{Committed, Delivery, Outbox, Outcome};
 use crate::time::{Now, Wall};
@@ -235,8 +235,9 @@ impl Dispatcher {
         let mut waiting = Vec::new();
         for (endpoint, contact, delivery, next_at) in self.outbox.pending(&self.names)? {
             let lane = LaneId { endpoint, contact };
-            if heads.insert(lane) && next_at > now.wall {
-                waiting.push((lane, now.mono + next_at.since(now.wall)));
+            let left = left_of(next_at, now.wall, &self.schedule);
+            if heads.insert(lane) && !left.is_zero() {
+                waiting.push((lane, now.mono + left));
             }
             self.newest = self.newest.max(delivery);
             self.lanes.push(lane, delivery);

@@ -61,6 +61,13 @@ fn again(attempts: u32, schedule: &[u64], chance: f64, asked: Option<Duration>, 
     Verdict::Again(asked.map_or(jittered, |asked| asked.max(Duration::from_millis(1)).min(LONGEST_WAIT)))
 }
 
+/// How long a delivery that is to be tried at `next_at` still waits after a restart: never longer than any wait is planned to be, whatever was done
+/// to the clock meanwhile.
+pub fn left_of(next_at: Wall, now: Wall, schedule: &[u64]) -> Duration {
+    let planned = schedule.iter().copied().max().map_or(LONGEST_WAIT, Duration::from_millis);
+    next_at.since(now).min(planned.max(LONGEST_WAIT))
+}
+
 /// The wait that `Retry-After` asks for: seconds or an HTTP date, a day at most; `None` when it is neither. (RFC 9110 §10.2.3)
 pub fn retry_after(value: &str, now: Wall) -> Option<Duration> {
     let value = value.trim();
@@ -110,6 +117,15 @@ mod tests {
         assert_eq!(ask(&date, 1), Verdict::Again(Duration::from_secs(60)));
         assert_eq!(ask(&status(429, Some("999999999")), 1), Verdict::Again(LONGEST_WAIT));
         assert_eq!(ask(&status(429, Some("soon")), 1), Verdict::Again(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_costs_a_day_at_most() {
+        let (now, hour) = (Wall(1_795_420_800_000_000), Duration::from_secs(3_600));
+        assert_eq!(left_of(now + hour, now, &SCHEDULE), hour);
+        assert_eq!(left_of(now, now + hour, &SCHEDULE), Duration::ZERO);
+        assert_eq!(left_of(now + hour * 24 * 400, now, &SCHEDULE), LONGEST_WAIT);
+        assert_eq!(left_of(now + hour * 24 * 400, now, &[48 * 3_600_000]), hour * 48);
     }
 
     #[test]

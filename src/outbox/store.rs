@@ -358,13 +358,14 @@ impl Outbox {
         })
     }
 
-    /// Everything that waits to be delivered to the named endpoints, in order: endpoint index, contact, delivery, next attempt.
+    /// Everything that waits to be delivered to the named endpoints, in order: endpoint index, contact, delivery, next attempt (the epoch where
+    /// there was none yet: what is sent for the first time is never waited with, whatever the clock says).
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn pending(&self, endpoints: &[String]) -> Result<Vec<(usize, ContactId, DeliveryId, Wall)>, Error> {
-        let sql = "SELECT d.id, p.name, d.contact, d.next_at FROM delivery d JOIN endpoint p ON p.id = d.endpoint \
-                   WHERE d.status IN ('pending', 'replay') ORDER BY d.id";
+        let sql = "SELECT d.id, p.name, d.contact, CASE d.attempts WHEN 0 THEN 0 ELSE d.next_at END \
+                   FROM delivery d JOIN endpoint p ON p.id = d.endpoint WHERE d.status IN ('pending', 'replay') ORDER BY d.id";
         self.select_deliveries(sql, [], endpoints)
     }
 
