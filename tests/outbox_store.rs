@@ -96,7 +96,7 @@ async fn what_was_never_sent_waits_for_no_clock() {
     outbox.commit(batch(1, 1, 2)).unwrap().await.unwrap();
     let first = committed.recv().await.unwrap().deliveries[0].1;
     let at = Wall(1_900_000_000_000_000);
-    outbox.record(first, Outcome::Again { at, error: "no connection".into() }).unwrap();
+    outbox.record(first, Outcome::Again { at, error: "no connection".into(), counted: true }).unwrap();
     outbox.flush().unwrap().await.unwrap();
     let next: Vec<Wall> = outbox.pending(&["crm".into()]).unwrap().into_iter().map(|row| row.3).collect();
     assert_eq!(

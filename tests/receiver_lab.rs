@@ -64,7 +64,8 @@ fn batch(contact: u128, count: u64) -> Batch {
 
 /// Starts delivery of an outbox in `folder` and gives the outbox.
 fn deliver_to(folder: &Path, endpoint: Endpoint) -> (Outbox, deliver::Deliverer) {
-    let settings = Settings { retry_schedule_ms: vec![200; 100], ..Settings::default() };
+    let soon = Settings { breaker_pause_ms: 200, breaker_longest_ms: 200, ..Settings::default() };
+    let settings = Settings { retry_schedule_ms: vec![200; 100], ..soon };
     let (outbox, committed) = Outbox::open(folder, &settings, std::slice::from_ref(&endpoint.id)).unwrap();
     let (deliverer, _) = deliver::spawn(outbox.clone(), committed, &[endpoint], &settings, |_| {}).unwrap();
     (outbox, deliverer)

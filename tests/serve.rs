@@ -52,6 +52,8 @@ number = "*"
 transcribe = false
 [outbox]
 retry_schedule_ms = [200, 200, 200, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000]
+breaker_pause_ms = 200
+breaker_longest_ms = 1000
 [[endpoint]]
 id = "crm"
 url = "http://127.0.0.1:{hook}/hook"

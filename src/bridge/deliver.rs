@@ -12,8 +12,9 @@ use crate::crm::settings::{Endpoint, Secret};
 use crate::crm::webhook::{SecretError, Webhook};
 use crate::events::{Data, Event};
 use crate::outbox::lane::{DeliveryId, LaneId, Lanes};
-use crate::outbox::retry::{Answer, Verdict, judge, left_of};
+use crate::outbox::retry::{Answer, left_of};
 use crate::outbox::settings::Settings;
+use crate::outbox::settle::Settled;
 use crate::outbox::store::{Committed, Delivery, Outbox, Outcome};
 use crate::time::{Now, Wall};
 
@@ -146,7 +147,7 @@ pub fn spawn(
     let (results, landed) = mpsc::channel(settings.deliveries_at_once.max(1) + 1);
     let (settled, refills) = mpsc::channel(1);
     let mut dispatcher = Dispatcher {
-        lanes: Lanes::new(caps, settings.deliveries_at_once.max(1)),
+        lanes: Lanes::new(caps, settings.deliveries_at_once.max(1), settings.limits()),
         outbox,
         names,
         targets: targets.clone(),
@@ -170,8 +171,9 @@ pub fn spawn(
 struct Landed {
     lane: LaneId,
     delivery: DeliveryId,
-    verdict: Verdict,
-    error: String,
+    /// Which attempt it was, from 1.
+    attempts: u32,
+    answer: Answer,
 }
 
 struct Dispatcher {
@@ -284,7 +286,7 @@ impl Dispatcher {
                 Ok(_) => self.next_of(lane),
                 Err(error) => {
                     tracing::error!(%error, "a delivery cannot be read; its lane waits");
-                    self.lanes.wait(lane, now().mono + Duration::from_secs(5));
+                    self.lanes.wait(lane, now().mono + Duration::from_secs(5), false);
                 }
             }
         }
@@ -292,41 +294,44 @@ impl Dispatcher {
 
     fn send(&self, lane: LaneId, delivery: Delivery) {
         let Some(target) = self.targets.get(lane.endpoint).cloned() else { return };
-        let (client, results, schedule) = (self.client.clone(), self.results.clone(), self.schedule.clone());
+        let (client, results) = (self.client.clone(), self.results.clone());
         tokio::spawn(async move {
             let answer = attempt(&client, &target, &delivery.event, &delivery.body).await;
-            let error = describe(&answer);
-            let verdict = judge(&answer, delivery.attempts + 1, &schedule, now().wall, chance());
-            let _ = results.send(Landed { lane, delivery: delivery.id, verdict, error }).await;
+            let (delivery, attempts) = (delivery.id, delivery.attempts + 1);
+            let _ = results.send(Landed { lane, delivery, attempts, answer }).await;
         });
     }
 
     fn handle_landed(&mut self, landed: Landed) {
-        let Landed { lane, delivery, verdict, error } = landed;
+        let Landed { lane, delivery, attempts, answer } = landed;
         let endpoint = self.names.get(lane.endpoint).map_or("", String::as_str);
-        match verdict {
-            Verdict::Delivered => {
-                self.record(delivery, Outcome::Delivered);
+        let was_down = self.lanes.is_down(lane.endpoint);
+        let settled = self.lanes.settle(lane, attempts, &answer, &self.schedule, now(), chance());
+        match (was_down, self.lanes.is_down(lane.endpoint)) {
+            (false, true) => {
+                tracing::warn!(endpoint, error = %answer, "the endpoint is down; it is tried with one delivery at a time");
+            }
+            (true, false) => tracing::info!(endpoint, "the endpoint answers again"),
+            _ => {}
+        }
+        match settled {
+            Settled::Done(outcome) => {
+                if let Outcome::Dead { error } = &outcome {
+                    tracing::error!(endpoint, contact = %lane.contact, error, "dead letter; see `kakehashi outbox list`");
+                }
+                self.record(delivery, outcome);
                 self.next_of(lane);
             }
-            Verdict::Again(wait) => {
-                tracing::warn!(endpoint, contact = %lane.contact, wait_ms = wait.as_millis() as u64, error, "delivery failed; tried again");
-                let Now { mono, wall } = now();
-                self.record(delivery, Outcome::Again { at: wall + wait, error });
-                self.lanes.wait(lane, mono + wait);
+            Settled::Again(outcome) => {
+                if let Outcome::Again { error, counted: true, .. } = &outcome {
+                    tracing::warn!(endpoint, contact = %lane.contact, error, "delivery failed; tried again");
+                }
+                self.record(delivery, outcome);
             }
-            Verdict::Dead(error) => {
-                tracing::error!(endpoint, contact = %lane.contact, error, "dead letter; see `kakehashi outbox list`");
-                self.record(delivery, Outcome::Dead { error });
-                self.next_of(lane);
-            }
-            Verdict::Off => {
-                tracing::error!(
-                    endpoint,
-                    "the endpoint answered 410 Gone; nothing is sent to it until the bridge is restarted"
-                );
-                self.lanes.switch_off(lane);
-            }
+            Settled::Off => tracing::error!(
+                endpoint,
+                "the endpoint answered 410 Gone; nothing is sent to it until the bridge is restarted"
+            ),
         }
     }
 
@@ -405,7 +410,7 @@ async fn send_realtime(
                         Some(wait) => tokio::time::sleep(*wait).await,
                         None => tracing::warn!(
                             endpoint = target.endpoint.id,
-                            error = describe(&answer),
+                            error = %answer,
                             "a realtime event was dropped"
                         ),
                     }
@@ -498,14 +503,6 @@ async fn attempt(client: &reqwest::Client, target: &Target, id: &str, body: &str
         Err(error) if error.is_timeout() => Answer::Failed("no answer in time".into()),
         Err(error) if error.is_connect() => Answer::Failed("no connection".into()),
         Err(_) => Answer::Failed("the connection broke".into()),
-    }
-}
-
-/// An answer as it may stand in a log or the store.
-fn describe(answer: &Answer) -> String {
-    match answer {
-        Answer::Status { code, .. } => format!("status {code}"),
-        Answer::Failed(what) => what.clone(),
     }
 }
 

@@ -1,7 +1,9 @@
-//! Which delivery may fly now: one at a time per lane (endpoint and contact), in order of sequence; lanes side by side.
+//! Which delivery may fly now: one at a time per lane (endpoint and contact), in order of sequence; lanes side by side, endpoints in turn.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
 
+use super::breaker::{Breaker, Limits};
 use crate::call::ContactId;
 use crate::time::Mono;
 
@@ -29,31 +31,44 @@ struct Lane {
     flying: bool,
     /// Not before this.
     wait_until: Option<Mono>,
+    /// It waits because the endpoint did not answer, not because of what it said of the event.
+    unanswered: bool,
+}
+
+/// One endpoint.
+#[derive(Debug)]
+struct Receiver {
+    /// Lanes that may fly, oldest first; those that wait meanwhile are passed over.
+    ready: VecDeque<LaneId>,
+    flying: usize,
+    /// Deliveries in flight at once.
+    cap: usize,
+    breaker: Breaker,
+    /// A person must turn it on again.
+    off: bool,
 }
 
 /// All lanes with something to deliver.
 #[derive(Debug)]
 pub struct Lanes {
     lanes: HashMap<LaneId, Lane>,
-    /// Lanes that may fly, oldest first.
-    ready: VecDeque<LaneId>,
+    receivers: Vec<Receiver>,
+    /// The endpoint whose turn is next.
+    turn: usize,
     waiting: BTreeMap<(Mono, LaneId), ()>,
-    flying: Vec<usize>,
-    caps: Vec<usize>,
-    off: HashSet<usize>,
     cap: usize,
 }
 
 impl Lanes {
-    /// `caps`: deliveries in flight at once per endpoint; `cap`: over all endpoints.
-    pub fn new(caps: Vec<usize>, cap: usize) -> Self {
+    /// `caps`: deliveries in flight at once per endpoint; `cap`: over all endpoints; `limits`: when an endpoint counts as down.
+    pub fn new(caps: Vec<usize>, cap: usize, limits: Limits) -> Self {
+        let receiver =
+            |cap| Receiver { ready: VecDeque::new(), flying: 0, cap, breaker: Breaker::new(limits), off: false };
         Self {
             lanes: HashMap::new(),
-            ready: VecDeque::new(),
+            receivers: caps.into_iter().map(receiver).collect(),
+            turn: 0,
             waiting: BTreeMap::new(),
-            flying: vec![0; caps.len()],
-            caps,
-            off: HashSet::new(),
             cap,
         }
     }
@@ -68,32 +83,73 @@ impl Lanes {
         let idle = lane.queue.is_empty() && !lane.flying && lane.wait_until.is_none();
         lane.queue.push_back(delivery);
         if idle {
-            self.ready.push_back(id);
+            self.ready(id);
         }
     }
 
-    /// The next delivery that may fly; it flies until [`Lanes::landed`], [`Lanes::wait`] or [`Lanes::switch_off`].
+    /// The next delivery that may fly; it flies until [`Lanes::landed`], [`Lanes::wait`], [`Lanes::back`] or [`Lanes::switch_off`].
     pub fn take(&mut self, now: Mono) -> Option<(LaneId, DeliveryId)> {
         self.wake(now);
-        if self.flying.iter().sum::<usize>() >= self.cap {
+        if self.receivers.iter().map(|receiver| receiver.flying).sum::<usize>() >= self.cap {
             return None;
         }
-        for _ in 0..self.ready.len() {
-            let id = self.ready.pop_front()?;
-            let full = self.flying.get(id.endpoint).zip(self.caps.get(id.endpoint)).is_none_or(|(now, cap)| now >= cap);
-            if full || self.off.contains(&id.endpoint) {
-                self.ready.push_back(id);
-                continue;
+        for _ in 0..self.receivers.len() {
+            let endpoint = self.turn;
+            self.turn = (self.turn + 1) % self.receivers.len();
+            if let Some(found) = self.take_of(endpoint, now) {
+                return Some(found);
             }
-            let Some(lane) = self.lanes.get_mut(&id) else { continue };
+        }
+        None
+    }
+
+    fn take_of(&mut self, endpoint: usize, now: Mono) -> Option<(LaneId, DeliveryId)> {
+        let receiver = self.receivers.get_mut(endpoint)?;
+        if receiver.off || receiver.flying >= receiver.cap || !receiver.breaker.lets_through(now) {
+            return None;
+        }
+        while let Some(id) = receiver.ready.pop_front() {
+            let may = |lane: &&mut Lane| !lane.flying && lane.wait_until.is_none();
+            let Some(lane) = self.lanes.get_mut(&id).filter(may) else { continue };
             let Some(delivery) = lane.queue.front().copied() else { continue };
             lane.flying = true;
-            if let Some(flying) = self.flying.get_mut(id.endpoint) {
-                *flying += 1;
-            }
+            receiver.flying += 1;
+            receiver.breaker.flies();
             return Some((id, delivery));
         }
         None
+    }
+
+    /// The endpoint answered, whatever it said; everything that waited for that may fly. Gives whether it had counted as down.
+    pub fn answered(&mut self, endpoint: usize) -> bool {
+        let Some(receiver) = self.receivers.get_mut(endpoint) else { return false };
+        if !receiver.breaker.answered() {
+            return false;
+        }
+        let waiting = |(_, id): &&(Mono, LaneId)| id.endpoint == endpoint;
+        let unanswered: Vec<(Mono, LaneId)> = self.waiting.keys().filter(waiting).copied().collect();
+        for (at, id) in unanswered {
+            if self.lanes.get(&id).is_some_and(|lane| lane.unanswered) {
+                self.waiting.remove(&(at, id));
+                self.ready_again(id);
+            }
+        }
+        true
+    }
+
+    /// The endpoint did not answer, or asked for time. Gives whether it counts as down now: then no attempt of an event counts.
+    pub fn unanswered(&mut self, endpoint: usize, asked: Duration, now: Mono) -> bool {
+        self.receivers.get_mut(endpoint).is_some_and(|receiver| receiver.breaker.failed(asked, now))
+    }
+
+    /// Whether an endpoint counts as down.
+    pub fn is_down(&self, endpoint: usize) -> bool {
+        self.receivers.get(endpoint).is_some_and(|receiver| receiver.breaker.is_open())
+    }
+
+    /// When an endpoint that counts as down is tried again; `None` for one that does not, and while it is being tried.
+    pub fn down_until(&self, endpoint: usize) -> Option<Mono> {
+        self.receivers.get(endpoint).and_then(|receiver| receiver.breaker.due())
     }
 
     /// The head of the lane is done with, delivered or dead. Tells whether the lane needs more from the store.
@@ -102,7 +158,7 @@ impl Lanes {
         let Some(lane) = self.lanes.get_mut(&id) else { return false };
         lane.queue.pop_front();
         if !lane.queue.is_empty() {
-            self.ready.push_back(id);
+            self.ready(id);
             return false;
         }
         if !lane.more {
@@ -123,19 +179,24 @@ impl Lanes {
         deliveries.into_iter().for_each(|delivery| self.push(id, delivery));
     }
 
-    /// The head of the lane is tried again at `until`; what is behind it waits with it.
-    pub fn wait(&mut self, id: LaneId, until: Mono) {
+    /// The head of the lane is tried again at `until`, or with `unanswered` as soon as the endpoint answers; what is behind it waits with it.
+    pub fn wait(&mut self, id: LaneId, until: Mono, unanswered: bool) {
         self.land(id);
+        self.hold(id, until);
         if let Some(lane) = self.lanes.get_mut(&id) {
-            lane.wait_until = Some(until);
-            self.waiting.insert((until, id), ());
+            lane.unanswered = unanswered;
         }
+    }
+
+    /// The head of the lane is tried again when its endpoint is; other lanes go first.
+    pub fn back(&mut self, id: LaneId) {
+        self.land(id);
+        self.ready(id);
     }
 
     /// A lane whose head was tried before the last restart: it goes on waiting until `until`.
     pub fn hold(&mut self, id: LaneId, until: Mono) {
         if let Some(lane) = self.lanes.get_mut(&id) {
-            self.ready.retain(|ready| *ready != id);
             lane.wait_until = Some(until);
             self.waiting.insert((until, id), ());
         }
@@ -144,18 +205,22 @@ impl Lanes {
     /// Nothing flies to this endpoint any more; its lanes are kept.
     pub fn switch_off(&mut self, id: LaneId) {
         self.land(id);
-        self.off.insert(id.endpoint);
-        self.ready.push_back(id);
+        if let Some(receiver) = self.receivers.get_mut(id.endpoint) {
+            receiver.off = true;
+        }
+        self.ready(id);
     }
 
     /// Whether an endpoint was switched off.
     pub fn is_off(&self, endpoint: usize) -> bool {
-        self.off.contains(&endpoint)
+        self.receivers.get(endpoint).is_some_and(|receiver| receiver.off)
     }
 
-    /// When the next waiting lane may fly.
+    /// When the next lane may fly that waits, or the next endpoint is tried that counts as down.
     pub fn due(&self) -> Option<Mono> {
-        self.waiting.keys().next().map(|(at, _)| *at)
+        let probes = self.receivers.iter().filter(|receiver| !receiver.off && !receiver.ready.is_empty());
+        let lane = self.waiting.keys().next().map(|(at, _)| *at);
+        probes.filter_map(|receiver| receiver.breaker.due()).chain(lane).min()
     }
 
     /// Lanes with something to deliver.
@@ -169,11 +234,24 @@ impl Lanes {
     }
 
     fn land(&mut self, id: LaneId) {
-        if let Some(lane) = self.lanes.get_mut(&id).filter(|lane| lane.flying) {
+        let lane = self.lanes.get_mut(&id).filter(|lane| lane.flying);
+        if let Some((lane, receiver)) = lane.zip(self.receivers.get_mut(id.endpoint)) {
             lane.flying = false;
-            if let Some(flying) = self.flying.get_mut(id.endpoint) {
-                *flying = flying.saturating_sub(1);
-            }
+            receiver.flying = receiver.flying.saturating_sub(1);
+            receiver.breaker.did_not_try();
+        }
+    }
+
+    fn ready(&mut self, id: LaneId) {
+        if let Some(receiver) = self.receivers.get_mut(id.endpoint) {
+            receiver.ready.push_back(id);
+        }
+    }
+
+    fn ready_again(&mut self, id: LaneId) {
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            (lane.wait_until, lane.unanswered) = (None, false);
+            self.ready(id);
         }
     }
 
@@ -183,10 +261,7 @@ impl Lanes {
                 return;
             }
             self.waiting.remove(&(at, id));
-            if let Some(lane) = self.lanes.get_mut(&id) {
-                lane.wait_until = None;
-                self.ready.push_back(id);
-            }
+            self.ready_again(id);
         }
     }
 }
@@ -195,6 +270,8 @@ impl Lanes {
 mod tests {
     use super::*;
     use uuid::Uuid;
+
+    const LIMITS: Limits = Limits { failures: 3, pause: Duration::from_secs(5), longest: Duration::from_secs(300) };
 
     fn lane(endpoint: usize, contact: u128) -> LaneId {
         LaneId { endpoint, contact: ContactId(Uuid::from_u128(contact)) }
@@ -206,7 +283,7 @@ mod tests {
 
     #[test]
     fn one_in_flight_per_lane_and_in_order() {
-        let mut lanes = Lanes::new(vec![10], 10);
+        let mut lanes = Lanes::new(vec![10], 10, LIMITS);
         for n in 1..=3 {
             lanes.push(lane(0, 1), DeliveryId(n));
         }
@@ -218,12 +295,12 @@ mod tests {
 
     #[test]
     fn a_lane_that_waits_holds_what_is_behind_and_nobody_else() {
-        let mut lanes = Lanes::new(vec![10, 10], 10);
+        let mut lanes = Lanes::new(vec![10, 10], 10, LIMITS);
         lanes.push(lane(0, 1), DeliveryId(1));
         lanes.push(lane(0, 1), DeliveryId(2));
         lanes.push(lane(1, 1), DeliveryId(3));
         assert_eq!(take(&mut lanes, 0), Some(1));
-        lanes.wait(lane(0, 1), Mono(100));
+        lanes.wait(lane(0, 1), Mono(100), false);
         assert_eq!((take(&mut lanes, 50), take(&mut lanes, 50)), (Some(3), None));
         assert_eq!(lanes.due(), Some(Mono(100)));
         lanes.push(lane(0, 1), DeliveryId(4));
@@ -233,7 +310,7 @@ mod tests {
 
     #[test]
     fn caps_hold_per_endpoint_and_over_all() {
-        let mut lanes = Lanes::new(vec![1, 5], 3);
+        let mut lanes = Lanes::new(vec![1, 5], 3, LIMITS);
         for contact in 1..=4 {
             lanes.push(lane(0, contact), DeliveryId(contact as i64));
             lanes.push(lane(1, contact), DeliveryId(10 + contact as i64));
@@ -245,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_long_lane_stays_in_the_store() {
-        let mut lanes = Lanes::new(vec![1], 1);
+        let mut lanes = Lanes::new(vec![1], 1, LIMITS);
         for n in 0..1_000 {
             lanes.push(lane(0, 1), DeliveryId(n));
         }
@@ -272,7 +349,7 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_is_off_keeps_its_lanes() {
-        let mut lanes = Lanes::new(vec![2, 2], 4);
+        let mut lanes = Lanes::new(vec![2, 2], 4, LIMITS);
         lanes.push(lane(0, 1), DeliveryId(1));
         lanes.push(lane(1, 1), DeliveryId(2));
         assert_eq!(take(&mut lanes, 0), Some(1));

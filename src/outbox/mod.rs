@@ -3,9 +3,11 @@
 //! In: a [`Batch`] per change of a contact. Out: committed events to the feed and deliveries to the endpoints. Refuses: a batch while the queue
 //! is full (the caller waits) and a store written by a newer version.
 
+pub mod breaker;
 pub mod lane;
 pub mod retry;
 pub mod settings;
+pub mod settle;
 pub mod store;
 
 use uuid::Uuid;

@@ -21,6 +21,16 @@ pub enum Answer {
     Failed(String),
 }
 
+/// As it may stand in a log or the store.
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Answer::Status { code, .. } => write!(f, "status {code}"),
+            Answer::Failed(what) => f.write_str(what),
+        }
+    }
+}
+
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -32,6 +42,18 @@ pub enum Verdict {
     Dead(String),
     /// It wants nothing any more (410): the endpoint is off until a person turns it on.
     Off,
+}
+
+/// What an answer says of the endpoint, not of the event: `None` when it works, else how long it asks to be left alone (zero: it does not say).
+pub fn trouble(answer: &Answer, now: Wall) -> Option<Duration> {
+    match answer {
+        Answer::Status { code: 408 | 425 | 429 | 500..=599, retry_after: header } => {
+            let asked = header.as_deref().and_then(|value| retry_after(value, now));
+            Some(asked.unwrap_or_default().min(LONGEST_WAIT))
+        }
+        Answer::Status { .. } => None,
+        Answer::Failed(_) => Some(Duration::ZERO),
+    }
 }
 
 /// Judges the answer to attempt number `attempts` (1 for the first). `chance` is random, 0–1: full jitter between half and the whole wait.
@@ -126,6 +148,19 @@ mod tests {
         assert_eq!(left_of(now, now + hour, &SCHEDULE), Duration::ZERO);
         assert_eq!(left_of(now + hour * 24 * 400, now, &SCHEDULE), LONGEST_WAIT);
         assert_eq!(left_of(now + hour * 24 * 400, now, &[48 * 3_600_000]), hour * 48);
+    }
+
+    #[test]
+    fn what_is_the_endpoints_trouble_is_not_the_events() {
+        let of = |answer: &Answer| trouble(answer, Wall(1_795_420_800_000_000));
+        for code in [200, 204, 301, 400, 401, 403, 404, 410, 413, 422] {
+            assert_eq!(of(&status(code, Some("7"))), None, "{code}");
+        }
+        assert_eq!(of(&status(429, Some("7"))), Some(Duration::from_secs(7)));
+        assert_eq!(of(&status(503, Some("Mon, 23 Nov 2026 08:01:00 GMT"))), Some(Duration::from_secs(60)));
+        assert_eq!(of(&status(503, Some("999999999"))), Some(LONGEST_WAIT));
+        assert_eq!(of(&status(500, None)), Some(Duration::ZERO));
+        assert_eq!(of(&Answer::Failed("no connection".into())), Some(Duration::ZERO));
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! `[outbox]` of the configuration.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use super::breaker::Limits;
 
 /// Settings of the durable outbox.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,6 +18,24 @@ pub struct Settings {
     pub retry_schedule_ms: Vec<u64>,
     /// Deliveries in flight at once, over all endpoints.
     pub deliveries_at_once: usize,
+    /// Attempts in a row without an answer, or with 408, 425, 429 or 5xx, after which an endpoint counts as down: one attempt at a time from then
+    /// on, and none of them is counted in `retry_schedule_ms`.
+    pub breaker_failures: u32,
+    /// Pause before the first such attempt, in milliseconds; each one after it is twice as long.
+    pub breaker_pause_ms: u64,
+    /// The longest such pause, in milliseconds: what was missed begins to arrive so soon after an endpoint is back.
+    pub breaker_longest_ms: u64,
+}
+
+impl Settings {
+    /// When an endpoint counts as down.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            failures: self.breaker_failures.max(1),
+            pause: Duration::from_millis(self.breaker_pause_ms.max(1)),
+            longest: Duration::from_millis(self.breaker_longest_ms.max(1)),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -36,6 +58,9 @@ impl Default for Settings {
                 20 * HOUR,
             ],
             deliveries_at_once: 256,
+            breaker_failures: 3,
+            breaker_pause_ms: 5_000,
+            breaker_longest_ms: 2 * MINUTE,
         }
     }
 }

@@ -87,6 +87,8 @@ pub enum Outcome {
         at: Wall,
         /// Why (no personal data).
         error: String,
+        /// Whether it is an attempt of the retry schedule; not while the endpoint counts as down.
+        counted: bool,
     },
     /// Never delivered; kept for a person.
     Dead {

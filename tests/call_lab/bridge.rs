@@ -281,6 +281,8 @@ files = ["samples/dictionary.csv"]
 [outbox]
 # a receiver that is down is asked again soon
 retry_schedule_ms = [{retries}]
+breaker_pause_ms = 500
+breaker_longest_ms = 500
 [[endpoint]]
 id = "crm"
 url = "{hook}"

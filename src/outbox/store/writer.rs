@@ -243,12 +243,14 @@ fn unsent_number(transaction: &Transaction<'_>, contact: &str) -> rusqlite::Resu
 
 fn write_outcome(transaction: &Transaction<'_>, delivery: DeliveryId, outcome: &Outcome) -> rusqlite::Result<()> {
     let mut update = transaction.prepare_cached(
-        "UPDATE delivery SET status = ?2, attempts = attempts + 1, next_at = coalesce(?3, next_at), error = ?4 WHERE id = ?1",
+        "UPDATE delivery SET status = ?2, attempts = attempts + ?5, next_at = coalesce(?3, next_at), error = ?4 WHERE id = ?1",
     )?;
     match outcome {
-        Outcome::Delivered => update.execute(params![delivery.0, "delivered", None::<i64>, None::<String>])?,
-        Outcome::Again { at, error } => update.execute(params![delivery.0, "pending", at.0, error])?,
-        Outcome::Dead { error } => update.execute(params![delivery.0, "dead", None::<i64>, error])?,
+        Outcome::Delivered => update.execute(params![delivery.0, "delivered", None::<i64>, None::<String>, 1])?,
+        Outcome::Again { at, error, counted } => {
+            update.execute(params![delivery.0, "pending", at.0, error, i32::from(*counted)])?
+        }
+        Outcome::Dead { error } => update.execute(params![delivery.0, "dead", None::<i64>, error, 1])?,
     };
     Ok(())
 }
