@@ -128,42 +128,46 @@ async fn a_worker_that_is_stopped_in_the_middle_of_an_utterance_costs_no_text() 
 }
 
 /// Jobs of eight streams at once on two workers.
-const LOAD: u64 = 48;
+const LOAD: u64 = 16;
+/// How often.
+const LOADS: u64 = 3;
 
-/// The texts of a load of jobs; every few outcomes one of the workers is disturbed by the next of `signals`.
+/// The texts of loads of jobs; in the middle of each load a worker is disturbed by the next of `signals`. What one signal hit is done before the
+/// next one comes: an utterance on which two workers die is given up.
 async fn under_load(signals: &[Signal]) -> Vec<String> {
     let (workers, mut inputs) = start(&settings(2), dictionary()).await;
     let said = utterances();
-    for id in 0..LOAD {
-        workers.submit(job(id, u128::from(id % 8), &said[id as usize % said.len()].1)).unwrap();
-    }
     let mut got = Vec::new();
-    for (n, signal) in signals.iter().enumerate() {
-        // so many that what the last signal hit has been done: an utterance on which two workers die is given up
-        got.extend(outcomes(&mut inputs, 10).await);
-        let pid = loop {
-            let counters = workers.counters();
-            match workers.pids().get(n % 2) {
-                // each of the two is at work, and none of them is one that is gone already
-                Some(pid) if counters.restarts == n as u64 && counters.load.running == 2 => break *pid,
-                _ => tokio::time::sleep(Duration::from_millis(5)).await,
-            }
-        };
-        kill(Pid::from_raw(pid as i32), *signal).unwrap();
-        while workers.counters().restarts == n as u64 {
-            got.extend(outcomes(&mut inputs, 1).await);
+    for load in 0..LOADS {
+        for id in load * LOAD..(load + 1) * LOAD {
+            workers.submit(job(id, u128::from(id % 8), &said[id as usize % said.len()].1)).unwrap();
+        }
+        if let Some(signal) = signals.get(load as usize) {
+            let pid = loop {
+                match workers.pids().get(load as usize % 2) {
+                    // each of the two is at work, and more is waiting
+                    Some(pid) if workers.counters().load.running == 2 => break *pid,
+                    _ => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            };
+            kill(Pid::from_raw(pid as i32), *signal).unwrap();
+        }
+        got.extend(outcomes(&mut inputs, LOAD as usize).await);
+        let began = std::time::Instant::now();
+        while workers.counters().restarts < signals.len().min(load as usize + 1) as u64 {
+            assert!(began.elapsed() < PATIENCE, "nobody takes the place of the worker that was disturbed");
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
-    got.extend(outcomes(&mut inputs, LOAD as usize - got.len()).await);
     let counters = workers.counters();
-    assert_eq!((counters.restarts, counters.failures, counters.decodes), (signals.len() as u64, 0, LOAD));
+    assert_eq!((counters.restarts, counters.failures, counters.decodes), (signals.len() as u64, 0, LOAD * LOADS));
     workers.stop().await;
     for stream in 0..8 {
         let ids: Vec<u64> = got.iter().map(|one| one.0).filter(|id| id % 8 == stream).collect();
-        assert!(ids.is_sorted() && ids.len() == LOAD as usize / 8, "stream {stream} came as {ids:?}");
+        assert!(ids.is_sorted() && ids.len() == (LOAD * LOADS) as usize / 8, "stream {stream} came as {ids:?}");
     }
     let results: HashMap<u64, _> = got.into_iter().collect();
-    (0..LOAD).map(|id| text_of(&results, std::iter::once(id))).collect()
+    (0..LOAD * LOADS).map(|id| text_of(&results, std::iter::once(id))).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
