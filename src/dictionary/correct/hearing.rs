@@ -53,9 +53,9 @@ impl Corrector {
         let beyond = if spelt_out { beyond } else { 0 };
         let (from, to) = stretch(places, plain.chars.len(), heard.from, heard.to + beyond)?;
         let written = plain.chars.get(from..to)?;
-        // what both hearings wrote goes on because more was said
-        let overshot = beyond == 0 || biased.chars.get(heard.from..heard.to + beyond) != Some(written);
-        if beyond > MOST_BEYOND || !overshot || target.surface.chars().eq(written.iter().copied()) {
+        // where both hearings wrote it, more was said than the word
+        let goes_on = beyond > 0 && biased.chars.get(heard.from..heard.to + beyond) == Some(written);
+        if beyond > MOST_BEYOND || goes_on || target.surface.chars().eq(written.iter().copied()) {
             return None;
         }
         let gained = biased.likelihood(heard.from, heard.to + beyond) - plain.likelihood(from, to);
