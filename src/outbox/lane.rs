@@ -90,7 +90,7 @@ impl Lanes {
     /// The next delivery that may fly; it flies until [`Lanes::landed`], [`Lanes::wait`], [`Lanes::back`] or [`Lanes::switch_off`].
     pub fn take(&mut self, now: Mono) -> Option<(LaneId, DeliveryId)> {
         self.wake(now);
-        if self.receivers.iter().map(|receiver| receiver.flying).sum::<usize>() >= self.cap {
+        if self.is_full() {
             return None;
         }
         for _ in 0..self.receivers.len() {
@@ -101,6 +101,10 @@ impl Lanes {
             }
         }
         None
+    }
+
+    fn is_full(&self) -> bool {
+        self.receivers.iter().map(|receiver| receiver.flying).sum::<usize>() >= self.cap
     }
 
     fn take_of(&mut self, endpoint: usize, now: Mono) -> Option<(LaneId, DeliveryId)> {
@@ -216,11 +220,14 @@ impl Lanes {
         self.receivers.get(endpoint).is_some_and(|receiver| receiver.off)
     }
 
-    /// When the next lane may fly that waits, or the next endpoint is tried that counts as down.
+    /// When the next lane may fly that waits, or the next endpoint is tried that counts as down. What could not fly then, because as many fly as may,
+    /// is due when one of these lands.
     pub fn due(&self) -> Option<Mono> {
-        let probes = self.receivers.iter().filter(|receiver| !receiver.off && !receiver.ready.is_empty());
-        let lane = self.waiting.keys().next().map(|(at, _)| *at);
-        probes.filter_map(|receiver| receiver.breaker.due()).chain(lane).min()
+        let may = |receiver: &&Receiver| {
+            !receiver.off && !receiver.ready.is_empty() && receiver.flying < receiver.cap && !self.is_full()
+        };
+        let probes = self.receivers.iter().filter(may).filter_map(|receiver| receiver.breaker.due());
+        probes.chain(self.waiting.keys().next().map(|(at, _)| *at)).min()
     }
 
     /// Lanes with something to deliver.
@@ -345,6 +352,23 @@ mod tests {
             assert!(!lanes.landed(lane(0, 1)));
         }
         assert!(lanes.is_empty());
+    }
+
+    #[test]
+    fn a_probe_that_has_no_place_to_fly_is_not_due() {
+        let mut lanes = Lanes::new(vec![1, 2], 2, LIMITS);
+        lanes.push(lane(0, 1), DeliveryId(1));
+        lanes.push(lane(0, 2), DeliveryId(2));
+        assert_eq!(take(&mut lanes, 0), Some(1));
+        assert!(lanes.unanswered(0, Duration::from_nanos(100), Mono(0)));
+        assert_eq!(lanes.due(), None, "its one place is taken; the dispatcher would spin");
+        lanes.back(lane(0, 1));
+        assert_eq!(lanes.due(), Some(Mono(100)));
+        (3..=4).for_each(|n| lanes.push(lane(1, n), DeliveryId(n as i64)));
+        assert_eq!((take(&mut lanes, 0), take(&mut lanes, 0)), (Some(3), Some(4)));
+        assert_eq!((lanes.due(), take(&mut lanes, 200)), (None, None), "the others have taken all places");
+        lanes.landed(lane(1, 3));
+        assert_eq!((lanes.due(), take(&mut lanes, 200)), (Some(Mono(100)), Some(2)));
     }
 
     #[test]
