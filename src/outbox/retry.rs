@@ -44,14 +44,18 @@ pub enum Verdict {
     Off,
 }
 
+/// Statuses that say nothing of the event: it may be sent again as it is.
+fn is_busy(code: u16) -> bool {
+    matches!(code, 408 | 425 | 429 | 500..=599)
+}
+
 /// What an answer says of the endpoint, not of the event: `None` when it works, else how long it asks to be left alone (zero: it does not say).
 pub fn trouble(answer: &Answer, now: Wall) -> Option<Duration> {
     match answer {
-        Answer::Status { code: 408 | 425 | 429 | 500..=599, retry_after: header } => {
+        Answer::Status { code, retry_after: header } => is_busy(*code).then(|| {
             let asked = header.as_deref().and_then(|value| retry_after(value, now));
-            Some(asked.unwrap_or_default().min(LONGEST_WAIT))
-        }
-        Answer::Status { .. } => None,
+            asked.unwrap_or_default().min(LONGEST_WAIT)
+        }),
         Answer::Failed(_) => Some(Duration::ZERO),
     }
 }
@@ -61,7 +65,7 @@ pub fn judge(answer: &Answer, attempts: u32, schedule: &[u64], now: Wall, chance
     match answer {
         Answer::Status { code: 200..=299, .. } => Verdict::Delivered,
         Answer::Status { code: 410, .. } => Verdict::Off,
-        Answer::Status { code: code @ (408 | 425 | 429 | 500..=599), retry_after: header } => {
+        Answer::Status { code, retry_after: header } if is_busy(*code) => {
             let asked = header.as_deref().and_then(|value| retry_after(value, now));
             again(attempts, schedule, chance, asked, &format!("status {code}"))
         }
