@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::call::line::Line;
 use crate::call::scope::MOST_OF_LINE;
 use crate::call::{caller, context};
-use crate::crm::settings::Endpoint;
+use crate::crm::settings::{Endpoint, LookUp};
 use crate::pbx::{PbxId, asterisk, mirror, sip, web};
 
 mod media_connections;
@@ -48,8 +48,10 @@ pub struct Config {
     pub transcript: crate::transcript::mask::Policy,
     /// `[outbox]`.
     pub outbox: crate::outbox::settings::Settings,
-    /// `[[endpoint]]`: receivers of signed webhooks.
+    /// `[[endpoint]]`: receivers of events.
     pub endpoint: Vec<Endpoint>,
+    /// `[lookup]`.
+    pub lookup: LookUp,
     /// `[panel]`.
     #[cfg(feature = "web")]
     pub panel: crate::panel::Settings,
@@ -134,6 +136,8 @@ pub struct Site {
     pub directory: PathBuf,
     /// CSV of known callers: id,name,number and optionally note,url; empty = none.
     pub contacts: PathBuf,
+    /// The `[[endpoint]]` whose CRM is asked who is calling, by its id; empty = none. `contacts` stands in where it knows nobody.
+    pub lookup: String,
 }
 
 /// One exchange and how it is observed: by ARI, by SIP, by its media connections, or several of these; or by a mirror of its packets.
@@ -255,6 +259,12 @@ impl Config {
         unique("[[site]]", self.site.iter().map(|site| site.id.as_str()))?;
         unique("[[pbx]]", self.pbx.iter().map(|pbx| pbx.id.as_str()))?;
         unique("[[endpoint]]", self.endpoint.iter().map(|endpoint| endpoint.id.as_str()))?;
+        for site in self.site.iter().filter(|site| !site.lookup.is_empty()) {
+            if !self.endpoint.iter().any(|endpoint| endpoint.id == site.lookup) {
+                let problem = format!("no [[endpoint]] has the id \"{}\"; expected one of them", site.lookup);
+                return Err((format!("[[site]] id = \"{}\": lookup", site.id), problem));
+            }
+        }
         for pbx in &self.pbx {
             let place = |key: &str| format!("[[pbx]] id = \"{}\": {key}", pbx.id);
             if !self.site.iter().any(|site| site.id == pbx.site) {

@@ -19,7 +19,7 @@ pub use call::{
 pub use context::{
     ContactContext, ContactMarked, ContactNote, ContactUnmarked, Handover, HandoverKind, HandoverTurn, Term,
 };
-pub use pop::{LookUp, Match, PopTransfer, ScreenPop, ScreenPopWithdrawn, WithdrawReason};
+pub use pop::{Entry, LookUp, Match, PopTransfer, ScreenPop, ScreenPopWithdrawn, WithdrawReason};
 pub use recording::{PausedSpan, RecordedStream, RecordingAvailable, RecordingPause};
 pub use transcript::{
     Correction, Coverage, LegCoverage, TranscriptCorrected, TranscriptDelayed, TranscriptDocument, TranscriptFinal,

@@ -110,23 +110,23 @@ async fn what_was_never_sent_waits_for_no_clock() {
 fn a_newer_store_and_a_file_that_is_no_store_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("outbox.db");
-    drop(Outbox::open(folder.path(), &Settings::default(), &[]).unwrap());
+    drop(Outbox::open(folder.path(), &Settings::default(), [""; 0]).unwrap());
     let connection = rusqlite::Connection::open(&path).unwrap();
     connection.pragma_update(None, "user_version", VERSION + 1).unwrap();
     drop(connection);
-    let error = Outbox::open(folder.path(), &Settings::default(), &[]).err().unwrap();
+    let error = Outbox::open(folder.path(), &Settings::default(), [""; 0]).err().unwrap();
     assert!(matches!(error, Error::Newer { .. }), "{error}");
     assert!(error.to_string().contains("outbox.db"));
     let other = tempfile::tempdir().unwrap();
     std::fs::write(other.path().join("outbox.db"), vec![7u8; 8_192]).unwrap();
-    let error = Outbox::open(other.path(), &Settings::default(), &[]).err().unwrap();
+    let error = Outbox::open(other.path(), &Settings::default(), [""; 0]).err().unwrap();
     assert!(matches!(error, Error::Damaged { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_changed_event_breaks_the_chain() {
     let folder = tempfile::tempdir().unwrap();
-    let (outbox, _committed) = Outbox::open(folder.path(), &Settings::default(), &[]).unwrap();
+    let (outbox, _committed) = Outbox::open(folder.path(), &Settings::default(), [""; 0]).unwrap();
     outbox.commit(batch(1, 1, 4)).unwrap().await.unwrap();
     let connection = rusqlite::Connection::open(folder.path().join("outbox.db")).unwrap();
     let links: Vec<(Vec<u8>, Vec<u8>)> = connection

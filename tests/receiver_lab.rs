@@ -139,8 +139,8 @@ async fn another_secret_and_a_changed_request_are_refused() {
 
     let event = event(ContactId(Uuid::from_u128(2)), 1);
     let hook = Webhook::new(&endpoint_of(&receiver, SECRET), &[Secret(SECRET.into())]).unwrap();
-    let genuine = hook.request(&event.id.to_string(), &event.to_json(), kakehashi::bridge::now().wall);
-    let stale = hook.request(&event.id.to_string(), &event.to_json(), Wall(0));
+    let genuine = hook.sign(&event.id.to_string(), &event.to_json(), kakehashi::bridge::now().wall);
+    let stale = hook.sign(&event.id.to_string(), &event.to_json(), Wall(0));
     let client = reqwest::Client::new();
     let post = async |id: &str, timestamp: &str, signature: &str, body: &str| {
         let request = client

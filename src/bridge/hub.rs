@@ -544,7 +544,12 @@ fn look_up(setup: &Setup, contact: ContactId, site: &str, number: String) {
     let Some(found) = setup.sites.iter().find(|setup| setup.site.id == site) else { return };
     let (look_ups, inputs) = (found.look_ups.clone(), setup.inputs.clone());
     tokio::runtime::Handle::current().spawn(async move {
-        let matches = look_ups.find(&Number::parse(&number)).await;
-        let _ = inputs.send(Input::LookedUp { contact, number, matches }).await;
+        let super::lookup::LookedUp { matches, late } = look_ups.find(&Number::parse(&number)).await;
+        let _ = inputs.send(Input::LookedUp { contact, number: number.clone(), matches }).await;
+        if let Some(late) = late
+            && let Ok(Some(matches)) = late.await
+        {
+            let _ = inputs.send(Input::LookedUp { contact, number, matches: Some(matches) }).await;
+        }
     });
 }

@@ -2,10 +2,86 @@
 
 use std::fmt::Write;
 
+use super::deliver::{Figures, Health};
+use super::now;
 use super::workers::Counters;
+use crate::outbox::store::{Outbox, Traffic};
+
+/// Everything that is counted: recognition, where there is any, and delivery.
+pub fn text(recognition: Option<&Counters>, delivery: &[Figures], outbox: &Outbox) -> String {
+    let mut text = recognition.map(recognition_text).unwrap_or_default();
+    delivery_text(&mut text, delivery);
+    match outbox.set_aside() {
+        Ok(set_aside) => set_aside_text(&mut text, &set_aside),
+        Err(error) => tracing::error!(%error, "dead letters cannot be counted"),
+    }
+    text
+}
+
+/// One family: its samples are the labels and the value of each.
+fn family(text: &mut String, name: &str, kind: &str, help: &str, samples: impl IntoIterator<Item = (String, f64)>) {
+    // writing to a string does not fail
+    let _ = writeln!(text, "# HELP kakehashi_{name} {help}\n# TYPE kakehashi_{name} {kind}");
+    for (labels, value) in samples {
+        let _ = writeln!(text, "kakehashi_{name}{{{labels}}} {value}");
+    }
+}
+
+/// For each endpoint: left from before + accepted + replayed = delivered + dead letters + pending; live = delivered + dropped + under way.
+fn delivery_text(text: &mut String, delivery: &[Figures]) {
+    type Read = fn(&Figures) -> u64;
+    let all: [(&str, &str, &str, Read); 10] = [
+        ("deliveries_left_total", "counter", "Deliveries left from before the start.", |of| of.taken_up),
+        ("deliveries_accepted_total", "counter", "Deliveries of events accepted since the start.", |of| of.accepted),
+        ("deliveries_replayed_total", "counter", "Dead letters that were sent again.", |of| of.replayed),
+        ("deliveries_delivered_total", "counter", "Deliveries that arrived.", |of| of.delivered),
+        ("deliveries_dead_total", "counter", "Deliveries that became dead letters.", |of| of.died),
+        ("deliveries_pending", "gauge", "Deliveries that wait.", Figures::pending),
+        ("delivery_attempts_total", "counter", "Attempts to deliver.", |of| of.attempts),
+        ("live_events_total", "counter", "Pops and running texts that were to be sent.", |of| of.live),
+        ("live_events_delivered_total", "counter", "Pops and running texts that arrived.", |of| of.live_delivered),
+        ("live_events_dropped_total", "counter", "Pops and running texts that were dropped.", |of| of.live_dropped),
+    ];
+    let label = |of: &Figures| format!("endpoint=\"{}\"", escaped(&of.endpoint));
+    for (name, kind, help, read) in all {
+        family(text, name, kind, help, delivery.iter().map(|of| (label(of), read(of) as f64)));
+    }
+    let age = |of: &Figures| of.oldest.map_or(0.0, |time| now().wall.since(time).as_secs_f64());
+    let oldest = delivery.iter().map(|of| (label(of), age(of)));
+    family(text, "deliveries_oldest_seconds", "gauge", "Age of the oldest event that waits.", oldest);
+    let states = delivery.iter().flat_map(|of| {
+        Health::ALL.map(|state| (format!("{},state=\"{}\"", label(of), state.name()), f64::from(of.health == state)))
+    });
+    family(text, "endpoint_state", "gauge", "1 for the state that the endpoint is in.", states);
+    type Part = fn(&Traffic) -> u64;
+    let links: [(&str, &str, Part); 3] = [
+        ("link_requests_total", "HTTP requests to the endpoint.", |of| of.requests),
+        ("link_bytes_out_total", "Bytes sent to the endpoint (HTTP, without TLS and TCP).", |of| of.bytes_out),
+        ("link_bytes_in_total", "Bytes received from the endpoint (HTTP, without TLS and TCP).", |of| of.bytes_in),
+    ];
+    for (name, help, read) in links {
+        let samples = delivery.iter().flat_map(|of| {
+            of.traffic.map(|(whom, sums)| (format!("{},use=\"{}\"", label(of), whom.name()), read(&sums) as f64))
+        });
+        family(text, name, "counter", help, samples);
+    }
+}
+
+fn set_aside_text(text: &mut String, set_aside: &[(String, String, u64)]) {
+    let samples = set_aside.iter().map(|(endpoint, status, count)| {
+        (format!("endpoint=\"{}\",status=\"{}\"", escaped(endpoint), escaped(status)), *count as f64)
+    });
+    let help = "Dead letters in the store: those that wait for a person, are to be sent again, or were discarded.";
+    family(text, "deliveries_set_aside", "gauge", help, samples);
+}
+
+/// A label's value. (Prometheus exposition format 0.0.4)
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
 
 /// The recognisers' counters.
-pub fn text(recognition: &Counters) -> String {
+fn recognition_text(recognition: &Counters) -> String {
     let Counters { load, counts, behind_ms, decodes, failures, restarts, decode_ms, remote, rejected, looped } =
         recognition;
     let seconds = |ms: u64| ms as f64 / 1e3;
@@ -63,19 +139,37 @@ pub fn text(recognition: &Counters) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbox::budget::Use;
 
     #[test]
     fn every_line_is_a_comment_or_a_name_with_a_number() {
-        let text = text(&Counters { behind_ms: 61_500, decodes: 7, ..Counters::default() });
-        assert!(text.contains("\nkakehashi_recognition_behind_seconds 61.5\n"), "{text}");
-        assert!(
-            text.contains(
-                "# TYPE kakehashi_recognition_decodes_total counter\nkakehashi_recognition_decodes_total 7\n"
-            )
-        );
+        let figures = Figures {
+            endpoint: "a\"b".into(),
+            taken_up: 2,
+            accepted: 5,
+            delivered: 4,
+            died: 1,
+            traffic: [(Use::Record, Traffic { requests: 6, ..Traffic::default() }), (Use::Live, Traffic::default())],
+            ..Figures::default()
+        };
+        let mut text = recognition_text(&Counters { behind_ms: 61_500, decodes: 7, ..Counters::default() });
+        delivery_text(&mut text, &[figures]);
+        set_aside_text(&mut text, &[("crm".into(), "dead".into(), 3)]);
+        for line in [
+            "kakehashi_recognition_behind_seconds 61.5",
+            "# TYPE kakehashi_recognition_decodes_total counter",
+            "kakehashi_recognition_decodes_total 7",
+            "kakehashi_deliveries_pending{endpoint=\"a\\\"b\"} 2",
+            "kakehashi_endpoint_state{endpoint=\"a\\\"b\",state=\"up\"} 1",
+            "kakehashi_link_requests_total{endpoint=\"a\\\"b\",use=\"record\"} 6",
+            "kakehashi_deliveries_set_aside{endpoint=\"crm\",status=\"dead\"} 3",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
         let values = text.lines().filter(|line| !line.starts_with('#'));
         for line in values {
-            let (name, value) = line.split_once(' ').unwrap();
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            let name = name.split('{').next().unwrap();
             assert!(name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()) && value.parse::<f64>().is_ok());
         }
     }

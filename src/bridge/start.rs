@@ -120,12 +120,10 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
     let data_dir = config.node.data_dir.clone();
     let lock = lock(&data_dir)?;
     let files = Files::load(&config)?;
-    let look_ups: Result<Vec<LookUps>, _> = config.site.iter().map(|site| LookUps::load(&site.contacts)).collect();
+    let look_ups: Result<Vec<LookUps>, _> = config.site.iter().map(|site| look_ups(&config, site)).collect();
     let look_ups = look_ups.map_err(reload::Error::from)?;
-    deliver::check(&config.endpoint)?;
 
-    let names: Vec<String> = config.endpoint.iter().map(|endpoint| endpoint.id.clone()).collect();
-    let (outbox, committed) = Outbox::open(&data_dir, &config.outbox, &names)?;
+    let (outbox, committed) = Outbox::open(&data_dir, &config.outbox, deliver::receivers(&config.endpoint)?)?;
     let (inputs, hub_inbox) = mpsc::channel(INPUTS);
     #[cfg(feature = "webcall")]
     let (wish, wishes) = mpsc::channel(super::webcall::WISHES);
@@ -151,11 +149,16 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
         true => Some(workers::spawn(&config.speech, Arc::clone(&files.dictionary), inputs.clone()).await?),
         false => None,
     };
-    #[cfg(feature = "web")]
-    if let (Some(panel), Some(workers)) = (&panel, workers.clone()) {
-        panel.tell_metrics(Box::new(move || super::metrics::text(&workers.counters())));
-    }
     let (deliverer, _) = deliver::spawn(outbox.clone(), committed, &config.endpoint, &config.outbox, show())?;
+    look_ups.iter().for_each(|look_ups| look_ups.connect(deliverer.clone()));
+    #[cfg(feature = "web")]
+    if let Some(panel) = &panel {
+        let (workers, deliverer, outbox) = (workers.clone(), deliverer.clone(), outbox.clone());
+        panel.tell_metrics(Box::new(move || {
+            let recognition = workers.as_ref().map(Workers::counters);
+            super::metrics::text(recognition.as_ref(), &deliverer.figures(), &outbox)
+        }));
+    }
     let (heard, ears) = sync_channel(HEARD);
     let media = media::spawn(&config.media, &data_dir, heard)?;
     let audio = data_dir.join("audio");
@@ -369,6 +372,11 @@ fn lock(data_dir: &std::path::Path) -> Result<Flock<std::fs::File>, Error> {
         nix::errno::Errno::EWOULDBLOCK => Error::InUse(data_dir.into()),
         other => refused(other.into()),
     })
+}
+
+fn look_ups(config: &Config, site: &crate::config::Site) -> Result<LookUps, super::lookup::Error> {
+    let endpoint = config.endpoint.iter().position(|endpoint| endpoint.id == site.lookup);
+    LookUps::load(&site.contacts, endpoint, &config.lookup)
 }
 
 fn sites(config: &Config, files: &Files, look_ups: &[LookUps]) -> Vec<SiteSetup> {

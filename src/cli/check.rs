@@ -21,7 +21,7 @@ pub fn run(args: &CheckArgs) -> super::Result {
     let config = super::load_config(&args.config)?;
     for site in &config.site {
         reload::directory(&site.directory)?;
-        LookUps::load(&site.contacts)?;
+        LookUps::load(&site.contacts, None, &config.lookup)?;
     }
     let dictionary = reload::dictionary(&config)?;
     deliver::check(&config.endpoint)?;

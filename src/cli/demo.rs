@@ -162,6 +162,7 @@ fn config(args: &DemoArgs, folder: &std::path::Path, hook: SocketAddr, secret: S
         id: "osaka".into(),
         directory: args.samples.join("directory.csv"),
         contacts: args.samples.join("contacts.csv"),
+        ..Site::default()
     };
     let exchange = Pbx {
         id: "demo".into(),

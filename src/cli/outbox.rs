@@ -145,8 +145,8 @@ fn open(place: &Place) -> Result<Outbox, Box<dyn std::error::Error + Send + Sync
             format!("{}: there is no outbox yet; the bridge makes it at its first start", path.display()).into()
         );
     }
-    let endpoints: Vec<String> = config.endpoint.iter().map(|endpoint| endpoint.id.clone()).collect();
-    Ok(Outbox::open(&config.node.data_dir, &config.outbox, &endpoints)?.0)
+    let endpoints = config.endpoint.iter().map(|endpoint| endpoint.id.as_str());
+    Ok(Outbox::open(&config.node.data_dir, &config.outbox, endpoints)?.0)
 }
 
 fn tell(count: usize, what: &str, chosen: &Chosen) -> super::Result {

@@ -1,11 +1,11 @@
-//! `[[endpoint]]` of the configuration: one receiver of events.
+//! `[[endpoint]]` and `[lookup]` of the configuration: receivers of events, who is calling.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// One receiver of signed webhooks.
+/// One receiver of events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Endpoint {
@@ -21,6 +21,9 @@ pub struct Endpoint {
     pub timeout_ms: u64,
     /// Deliveries in flight at once.
     pub concurrency: usize,
+    /// Requests a day that the receiver allows, look-ups included; 0 = what its connector says, which is any number for webhooks. The day is Japan's;
+    /// a tenth of them is kept for pops and look-ups, the rest of a backlog waits for the next day.
+    pub requests_per_day: u64,
     /// Bodies above this size carry a reference and a hash instead of the data, in bytes.
     pub max_body_bytes: usize,
     /// Realtime events (screen pops) too.
@@ -38,10 +41,27 @@ impl Default for Endpoint {
             secret_file: PathBuf::new(),
             timeout_ms: 15_000,
             concurrency: 32,
+            requests_per_day: 0,
             max_body_bytes: 262_144,
             realtime: true,
             partials: false,
         }
+    }
+}
+
+/// `[lookup]`: how long a CRM may take to say who is calling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LookUp {
+    /// Time after which the pop says that the caller could not be looked up, in milliseconds; what the CRM answers later revises it.
+    pub budget_ms: u64,
+    /// How long an answer is remembered, in milliseconds; 0 = not at all.
+    pub keep_ms: u64,
+}
+
+impl Default for LookUp {
+    fn default() -> Self {
+        Self { budget_ms: 800, keep_ms: 60_000 }
     }
 }
 

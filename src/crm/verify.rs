@@ -60,7 +60,7 @@ mod tests {
         let old = Secret("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".into());
         let hook = Webhook::new(&Endpoint::default(), &[old, Secret(SECRET.into())]).unwrap();
         let now = Wall(1_795_420_800_000_000);
-        let sent = hook.request("id-1", "{}", now);
+        let sent = hook.sign("id-1", "{}", now);
         let ask = |id: &str, body: &[u8], at: i64| {
             verify(SECRET, id, &sent.timestamp, &sent.signature, body, Wall(now.0 + at * 1_000_000))
         };

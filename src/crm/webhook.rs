@@ -1,11 +1,16 @@
 //! A signed webhook: one body satisfies CloudEvents 1.0 and Standard Webhooks 1.0.0 (`{id}.{timestamp}.{body}`, HMAC-SHA256).
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 use super::settings::{Endpoint, Secret};
+use super::{Connector, Declares, Exchange, Method, Outgoing, Pop, Request, Response, Step};
+use crate::events::{Class, Data};
+use crate::outbox::retry::Answer;
 use crate::time::Wall;
 
 /// Why an endpoint's secret cannot be used.
@@ -30,16 +35,18 @@ pub enum SecretError {
     },
 }
 
-/// Signs for one endpoint.
+/// Signs for one endpoint; cheap to clone.
 #[derive(Clone)]
 pub struct Webhook {
-    keys: Vec<Vec<u8>>,
+    keys: Arc<[Vec<u8>]>,
     max_body_bytes: usize,
+    realtime: bool,
+    partials: bool,
 }
 
-/// A request to send.
+/// What is sent for one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct Signed {
     /// `webhook-id`: the event's id.
     pub id: String,
     /// `webhook-timestamp`: seconds since 1970, of this attempt.
@@ -68,11 +75,16 @@ impl Webhook {
             })?;
             keys.push(key);
         }
-        Ok(Webhook { keys, max_body_bytes: endpoint.max_body_bytes })
+        Ok(Webhook {
+            keys: keys.into(),
+            max_body_bytes: endpoint.max_body_bytes,
+            realtime: endpoint.realtime,
+            partials: endpoint.partials,
+        })
     }
 
-    /// The request for one attempt to deliver the event `id`.
-    pub fn request(&self, id: &str, body: &str, now: Wall) -> Request {
+    /// The signed body for one attempt to deliver the event `id`.
+    pub fn sign(&self, id: &str, body: &str, now: Wall) -> Signed {
         let body = if body.len() > self.max_body_bytes { by_reference(id, body) } else { body.to_string() };
         let timestamp = (now.0 / 1_000_000).to_string();
         let signatures: Vec<String> = self
@@ -80,7 +92,57 @@ impl Webhook {
             .iter()
             .map(|key| format!("v1,{}", STANDARD.encode(sign(key, id, &timestamp, body.as_bytes()))))
             .collect();
-        Request { id: id.into(), timestamp, signature: signatures.join(" "), body }
+        Signed { id: id.into(), timestamp, signature: signatures.join(" "), body }
+    }
+}
+
+impl Connector for Webhook {
+    fn declares(&self) -> Declares {
+        Declares {
+            kind: "webhook",
+            pop: Pop::Receiver,
+            idempotency: "webhook-id",
+            most_requests: 1,
+            requests_per_day: None,
+        }
+    }
+
+    fn takes(&self, data: &Data) -> bool {
+        match data {
+            Data::TranscriptPartial(_) => self.realtime && self.partials,
+            _ => data.class() == Class::Record || self.realtime,
+        }
+    }
+
+    fn deliver(&self, event: &Outgoing<'_>) -> Box<dyn Exchange<Answer>> {
+        Box::new(Post { webhook: self.clone(), id: event.id.into(), body: event.body.into() })
+    }
+}
+
+/// One signed request; its status is the answer.
+struct Post {
+    webhook: Webhook,
+    id: String,
+    body: String,
+}
+
+impl Exchange<Answer> for Post {
+    fn next(&mut self, answer: Option<Response>, now: Wall) -> Step<Answer> {
+        if let Some(Response { status, retry_after, .. }) = answer {
+            return Step::End(Answer::of_status(status, retry_after.as_deref()));
+        }
+        let signed = self.webhook.sign(&self.id, &self.body, now);
+        Step::Send(Request {
+            method: Method::Post,
+            path: String::new(),
+            headers: vec![
+                ("content-type", "application/cloudevents+json; charset=utf-8".into()),
+                ("webhook-id", signed.id),
+                ("webhook-timestamp", signed.timestamp),
+                ("webhook-signature", signed.signature),
+            ],
+            body: signed.body.into_bytes(),
+        })
     }
 }
 
@@ -124,9 +186,8 @@ mod tests {
     fn the_specification_s_own_example() {
         // Standard Webhooks' reference test vector.
         let hook = endpoint("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let request =
-            hook.request("msg_p5jXN8AQM9LWM0D4loKWxJek", r#"{"test": 2432232314}"#, Wall(1_614_265_330_000_000));
-        assert_eq!(request.signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+        let signed = hook.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", r#"{"test": 2432232314}"#, Wall(1_614_265_330_000_000));
+        assert_eq!(signed.signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 
     #[test]
@@ -144,7 +205,7 @@ mod tests {
         let secret = Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into());
         let hook = Webhook::new(&limits, &[secret]).unwrap();
         let body = format!(r#"{{"specversion":"1.0","id":"7","type":"t","data":{{"text":"{}"}}}}"#, "a".repeat(200));
-        let sent: serde_json::Value = serde_json::from_str(&hook.request("7", &body, Wall(0)).body).unwrap();
+        let sent: serde_json::Value = serde_json::from_str(&hook.sign("7", &body, Wall(0)).body).unwrap();
         assert_eq!((sent["type"].as_str(), sent["dataref"].as_str()), (Some("t"), Some("urn:uuid:7")));
         assert!(sent.get("data").is_none());
     }

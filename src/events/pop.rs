@@ -6,9 +6,10 @@ use uuid::Uuid;
 use super::{Agent, Caller, ContactContext, Handover};
 use crate::call::LegId;
 use crate::pbx::TransferKind;
+use crate::time::Wall;
 
 /// A possible caller, from look-up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Match {
     /// The contact's id in the CRM or the contacts file.
     pub id: String,
@@ -17,6 +18,28 @@ pub struct Match {
     /// One line for the operator, for example a ward or an open case.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub note: Option<String>,
+    /// Address of the record in the CRM.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub url: Option<String>,
+    /// What is not settled yet (案件), newest first; where the CRM has such records.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub cases: Vec<Entry>,
+    /// Earlier calls (応対履歴), newest first; where the CRM has such records.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub history: Vec<Entry>,
+}
+
+/// A record of the CRM that belongs to a possible caller.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// One line for the operator.
+    pub title: String,
+    /// When it was begun.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub time: Option<Wall>,
+    /// How far it is, in the CRM's own words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub state: Option<String>,
     /// Address of the record in the CRM.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub url: Option<String>,

@@ -4,8 +4,12 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::breaker::{Breaker, Limits};
+use super::budget::{Budget, Use, left_of_day};
 use crate::call::ContactId;
-use crate::time::Mono;
+use crate::time::{Mono, Now, Wall};
+
+/// How often an endpoint whose requests of the day are used up is looked at again: the clock may be set meanwhile.
+const DRY: Duration = Duration::from_secs(15 * 60);
 
 /// Deliveries of one lane held in memory; the rest stays in the store until these are done.
 pub const LANE_IN_MEMORY: usize = 64;
@@ -33,6 +37,8 @@ struct Lane {
     wait_until: Option<Mono>,
     /// It waits because the endpoint did not answer, not because of what it said of the event.
     unanswered: bool,
+    /// Requests that its flight has set aside in the endpoint's budget.
+    reserved: u64,
 }
 
 /// One endpoint.
@@ -44,6 +50,10 @@ struct Receiver {
     /// Deliveries in flight at once.
     cap: usize,
     breaker: Breaker,
+    /// Requests of the day, and the most that one delivery takes.
+    budget: Option<(Budget, u64)>,
+    /// The budget is used up; looked at again then.
+    dry_until: Option<Mono>,
     /// A person must turn it on again.
     off: bool,
 }
@@ -62,14 +72,28 @@ pub struct Lanes {
 impl Lanes {
     /// `caps`: deliveries in flight at once per endpoint; `cap`: over all endpoints; `limits`: when an endpoint counts as down.
     pub fn new(caps: Vec<usize>, cap: usize, limits: Limits) -> Self {
-        let receiver =
-            |cap| Receiver { ready: VecDeque::new(), flying: 0, cap, breaker: Breaker::new(limits), off: false };
+        let receiver = |cap| Receiver {
+            ready: VecDeque::new(),
+            flying: 0,
+            cap,
+            breaker: Breaker::new(limits),
+            budget: None,
+            dry_until: None,
+            off: false,
+        };
         Self {
             lanes: HashMap::new(),
             receivers: caps.into_iter().map(receiver).collect(),
             turn: 0,
             waiting: BTreeMap::new(),
             cap,
+        }
+    }
+
+    /// Binds an endpoint to its requests of a day; `most`: the most that one delivery takes.
+    pub fn bind(&mut self, endpoint: usize, budget: Budget, most: u64) {
+        if let Some(receiver) = self.receivers.get_mut(endpoint) {
+            receiver.budget = Some((budget, most));
         }
     }
 
@@ -88,8 +112,8 @@ impl Lanes {
     }
 
     /// The next delivery that may fly; it flies until [`Lanes::landed`], [`Lanes::wait`], [`Lanes::back`] or [`Lanes::switch_off`].
-    pub fn take(&mut self, now: Mono) -> Option<(LaneId, DeliveryId)> {
-        self.wake(now);
+    pub fn take(&mut self, now: Now) -> Option<(LaneId, DeliveryId)> {
+        self.wake(now.mono);
         if self.is_full() {
             return None;
         }
@@ -107,21 +131,53 @@ impl Lanes {
         self.receivers.iter().map(|receiver| receiver.flying).sum::<usize>() >= self.cap
     }
 
-    fn take_of(&mut self, endpoint: usize, now: Mono) -> Option<(LaneId, DeliveryId)> {
+    fn take_of(&mut self, endpoint: usize, now: Now) -> Option<(LaneId, DeliveryId)> {
         let receiver = self.receivers.get_mut(endpoint)?;
-        if receiver.off || receiver.flying >= receiver.cap || !receiver.breaker.lets_through(now) {
+        if receiver.off || receiver.flying >= receiver.cap || !receiver.breaker.lets_through(now.mono) {
             return None;
         }
+        if receiver.dry_until.is_some_and(|until| until > now.mono) {
+            return None;
+        }
+        receiver.dry_until = None;
         while let Some(id) = receiver.ready.pop_front() {
             let may = |lane: &&mut Lane| !lane.flying && lane.wait_until.is_none();
             let Some(lane) = self.lanes.get_mut(&id).filter(may) else { continue };
             let Some(delivery) = lane.queue.front().copied() else { continue };
+            if let Some((budget, most)) = &receiver.budget {
+                if !budget.reserve(*most, Use::Record, now.wall) {
+                    receiver.ready.push_front(id);
+                    receiver.dry_until = Some(now.mono + left_of_day(now.wall).min(DRY));
+                    return None;
+                }
+                lane.reserved = *most;
+            }
             lane.flying = true;
             receiver.flying += 1;
             receiver.breaker.flies();
             return Some((id, delivery));
         }
         None
+    }
+
+    /// What flies in a lane took so many requests; before it lands. Without this it took none.
+    pub fn spent(&mut self, id: LaneId, requests: u64, now: Wall) {
+        let Some(receiver) = self.receivers.get(id.endpoint) else { return };
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        if let Some((budget, _)) = &receiver.budget {
+            budget.spend(std::mem::take(&mut lane.reserved), requests, now);
+        }
+    }
+
+    /// Whether an endpoint has used up its requests of the day.
+    pub fn is_dry(&self, endpoint: usize) -> bool {
+        self.receivers.get(endpoint).is_some_and(|receiver| receiver.dry_until.is_some())
+    }
+
+    /// The oldest delivery of an endpoint that is not done with.
+    pub fn oldest(&self, endpoint: usize) -> Option<DeliveryId> {
+        let of = self.lanes.iter().filter(|(id, _)| id.endpoint == endpoint);
+        of.filter_map(|(_, lane)| lane.queue.front().copied()).min()
     }
 
     /// The endpoint answered, whatever it said; everything that waited for that may fly. Gives whether it had counted as down.
@@ -227,7 +283,8 @@ impl Lanes {
             !receiver.off && !receiver.ready.is_empty() && receiver.flying < receiver.cap && !self.is_full()
         };
         let probes = self.receivers.iter().filter(may).filter_map(|receiver| receiver.breaker.due());
-        probes.chain(self.waiting.keys().next().map(|(at, _)| *at)).min()
+        let days = self.receivers.iter().filter(may).filter_map(|receiver| receiver.dry_until);
+        probes.chain(days).chain(self.waiting.keys().next().map(|(at, _)| *at)).min()
     }
 
     /// Lanes with something to deliver.
@@ -244,6 +301,9 @@ impl Lanes {
         let lane = self.lanes.get_mut(&id).filter(|lane| lane.flying);
         if let Some((lane, receiver)) = lane.zip(self.receivers.get_mut(id.endpoint)) {
             lane.flying = false;
+            if let Some((budget, _)) = &receiver.budget {
+                budget.release(std::mem::take(&mut lane.reserved));
+            }
             receiver.flying = receiver.flying.saturating_sub(1);
             receiver.breaker.did_not_try();
         }
@@ -278,6 +338,7 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
+    const NOON: Wall = Wall(1_795_420_800_000_000);
     const LIMITS: Limits = Limits { failures: 3, pause: Duration::from_secs(5), longest: Duration::from_secs(300) };
 
     fn lane(endpoint: usize, contact: u128) -> LaneId {
@@ -285,7 +346,31 @@ mod tests {
     }
 
     fn take(lanes: &mut Lanes, at: u64) -> Option<i64> {
-        lanes.take(Mono(at)).map(|(_, delivery)| delivery.0)
+        lanes.take(Now { mono: Mono(at), wall: NOON }).map(|(_, delivery)| delivery.0)
+    }
+
+    #[test]
+    fn a_day_whose_requests_are_used_up_ends_and_holds_up_nobody_else() {
+        let mut lanes = Lanes::new(vec![10, 10], 20, LIMITS);
+        lanes.bind(0, Budget::new(10, 5, NOON), 2);
+        (1..=4).for_each(|n| lanes.push(lane(0, n), DeliveryId(n as i64)));
+        assert_eq!((take(&mut lanes, 0), take(&mut lanes, 0), take(&mut lanes, 0)), (Some(1), Some(2), None));
+        assert!(lanes.is_dry(0));
+        lanes.push(lane(1, 1), DeliveryId(9));
+        assert_eq!(take(&mut lanes, 0), Some(9));
+        let again = Mono(DRY.as_nanos() as u64);
+        assert_eq!(lanes.due(), Some(again));
+        lanes.spent(lane(0, 1), 1, NOON);
+        lanes.landed(lane(0, 1));
+        lanes.back(lane(0, 2));
+        assert_eq!(
+            take(&mut lanes, again.0),
+            Some(3),
+            "what one did not need, and what did not fly, is there for others"
+        );
+        let next_day = Now { mono: again + DRY, wall: NOON + Duration::from_secs(86_400) };
+        let taken = std::iter::from_fn(|| lanes.take(next_day)).count();
+        assert_eq!(taken, 2);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! is full (the caller waits) and a store written by a newer version.
 
 pub mod breaker;
+pub mod budget;
 pub mod lane;
 pub mod retry;
 pub mod settings;

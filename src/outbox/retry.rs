@@ -7,26 +7,55 @@ use crate::time::Wall;
 /// The longest `Retry-After` that is honoured; a longer one counts as this.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3_600);
 
-/// What an endpoint answered to one attempt.
+/// What an endpoint answered to one attempt, as its connector understood it. The texts have no personal data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// An HTTP status, with `Retry-After` as received.
-    Status {
-        /// 100–599.
-        code: u16,
-        /// The header's value.
+    /// It has the event.
+    Delivered,
+    /// It cannot take anything now.
+    Busy {
+        /// How it said so.
+        what: String,
+        /// `Retry-After`, as received.
         retry_after: Option<String>,
     },
-    /// No answer: refused, reset, timed out, TLS failed. The text has no personal data.
+    /// It does not know us: a person mends the secret or the password, and nothing is lost meanwhile.
+    Denied(String),
+    /// It does not take this event as things are, and may once a person has changed something there.
+    Unfit(String),
+    /// It will never take this event.
+    Refused(String),
+    /// It wants nothing any more.
+    Gone,
+    /// No answer: refused, reset, timed out, TLS failed.
     Failed(String),
+}
+
+impl Answer {
+    /// What an HTTP status means where the receiver says nothing more. 3xx is not followed. (Standard Webhooks 1.0.0)
+    pub fn of_status(code: u16, retry_after: Option<&str>) -> Answer {
+        let what = format!("status {code}");
+        match code {
+            200..=299 => Answer::Delivered,
+            408 | 425 | 429 | 500..=599 => Answer::Busy { what, retry_after: retry_after.map(str::to_string) },
+            401 => Answer::Denied(what),
+            403 | 404 | 300..=399 => Answer::Unfit(what),
+            410 => Answer::Gone,
+            _ => Answer::Refused(format!("{what}: the receiver refuses this event")),
+        }
+    }
 }
 
 /// As it may stand in a log or the store.
 impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Answer::Status { code, .. } => write!(f, "status {code}"),
-            Answer::Failed(what) => f.write_str(what),
+            Answer::Delivered => f.write_str("delivered"),
+            Answer::Gone => f.write_str("status 410"),
+            Answer::Busy { what, .. } => f.write_str(what),
+            Answer::Denied(what) | Answer::Unfit(what) | Answer::Refused(what) | Answer::Failed(what) => {
+                f.write_str(what)
+            }
         }
     }
 }
@@ -44,37 +73,31 @@ pub enum Verdict {
     Off,
 }
 
-/// Statuses that say nothing of the event: it may be sent again as it is.
-fn is_busy(code: u16) -> bool {
-    matches!(code, 408 | 425 | 429 | 500..=599)
-}
-
 /// What an answer says of the endpoint, not of the event: `None` when it works, else how long it asks to be left alone (zero: it does not say).
 pub fn trouble(answer: &Answer, now: Wall) -> Option<Duration> {
     match answer {
-        Answer::Status { code, retry_after: header } => is_busy(*code).then(|| {
+        Answer::Busy { retry_after: header, .. } => {
             let asked = header.as_deref().and_then(|value| retry_after(value, now));
-            asked.unwrap_or_default().min(LONGEST_WAIT)
-        }),
-        Answer::Failed(_) => Some(Duration::ZERO),
+            Some(asked.unwrap_or_default().min(LONGEST_WAIT))
+        }
+        Answer::Denied(_) | Answer::Failed(_) => Some(Duration::ZERO),
+        Answer::Delivered | Answer::Unfit(_) | Answer::Refused(_) | Answer::Gone => None,
     }
 }
 
 /// Judges the answer to attempt number `attempts` (1 for the first). `chance` is random, 0–1: full jitter between half and the whole wait.
 pub fn judge(answer: &Answer, attempts: u32, schedule: &[u64], now: Wall, chance: f64) -> Verdict {
     match answer {
-        Answer::Status { code: 200..=299, .. } => Verdict::Delivered,
-        Answer::Status { code: 410, .. } => Verdict::Off,
-        Answer::Status { code, retry_after: header } if is_busy(*code) => {
+        Answer::Delivered => Verdict::Delivered,
+        Answer::Gone => Verdict::Off,
+        Answer::Busy { what, retry_after: header } => {
             let asked = header.as_deref().and_then(|value| retry_after(value, now));
-            again(attempts, schedule, chance, asked, &format!("status {code}"))
+            again(attempts, schedule, chance, asked, what)
         }
-        // 401 and 403 are usually a secret or an allow-list that a person mends: the event is worth keeping.
-        Answer::Status { code: code @ (401 | 403 | 404 | 300..=399), .. } => {
-            again(attempts, schedule, chance, None, &format!("status {code}"))
+        Answer::Denied(what) | Answer::Unfit(what) | Answer::Failed(what) => {
+            again(attempts, schedule, chance, None, what)
         }
-        Answer::Status { code, .. } => Verdict::Dead(format!("status {code}: the receiver refuses this event")),
-        Answer::Failed(what) => again(attempts, schedule, chance, None, what),
+        Answer::Refused(what) => Verdict::Dead(what.clone()),
     }
 }
 
@@ -111,7 +134,7 @@ mod tests {
     const SCHEDULE: [u64; 3] = [5_000, 300_000, 1_800_000];
 
     fn status(code: u16, retry_after: Option<&str>) -> Answer {
-        Answer::Status { code, retry_after: retry_after.map(str::to_string) }
+        Answer::of_status(code, retry_after)
     }
 
     fn ask(answer: &Answer, attempts: u32) -> Verdict {
@@ -157,13 +180,14 @@ mod tests {
     #[test]
     fn what_is_the_endpoints_trouble_is_not_the_events() {
         let of = |answer: &Answer| trouble(answer, Wall(1_795_420_800_000_000));
-        for code in [200, 204, 301, 400, 401, 403, 404, 410, 413, 422] {
+        for code in [200, 204, 301, 400, 403, 404, 410, 413, 422] {
             assert_eq!(of(&status(code, Some("7"))), None, "{code}");
         }
         assert_eq!(of(&status(429, Some("7"))), Some(Duration::from_secs(7)));
         assert_eq!(of(&status(503, Some("Mon, 23 Nov 2026 08:01:00 GMT"))), Some(Duration::from_secs(60)));
         assert_eq!(of(&status(503, Some("999999999"))), Some(LONGEST_WAIT));
         assert_eq!(of(&status(500, None)), Some(Duration::ZERO));
+        assert_eq!(of(&status(401, None)), Some(Duration::ZERO), "a secret that a person mends");
         assert_eq!(of(&Answer::Failed("no connection".into())), Some(Duration::ZERO));
     }
 

@@ -111,7 +111,7 @@ mod tests {
             let mono = Mono(self.second * SECOND);
             let now = Now { mono, wall: Wall(1_795_420_800_000_000 + (self.second * 1_000_000) as i64) };
             for _ in 0..100 {
-                let Some((lane, delivery)) = self.lanes.take(mono) else { break };
+                let Some((lane, delivery)) = self.lanes.take(now) else { break };
                 self.tried += 1;
                 let attempts = self.attempts.entry(delivery).or_default();
                 match self.lanes.settle(lane, *attempts + 1, &answer(delivery), &self.schedule, now, 0.0) {
@@ -133,7 +133,7 @@ mod tests {
     }
 
     fn status(code: u16, retry_after: Option<&str>) -> Answer {
-        Answer::Status { code, retry_after: retry_after.map(str::to_string) }
+        Answer::of_status(code, retry_after)
     }
 
     #[test]

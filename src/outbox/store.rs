@@ -9,11 +9,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use super::budget::Use;
 use super::lane::DeliveryId;
 use super::settings::Settings;
 use super::{Batch, ContactRow, ContextRow};
 use crate::call::ContactId;
-use crate::events::Event;
+use crate::events::{Data, Event};
 use crate::pbx::{CallKey, ExternalKey, PbxId};
 use crate::time::Wall;
 
@@ -23,7 +24,7 @@ mod writer;
 use writer::Writer;
 
 /// Schema version that this program writes.
-pub const VERSION: i64 = 2;
+pub const VERSION: i64 = 3;
 /// Committed groups that wait for the dispatcher; when it is full the writer waits.
 const COMMITTED: usize = 1_024;
 
@@ -65,6 +66,53 @@ pub enum Error {
     /// The writer thread is gone.
     #[error("the outbox has stopped; restart the bridge")]
     Stopped,
+}
+
+/// Which events a receiver wants.
+pub type Takes = Arc<dyn Fn(&Data) -> bool + Send + Sync>;
+
+/// Somebody events are delivered to.
+#[derive(Clone)]
+pub struct Receiver {
+    /// Its name; what waits for it is found by that after a restart.
+    pub name: String,
+    /// The events that it wants; of others no delivery is made.
+    pub takes: Takes,
+}
+
+/// One that wants everything.
+impl<T: Into<String>> From<T> for Receiver {
+    fn from(name: T) -> Self {
+        Self { name: name.into(), takes: Arc::new(|_| true) }
+    }
+}
+
+/// What went over the link to an endpoint in a day.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Traffic {
+    /// HTTP requests.
+    pub requests: u64,
+    /// Bytes sent: HTTP with headers, without TLS and TCP.
+    pub bytes_out: u64,
+    /// Bytes received, counted the same way.
+    pub bytes_in: u64,
+    /// Events that arrived.
+    pub events: u64,
+}
+
+/// Traffic of one endpoint on one day, for one use.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct TrafficDay {
+    /// The day in Japan.
+    pub day: String,
+    /// Endpoint.
+    pub endpoint: String,
+    /// `record`, or `live` for pops and look-ups.
+    #[serde(rename = "use")]
+    pub whom: String,
+    /// The sums.
+    #[serde(flatten)]
+    pub traffic: Traffic,
 }
 
 /// A record event that is on disk, with its deliveries.
@@ -143,7 +191,11 @@ enum Command {
     Flush(oneshot::Sender<()>),
     Keep(ContextRow),
     Forget(Vec<Uuid>),
+    Count(Vec<Counted>),
 }
+
+/// Traffic to be added to a day's: the day, endpoint index, use.
+pub type Counted = (i64, usize, Use, Traffic);
 
 /// The outbox; cheap to clone.
 #[derive(Clone)]
@@ -154,25 +206,26 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Opens or makes the store below `data_dir` for the named endpoints; committed events come out of the receiver, in order.
+    /// Opens or makes the store below `data_dir` for the endpoints; committed events come out of the receiver, in order.
     ///
     /// # Errors
     /// When the folder or file cannot be used, is damaged or newer.
     pub fn open(
         data_dir: &Path,
         settings: &Settings,
-        endpoints: &[String],
+        endpoints: impl IntoIterator<Item = impl Into<Receiver>>,
     ) -> Result<(Outbox, mpsc::Receiver<Committed>), Error> {
+        let receivers: Vec<Receiver> = endpoints.into_iter().map(Into::into).collect();
         std::fs::create_dir_all(data_dir).map_err(|source| Error::Folder { path: data_dir.into(), source })?;
         let path = data_dir.join("outbox.db");
         let connection = schema::open(&path)?;
-        let ids = schema::endpoints(&connection, endpoints).map_err(sqlite(&path))?;
+        let ids = schema::endpoints(&connection, &receivers).map_err(sqlite(&path))?;
         let reader = schema::open(&path)?;
         let (commands, inbox) = sync_channel(settings.queue_batches.max(1));
         let (committed, out) = mpsc::channel(COMMITTED);
         let writer = Writer {
             connection,
-            ids,
+            receivers: ids.into_iter().zip(receivers).map(|(id, receiver)| (id, receiver.takes)).collect(),
             committed,
             chains: HashMap::new(),
             group: settings.group_batches.max(1),
@@ -256,6 +309,69 @@ impl Outbox {
             // without a writer the delivery stays pending on disk, and is tried again after the next start
             Ok(()) | Err(_) => Ok(()),
         }
+    }
+
+    /// Adds to the days' traffic; never waits.
+    ///
+    /// # Errors
+    /// Gives it back while the queue is full.
+    pub fn count(&self, counted: Vec<Counted>) -> Result<(), Vec<Counted>> {
+        match self.commands.try_send(Command::Count(counted)) {
+            Err(TrySendError::Full(Command::Count(counted))) => Err(counted),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Traffic by day, newest first; `since`: the first day, counted from 1970-01-01 in Japan.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn traffic(&self, since: i64) -> Result<Vec<TrafficDay>, Error> {
+        self.read(|reader| {
+            let sql = "SELECT t.day, p.name, t.use, t.requests, t.bytes_out, t.bytes_in, t.events FROM traffic t \
+                       JOIN endpoint p ON p.id = t.endpoint WHERE t.day >= ?1 ORDER BY t.day DESC, p.name, t.use";
+            let mut query = reader.prepare_cached(sql)?;
+            let number = |row: &rusqlite::Row<'_>, at| row.get::<_, i64>(at).map(|value| value.max(0) as u64);
+            let rows = query.query_map([since], |row| {
+                let traffic = Traffic {
+                    requests: number(row, 3)?,
+                    bytes_out: number(row, 4)?,
+                    bytes_in: number(row, 5)?,
+                    events: number(row, 6)?,
+                };
+                let day = crate::outbox::budget::date_of(row.get(0)?);
+                Ok(TrafficDay { day, endpoint: row.get(1)?, whom: row.get(2)?, traffic })
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// Dead letters, discarded ones and those to be replayed of each endpoint: name, status, how many.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn set_aside(&self) -> Result<Vec<(String, String, u64)>, Error> {
+        self.read(|reader| {
+            // the index `delivery_status` has only these
+            let sql = "SELECT p.name, d.status, count(*) FROM delivery d JOIN endpoint p ON p.id = d.endpoint \
+                       WHERE d.status NOT IN ('pending', 'delivered') GROUP BY p.name, d.status";
+            let mut query = reader.prepare_cached(sql)?;
+            let rows =
+                query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?.max(0) as u64)))?;
+            rows.collect()
+        })
+    }
+
+    /// When the event of a delivery happened; `None` when it is not there.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn time_of(&self, delivery: DeliveryId) -> Result<Option<Wall>, Error> {
+        self.read(|reader| {
+            let sql = "SELECT e.time FROM delivery d JOIN event e ON e.row = d.event WHERE d.id = ?1";
+            let mut query = reader.prepare_cached(sql)?;
+            query.query_row([delivery.0], |row| row.get(0).map(Wall)).optional()
+        })
     }
 
     /// The contacts that were not complete.

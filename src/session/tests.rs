@@ -223,7 +223,7 @@ fn the_pop_comes_at_ring_and_again_when_look_up_answers() {
     let Data::ScreenPop(first) = &stage.realtime[0].data else { panic!() };
     assert_eq!((first.revision, first.lookup, first.agent.id.as_deref()), (0, LookUp::Pending, Some("op1")));
     let popid = first.popid;
-    let who = Match { id: "C1".into(), name: "橋本".into(), note: None, url: None };
+    let who = Match { id: "C1".into(), name: "橋本".into(), ..Match::default() };
     let now = stage.now;
     stage.session.handle_look_up(now, "+81600001234", Some(vec![who]));
     stage.drain();

@@ -54,6 +54,7 @@ fn matches(count: usize) -> Vec<Match> {
         name: (*name).into(),
         note: Some((*note).into()),
         url: Some(format!("https://crm.example.jp/contacts/{at}")),
+        ..Match::default()
     };
     people.iter().enumerate().take(count).map(person).collect()
 }
@@ -375,6 +376,7 @@ async fn hostile_text_is_shown_as_text() {
         name: evil.into(),
         note: Some("\u{2067}=cmd|' /C calc'!A0".into()),
         url: Some("javascript:alert(1)".into()),
+        ..Match::default()
     };
     feed.publish(&call.queued(0));
     feed.publish(&call.ringing(1_000, 1, &kato));

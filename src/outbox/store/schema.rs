@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Error, VERSION, sqlite};
+use super::{Error, Receiver, VERSION, sqlite};
 
 const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -36,9 +36,15 @@ CREATE TABLE remote (
 ";
 
 /// What each version added to the one before; the first makes version 2 of 1.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = ["
 CREATE TABLE context (id TEXT PRIMARY KEY, site TEXT NOT NULL, expires INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX context_expires ON context (expires);
+", "
+CREATE TABLE traffic (
+    day INTEGER NOT NULL, endpoint INTEGER NOT NULL REFERENCES endpoint (id), use TEXT NOT NULL,
+    requests INTEGER NOT NULL, bytes_out INTEGER NOT NULL, bytes_in INTEGER NOT NULL, events INTEGER NOT NULL,
+    PRIMARY KEY (day, endpoint, use)
+) WITHOUT ROWID;
 "];
 
 /// Made in every file that has not got them yet: they change no data, so the version stays.
@@ -98,10 +104,10 @@ fn migrate(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The rows of the named endpoints, made where they are new.
-pub(super) fn endpoints(connection: &Connection, names: &[String]) -> rusqlite::Result<Vec<i64>> {
-    let mut ids = Vec::with_capacity(names.len());
-    for name in names {
+/// The rows of the endpoints, made where they are new.
+pub(super) fn endpoints(connection: &Connection, receivers: &[Receiver]) -> rusqlite::Result<Vec<i64>> {
+    let mut ids = Vec::with_capacity(receivers.len());
+    for Receiver { name, .. } in receivers {
         connection.execute("INSERT OR IGNORE INTO endpoint (name) VALUES (?1)", params![name])?;
         let id: Option<i64> =
             connection.query_row("SELECT id FROM endpoint WHERE name = ?1", [name], |row| row.get(0)).optional()?;

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::schema::BUSY;
-use super::{Command, Committed, Outcome};
+use super::{Command, Committed, Counted, Outcome, Takes};
 use crate::call::ContactId;
 use crate::events::Event;
 use crate::outbox::lane::DeliveryId;
@@ -24,8 +24,8 @@ const EMPTIED: Duration = Duration::from_secs(1);
 /// The one writer.
 pub(super) struct Writer {
     pub(super) connection: Connection,
-    /// Row of each endpoint, by its index in the configuration.
-    pub(super) ids: Vec<i64>,
+    /// Row of each endpoint and what it wants, by its index in the configuration.
+    pub(super) receivers: Vec<(i64, Takes)>,
     pub(super) committed: mpsc::Sender<Committed>,
     /// The last link of the hash chain of contacts that are written now.
     pub(super) chains: HashMap<ContactId, Vec<u8>>,
@@ -111,11 +111,12 @@ impl Writer {
         for command in group {
             match command {
                 Command::Commit(batch, _) => {
-                    write_batch(&transaction, batch, &self.ids, &mut self.chains, &mut written)?;
+                    write_batch(&transaction, batch, &self.receivers, &mut self.chains, &mut written)?;
                 }
                 Command::Outcome(delivery, outcome) => write_outcome(&transaction, *delivery, outcome)?,
                 Command::Keep(context) => write_context(&transaction, context)?,
                 Command::Forget(contexts) => forget_contexts(&transaction, contexts)?,
+                Command::Count(counted) => write_traffic(&transaction, counted, &self.receivers)?,
                 Command::Flush(_) => {}
             }
         }
@@ -160,7 +161,7 @@ fn forget_contexts(transaction: &Transaction<'_>, contexts: &[Uuid]) -> rusqlite
 fn write_batch(
     transaction: &Transaction<'_>,
     batch: &Batch,
-    endpoints: &[i64],
+    endpoints: &[(i64, Takes)],
     chains: &mut HashMap<ContactId, Vec<u8>>,
     written: &mut Vec<Committed>,
 ) -> rusqlite::Result<()> {
@@ -186,7 +187,7 @@ fn write_batch(
 fn write_event(
     transaction: &Transaction<'_>,
     event: &Event,
-    endpoints: &[i64],
+    endpoints: &[(i64, Takes)],
     chains: &mut HashMap<ContactId, Vec<u8>>,
 ) -> rusqlite::Result<Committed> {
     let contact = event.contact.to_string();
@@ -222,7 +223,10 @@ fn write_event(
     let row = transaction.last_insert_rowid();
     chains.insert(event.contact, chain);
     let mut deliveries = Vec::with_capacity(endpoints.len());
-    for (index, endpoint) in endpoints.iter().enumerate() {
+    for (index, (endpoint, takes)) in endpoints.iter().enumerate() {
+        if !takes(&event.data) {
+            continue;
+        }
         transaction
             .prepare_cached(
                 "INSERT INTO delivery (event, endpoint, contact, step, attempts, next_at, status) VALUES (?1, ?2, ?3, 0, 0, ?4, 'pending')",
@@ -231,6 +235,24 @@ fn write_event(
         deliveries.push((index, DeliveryId(transaction.last_insert_rowid())));
     }
     Ok(Committed { event: event.clone(), deliveries })
+}
+
+fn write_traffic(
+    transaction: &Transaction<'_>,
+    counted: &[Counted],
+    endpoints: &[(i64, Takes)],
+) -> rusqlite::Result<()> {
+    let mut add = transaction.prepare_cached(
+        "INSERT INTO traffic (day, endpoint, use, requests, bytes_out, bytes_in, events) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+         ON CONFLICT (day, endpoint, use) DO UPDATE SET requests = requests + excluded.requests, \
+         bytes_out = bytes_out + excluded.bytes_out, bytes_in = bytes_in + excluded.bytes_in, events = events + excluded.events",
+    )?;
+    for (day, endpoint, whom, traffic) in counted {
+        let Some((id, _)) = endpoints.get(*endpoint) else { continue };
+        let sums = [traffic.requests, traffic.bytes_out, traffic.bytes_in, traffic.events].map(|sum| sum as i64);
+        add.execute(params![day, id, whom.name(), sums[0], sums[1], sums[2], sums[3]])?;
+    }
+    Ok(())
 }
 
 /// What stands in the column `sequence` of an event that has none: -1, -2, … within its contact.

@@ -81,7 +81,13 @@ impl Contacts {
                 ));
             }
             let optional = |at: Option<usize>| at.map(field).filter(|text| !text.is_empty());
-            let found = Match { id: field(id), name: field(name), note: optional(note), url: optional(url) };
+            let found = Match {
+                id: field(id),
+                name: field(name),
+                note: optional(note),
+                url: optional(url),
+                ..Match::default()
+            };
             let matches = by_number.entry(key).or_default();
             if matches.len() < MOST_MATCHES {
                 matches.push(found);

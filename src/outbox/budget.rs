@@ -1,0 +1,159 @@
+//! How many requests an endpoint may get in a day: a CRM's quota, kept over restarts, never overdrawn by what is in flight.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::time::Wall;
+
+/// A day of Japan begins at 15:00 UTC; there is no summer time.
+const JST: i64 = 9 * 3_600 * 1_000_000;
+const DAY: i64 = 24 * 3_600 * 1_000_000;
+/// The share of the day's requests that is kept for pops and look-ups: the backlog of an outage must not blind the operators.
+const KEPT_PERCENT: u64 = 10;
+
+/// The day in Japan, counted from 1970-01-01.
+pub fn day_of(now: Wall) -> i64 {
+    now.0.saturating_add(JST).div_euclid(DAY)
+}
+
+/// Time until the next day begins in Japan.
+pub fn left_of_day(now: Wall) -> Duration {
+    Duration::from_micros((DAY - now.0.saturating_add(JST).rem_euclid(DAY)) as u64)
+}
+
+/// Such a day as `YYYY-MM-DD`.
+pub fn date_of(day: i64) -> String {
+    Wall(day.saturating_mul(DAY)).rfc3339().chars().take(10).collect()
+}
+
+/// What the requests are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Record events: they can wait for the next day.
+    Record,
+    /// Pops and look-ups: they cannot.
+    Live,
+}
+
+impl Use {
+    /// As it stands in the store and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Use::Record => "record",
+            Use::Live => "live",
+        }
+    }
+}
+
+/// One endpoint's requests of a day; cheap to clone, all clones are the same budget.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    limit: u64,
+    day: Arc<Mutex<Day>>,
+}
+
+#[derive(Debug)]
+struct Day {
+    number: i64,
+    used: u64,
+    /// Set aside for what is in flight.
+    reserved: u64,
+}
+
+impl Day {
+    /// A new day begins with nothing used. A clock that goes back begins none: the day that was paid for stays.
+    fn turn(&mut self, now: Wall) {
+        let today = day_of(now);
+        if today > self.number {
+            (self.number, self.used) = (today, 0);
+        }
+    }
+}
+
+impl Budget {
+    /// `limit`: requests a day; `used`: those of the day of `now` so far.
+    pub fn new(limit: u64, used: u64, now: Wall) -> Self {
+        Self { limit, day: Arc::new(Mutex::new(Day { number: day_of(now), used, reserved: 0 })) }
+    }
+
+    /// Sets `most` requests aside for something that is about to fly; `false` when the day's share has not got so many left.
+    pub fn reserve(&self, most: u64, whom: Use, now: Wall) -> bool {
+        let share = match whom {
+            Use::Record => self.limit - self.limit / 100 * KEPT_PERCENT,
+            Use::Live => self.limit,
+        };
+        let mut day = self.day(now);
+        let fits = day.used + day.reserved + most <= share;
+        if fits {
+            day.reserved += most;
+        }
+        fits
+    }
+
+    /// What had set `most` aside took `spent`.
+    pub fn spend(&self, most: u64, spent: u64, now: Wall) {
+        let mut day = self.day(now);
+        day.reserved = day.reserved.saturating_sub(most);
+        day.used = day.used.saturating_add(spent);
+    }
+
+    /// What had set `most` aside did not fly.
+    pub fn release(&self, most: u64) {
+        let mut day = self.lock();
+        day.reserved = day.reserved.saturating_sub(most);
+    }
+
+    /// Requests of today so far.
+    pub fn used(&self, now: Wall) -> u64 {
+        self.day(now).used
+    }
+
+    fn day(&self, now: Wall) -> MutexGuard<'_, Day> {
+        let mut day = self.lock();
+        day.turn(now);
+        day
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Day> {
+        self.day.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-23 17:00 in Japan.
+    const NOW: Wall = Wall(1_795_420_800_000_000);
+
+    #[test]
+    fn a_day_is_one_of_japan() {
+        assert_eq!(left_of_day(NOW), Duration::from_secs(7 * 3_600));
+        assert_eq!(day_of(NOW + Duration::from_secs(7 * 3_600 - 1)), day_of(NOW));
+        assert_eq!(day_of(NOW + Duration::from_secs(7 * 3_600)), day_of(NOW) + 1);
+        assert_eq!(date_of(day_of(NOW + Duration::from_secs(7 * 3_600))), "2026-11-24");
+        assert_eq!(left_of_day(Wall(-JST - 1)), Duration::from_micros(1), "also before 1970");
+    }
+
+    #[test]
+    fn what_is_in_flight_counts_before_it_lands_and_pops_have_their_share() {
+        let budget = Budget::new(100, 80, NOW);
+        assert!(budget.reserve(5, Use::Record, NOW) && budget.reserve(5, Use::Record, NOW));
+        assert!(!budget.reserve(1, Use::Record, NOW), "90 of 100 are for records");
+        assert!(budget.reserve(1, Use::Live, NOW));
+        budget.spend(5, 2, NOW);
+        assert!(budget.reserve(2, Use::Record, NOW) && !budget.reserve(1, Use::Record, NOW));
+        assert_eq!(budget.used(NOW), 82);
+    }
+
+    #[test]
+    fn the_next_day_begins_anew_and_a_clock_set_back_gives_nothing() {
+        let budget = Budget::new(10, 10, NOW);
+        assert!(!budget.reserve(1, Use::Record, NOW));
+        assert!(!budget.reserve(1, Use::Record, NOW + Duration::from_secs(6 * 3_600)));
+        let tomorrow = NOW + Duration::from_secs(7 * 3_600);
+        assert!(budget.reserve(10, Use::Record, tomorrow));
+        budget.spend(10, 10, tomorrow);
+        assert!(!budget.reserve(1, Use::Record, NOW), "back to yesterday");
+    }
+}
