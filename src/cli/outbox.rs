@@ -146,7 +146,7 @@ fn open(place: &Place) -> Result<Outbox, Box<dyn std::error::Error + Send + Sync
         );
     }
     let endpoints = config.endpoint.iter().map(|endpoint| endpoint.id.as_str());
-    Ok(Outbox::open(&config.node.data_dir, &config.outbox, endpoints)?.0)
+    Ok(Outbox::open_beside(&config.node.data_dir, &config.outbox, endpoints)?)
 }
 
 fn tell(count: usize, what: &str, chosen: &Chosen) -> super::Result {

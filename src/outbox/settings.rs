@@ -1,5 +1,6 @@
 //! `[outbox]` of the configuration.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,12 @@ pub struct Settings {
     pub queue_batches: usize,
     /// Most batches written in one transaction.
     pub group_batches: usize,
+    /// Keep a second copy of the outbox, a moment behind: what a damaged page or file held is taken from it again.
+    pub second_copy: bool,
+    /// Folder of the second copy; best on another disk. Empty = `[node] data_dir`.
+    pub copy_dir: PathBuf,
+    /// Space of the disk that is set aside, in bytes: when the disk is full it is given to the outbox, and an alarm raised. 0 = none.
+    pub reserve_bytes: u64,
     /// Waits between the attempts to deliver a record event, in milliseconds; after the last the event becomes a dead letter.
     pub retry_schedule_ms: Vec<u64>,
     /// Deliveries in flight at once, over all endpoints.
@@ -45,6 +52,9 @@ impl Default for Settings {
         Self {
             queue_batches: 4_096,
             group_batches: 256,
+            second_copy: true,
+            copy_dir: PathBuf::new(),
+            reserve_bytes: 64 * 1024 * 1024,
             retry_schedule_ms: vec![
                 5_000,
                 30_000,

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, params};
+use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -18,9 +20,13 @@ use crate::events::{Data, Event};
 use crate::pbx::{CallKey, ExternalKey, PbxId};
 use crate::time::Wall;
 
+mod copy;
+mod reserve;
 mod schema;
 mod writer;
 
+use copy::{Copier, Places};
+use reserve::Reserve;
 use writer::Writer;
 
 /// Schema version that this program writes.
@@ -152,8 +158,8 @@ pub struct Delivery {
     pub id: DeliveryId,
     /// Event id.
     pub event: String,
-    /// CloudEvents JSON.
-    pub body: String,
+    /// CloudEvents JSON; `None` when it is damaged on disk and in the second copy.
+    pub body: Option<String>,
     /// Attempts so far.
     pub attempts: u32,
     /// Whether it still waits to be sent.
@@ -192,6 +198,10 @@ enum Command {
     Keep(ContextRow),
     Forget(Vec<Uuid>),
     Count(Vec<Counted>),
+    /// The text of an event as it was, after it was found damaged.
+    Repair(String, String),
+    /// A page cannot be read; how often the store had been opened anew before.
+    Damaged(u64),
 }
 
 /// Traffic to be added to a day's: the day, endpoint index, use.
@@ -200,9 +210,10 @@ pub type Counted = (i64, usize, Use, Traffic);
 /// The outbox; cheap to clone.
 #[derive(Clone)]
 pub struct Outbox {
-    path: Arc<PathBuf>,
+    places: Arc<Places>,
     commands: SyncSender<Command>,
     reader: Arc<Mutex<Connection>>,
+    generation: Arc<AtomicU64>,
 }
 
 impl Outbox {
@@ -215,17 +226,53 @@ impl Outbox {
         settings: &Settings,
         endpoints: impl IntoIterator<Item = impl Into<Receiver>>,
     ) -> Result<(Outbox, mpsc::Receiver<Committed>), Error> {
-        let receivers: Vec<Receiver> = endpoints.into_iter().map(Into::into).collect();
-        std::fs::create_dir_all(data_dir).map_err(|source| Error::Folder { path: data_dir.into(), source })?;
-        let path = data_dir.join("outbox.db");
-        let connection = schema::open(&path)?;
-        let ids = schema::endpoints(&connection, &receivers).map_err(sqlite(&path))?;
-        let reader = schema::open(&path)?;
+        let places = places(data_dir, settings)?;
+        let connection = open_whole(&places)?;
+        let copier = if settings.second_copy { Some(Copier::spawn(places.clone())?) } else { None };
+        Self::start(places, connection, copier, settings, endpoints)
+    }
+
+    /// Opens the store beside the bridge that runs on it, for a tool.
+    ///
+    /// # Errors
+    /// As [`Outbox::open`].
+    pub fn open_beside(
+        data_dir: &Path,
+        settings: &Settings,
+        endpoints: impl IntoIterator<Item = impl Into<Receiver>>,
+    ) -> Result<Outbox, Error> {
+        let places = places(data_dir, settings)?;
+        let connection = schema::open(&places.store)?;
+        Ok(Self::start(places, connection, None, settings, endpoints)?.0)
+    }
+
+    fn start(
+        places: Places,
+        connection: Connection,
+        copier: Option<Copier>,
+        settings: &Settings,
+        endpoints: impl IntoIterator<Item = impl Into<Receiver>>,
+    ) -> Result<(Outbox, mpsc::Receiver<Committed>), Error> {
+        let path = places.store.clone();
+        let endpoints: Vec<Receiver> = endpoints.into_iter().map(Into::into).collect();
+        let ids = schema::endpoints(&connection, &endpoints).map_err(sqlite(&path))?;
+        let reader = Arc::new(Mutex::new(schema::open(&path)?));
+        let generation = Arc::default();
+        let reserve = match &copier {
+            Some(_) => Reserve::beside(&path, settings.reserve_bytes),
+            None => Reserve::none(),
+        };
         let (commands, inbox) = sync_channel(settings.queue_batches.max(1));
         let (committed, out) = mpsc::channel(COMMITTED);
         let writer = Writer {
             connection,
-            receivers: ids.into_iter().zip(receivers).map(|(id, receiver)| (id, receiver.takes)).collect(),
+            receivers: ids.into_iter().zip(endpoints.iter().map(|receiver| Arc::clone(&receiver.takes))).collect(),
+            endpoints,
+            places: places.clone(),
+            copier,
+            reader: Arc::clone(&reader),
+            generation: Arc::clone(&generation),
+            reserve,
             committed,
             chains: HashMap::new(),
             group: settings.group_batches.max(1),
@@ -235,7 +282,7 @@ impl Outbox {
             .name("outbox".into())
             .spawn(move || writer.run(&inbox))
             .map_err(|source| Error::Folder { path: path.clone(), source })?;
-        Ok((Outbox { path: Arc::new(path), commands, reader: Arc::new(Mutex::new(reader)) }, out))
+        Ok((Outbox { places: Arc::new(places), commands, reader, generation }, out))
     }
 
     /// Accepts a batch; it is committed soon, in order. Waits while the queue is full.
@@ -420,13 +467,15 @@ impl Outbox {
     /// # Errors
     /// When the store cannot be read. Events that do not parse are left out and logged.
     pub fn events_of(&self, contact: ContactId) -> Result<Vec<Event>, Error> {
-        let bodies: Vec<String> = self.read(|reader| {
-            let mut query = reader.prepare_cached("SELECT body FROM event WHERE contact = ?1 ORDER BY row")?;
-            let rows = query.query_map([contact.to_string()], |row| row.get(0))?;
+        let found: Vec<(String, String, Vec<u8>)> = self.read(|reader| {
+            let mut query =
+                reader.prepare_cached("SELECT id, body, digest FROM event WHERE contact = ?1 ORDER BY row")?;
+            let rows = query.query_map([contact.to_string()], |row| Ok((row.get(0)?, text(row, 1)?, row.get(2)?)))?;
             rows.collect()
         })?;
-        let parsed = bodies.iter().filter_map(|body| {
-            Event::from_json(body)
+        let whole = found.into_iter().filter_map(|(id, body, digest)| self.whole(&id, body, &digest));
+        let parsed = whole.filter_map(|body| {
+            Event::from_json(&body)
                 // the reader's own words may quote the event
                 .map_err(|e| tracing::error!(%contact, column = e.column(), "a stored event does not parse"))
                 .ok()
@@ -518,22 +567,27 @@ impl Outbox {
     /// # Errors
     /// When the store cannot be read.
     pub fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, Error> {
-        self.read(|reader| {
-            let sql = "SELECT e.id, e.body, d.attempts, d.status FROM delivery d JOIN event e ON e.row = d.event WHERE d.id = ?1";
+        let found = self.read(|reader| {
+            let sql = "SELECT e.id, e.body, d.attempts, d.status, e.digest FROM delivery d JOIN event e ON e.row = d.event WHERE d.id = ?1";
             let mut query = reader.prepare_cached(sql)?;
             query
                 .query_row([id.0], |row| {
                     let status: String = row.get(3)?;
-                    Ok(Delivery {
+                    let delivery = Delivery {
                         id,
                         event: row.get(0)?,
-                        body: row.get(1)?,
+                        body: Some(text(row, 1)?),
                         attempts: row.get(2)?,
                         pending: status == "pending" || status == "replay",
-                    })
+                    };
+                    Ok((delivery, row.get::<_, Vec<u8>>(4)?))
                 })
                 .optional()
-        })
+        })?;
+        Ok(found.map(|(mut delivery, digest)| {
+            delivery.body = delivery.body.and_then(|body| self.whole(&delivery.event, body, &digest));
+            delivery
+        }))
     }
 
     /// Deliveries in a state (`None`: all), newest first, at most `limit`.
@@ -605,8 +659,58 @@ impl Outbox {
     }
 
     fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
-        query(&lock(&self.reader)).map_err(sqlite(&self.path))
+        let generation = self.generation.load(Ordering::Acquire);
+        let read = query(&lock(&self.reader)).map_err(sqlite(&self.places.store));
+        if let Err(Error::Damaged { .. }) = &read {
+            // the writer takes the second copy; while its queue is full it notices by itself
+            let _ = self.commands.try_send(Command::Damaged(generation));
+        }
+        read
     }
+
+    /// The text of an event as it was accepted: as read, or from the second copy where it is damaged; `None` when it is there, too.
+    fn whole(&self, id: &str, body: String, digest: &[u8]) -> Option<String> {
+        if is_whole(&body, digest) {
+            return Some(body);
+        }
+        let found = copy::body_of(&self.places.copy, id);
+        tracing::error!(event = id, repaired = found.is_some(), "the text of an event is damaged on disk");
+        if let Some(body) = &found {
+            let _ = self.commands.try_send(Command::Repair(id.into(), body.clone()));
+        }
+        found
+    }
+}
+
+/// Opens the store; where it is damaged, its second copy takes its place, and what it lost is put back.
+fn open_whole(places: &Places) -> Result<Connection, Error> {
+    if !places.store.exists() && places.copy.exists() {
+        copy::promote(places, "it is not there")?;
+    }
+    let opened = schema::open(&places.store).and_then(|connection| {
+        copy::check(&connection, places, false)?;
+        Ok(connection)
+    });
+    match opened {
+        Err(Error::Damaged { problem, .. }) => {
+            copy::promote(places, &problem)?;
+            schema::open(&places.store)
+        }
+        opened => opened,
+    }
+}
+
+fn places(data_dir: &Path, settings: &Settings) -> Result<Places, Error> {
+    let copies = if settings.copy_dir.as_os_str().is_empty() { data_dir } else { &settings.copy_dir };
+    for folder in [data_dir, copies] {
+        std::fs::create_dir_all(folder).map_err(|source| Error::Folder { path: folder.into(), source })?;
+    }
+    Ok(Places { store: data_dir.join("outbox.db"), copy: copies.join("outbox-copy.db") })
+}
+
+/// Whether a text is as it was when it was accepted.
+fn is_whole(body: &str, digest: &[u8]) -> bool {
+    Sha256::digest(body.as_bytes()).as_slice() == digest
 }
 
 fn json_list(ids: &[i64]) -> String {
@@ -625,6 +729,12 @@ fn sqlite(path: &Path) -> impl FnOnce(rusqlite::Error) -> Error + use<> {
         }
         _ => Error::Sqlite { path, source },
     }
+}
+
+/// A text that may be damaged: what is no UTF-8 any more is read all the same, and found damaged by its digest.
+fn text(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<String> {
+    let value = row.get_ref(at)?;
+    Ok(String::from_utf8_lossy(value.as_bytes().unwrap_or_default()).into_owned())
 }
 
 fn contact_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<ContactRow> {

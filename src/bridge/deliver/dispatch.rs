@@ -223,6 +223,7 @@ impl Dispatcher {
         }
         while let Some((lane, id)) = self.lanes.take(now()) {
             match self.outbox.delivery(id) {
+                Ok(Some(Delivery { pending: true, body: None, .. })) => self.bury(lane, id),
                 Ok(Some(delivery)) if delivery.pending => self.send(lane, delivery),
                 Ok(_) => self.next_of(lane),
                 Err(error) => {
@@ -233,13 +234,24 @@ impl Dispatcher {
         }
     }
 
+    /// An event whose text is damaged beyond repair; the lane goes on, and the gap in its sequence says that one is missing.
+    fn bury(&mut self, lane: LaneId, delivery: DeliveryId) {
+        let outcome = Outcome::Dead { error: "its text is damaged on disk and in the second copy".into() };
+        if let Some(target) = self.targets.get(lane.endpoint) {
+            count_end(target, &outcome);
+        }
+        self.record(delivery, outcome);
+        self.next_of(lane);
+    }
+
     fn send(&self, lane: LaneId, delivery: Delivery) {
         let Some(target) = self.targets.get(lane.endpoint).cloned() else { return };
         let results = self.results.clone();
         target.counts.attempts.add(1);
         tokio::spawn(async move {
             let requests = AtomicU64::new(0);
-            let exchange = target.connector.deliver(&Outgoing { id: &delivery.event, body: &delivery.body });
+            let body = delivery.body.unwrap_or_default();
+            let exchange = target.connector.deliver(&Outgoing { id: &delivery.event, body: &body });
             let answer = target.carry(exchange, Use::Record, &requests).await.unwrap_or_else(Answer::Failed);
             let (delivery, attempts) = (delivery.id, delivery.attempts + 1);
             let _ = results.send(Landed { lane, delivery, attempts, requests: requests.into_inner(), answer }).await;

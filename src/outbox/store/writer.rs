@@ -1,7 +1,9 @@
 //! The one writer of the store: groups of commands in one transaction each, then told to who waits.
 
 use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self as commands, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -9,8 +11,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::schema::BUSY;
-use super::{Command, Committed, Counted, Outcome, Takes};
+use super::copy::{Change, Copier, Places};
+use super::reserve::Reserve;
+use super::schema::{self, BUSY};
+use super::{Command, Committed, Counted, Error, Outcome, Receiver, Takes, lock, sqlite};
 use crate::call::ContactId;
 use crate::events::Event;
 use crate::outbox::lane::DeliveryId;
@@ -26,6 +30,14 @@ pub(super) struct Writer {
     pub(super) connection: Connection,
     /// Row of each endpoint and what it wants, by its index in the configuration.
     pub(super) receivers: Vec<(i64, Takes)>,
+    pub(super) endpoints: Vec<Receiver>,
+    /// The store's files, and who follows it; `None` where somebody else does.
+    pub(super) places: Places,
+    pub(super) copier: Option<Copier>,
+    /// The connection that others read by, and how often both were opened anew.
+    pub(super) reader: Arc<Mutex<Connection>>,
+    pub(super) generation: Arc<AtomicU64>,
+    pub(super) reserve: Reserve,
     pub(super) committed: mpsc::Sender<Committed>,
     /// The last link of the hash chain of contacts that are written now.
     pub(super) chains: HashMap<ContactId, Vec<u8>>,
@@ -35,7 +47,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn run(mut self, inbox: &Receiver<Command>) {
+    pub(super) fn run(mut self, inbox: &commands::Receiver<Command>) {
         loop {
             let first = match self.empty_at {
                 None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -44,16 +56,17 @@ impl Writer {
             match first {
                 Ok(first) => self.take(first, inbox),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => break,
             }
             if self.empty_at.is_some_and(|at| at <= Instant::now()) {
                 self.empty_log();
             }
         }
+        self.copier.into_iter().for_each(Copier::end);
     }
 
     /// Writes a command and those that wait behind it, and tells it.
-    fn take(&mut self, first: Command, inbox: &Receiver<Command>) {
+    fn take(&mut self, first: Command, inbox: &commands::Receiver<Command>) {
         let mut group = vec![first];
         while group.len() < self.group {
             match inbox.try_recv() {
@@ -66,12 +79,18 @@ impl Writer {
                 Ok(written) => break written,
                 Err(error) => {
                     // Nothing that was accepted is lost: it waits here, and its senders behind it, until the disk takes it.
-                    tracing::error!(%error, waiting = group.len(), "the outbox cannot be written; it is tried again");
                     self.chains.clear();
-                    std::thread::sleep(AGAIN);
+                    if !self.help(&error) {
+                        tracing::error!(%error, waiting = group.len(), "the outbox cannot be written; it is tried again");
+                        std::thread::sleep(AGAIN);
+                    }
                 }
             }
         };
+        self.reserve.restore();
+        if let Some(copier) = &self.copier {
+            copier.tell(changes_of(&group));
+        }
         for one in written {
             if self.committed.blocking_send(one).is_err() {
                 break;
@@ -81,10 +100,61 @@ impl Writer {
             self.empty_at.get_or_insert(Instant::now() + EMPTIED);
         }
         for command in group {
-            if let Command::Commit(_, Some(done)) | Command::Flush(done) = command {
-                let _ = done.send(());
+            match command {
+                Command::Commit(_, Some(done)) | Command::Flush(done) => _ = done.send(()),
+                Command::Damaged(generation) if generation == self.generation.load(Ordering::Acquire) => {
+                    self.recover("a page of it cannot be read");
+                }
+                _ => {}
             }
         }
+    }
+
+    /// What can be done about a group that was not written; `true` when it may go now.
+    fn help(&mut self, error: &rusqlite::Error) -> bool {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => self.reserve.release(),
+            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+                self.recover(&error.to_string())
+            }
+            // a number that is taken by a row whose own number was changed by damage
+            Some(rusqlite::ErrorCode::ConstraintViolation) => {
+                match super::copy::check(&self.connection, &self.places, true) {
+                    Err(Error::Damaged { problem, .. }) => self.recover(&problem),
+                    _ => false,
+                }
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes the second copy in place of the damaged store. Where that is not possible, the store is left as it is.
+    fn recover(&mut self, problem: &str) -> bool {
+        let Some(copier) = self.copier.take() else { return false };
+        copier.end();
+        let recovered = self.reopen(problem);
+        if let Err(error) = &recovered {
+            tracing::error!(%error, "the outbox is damaged and cannot be replaced");
+        }
+        self.copier = Copier::spawn(self.places.clone()).ok();
+        recovered.is_ok()
+    }
+
+    fn reopen(&mut self, problem: &str) -> Result<(), Error> {
+        let reader = Arc::clone(&self.reader);
+        let mut reader = lock(&reader);
+        let nothing = || Connection::open_in_memory().map_err(sqlite(&self.places.store));
+        *reader = nothing()?;
+        self.connection = nothing()?;
+        let promoted = super::copy::promote(&self.places, problem);
+        self.connection = schema::open(&self.places.store)?;
+        *reader = schema::open(&self.places.store)?;
+        promoted?;
+        let ids = schema::endpoints(&self.connection, &self.endpoints).map_err(sqlite(&self.places.store))?;
+        self.receivers =
+            ids.into_iter().zip(self.endpoints.iter().map(|receiver| Arc::clone(&receiver.takes))).collect();
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        Ok(())
     }
 
     /// Empties the write-ahead log: pages in it still have what was deleted since. While somebody reads, it is tried again.
@@ -117,12 +187,44 @@ impl Writer {
                 Command::Keep(context) => write_context(&transaction, context)?,
                 Command::Forget(contexts) => forget_contexts(&transaction, contexts)?,
                 Command::Count(counted) => write_traffic(&transaction, counted, &self.receivers)?,
-                Command::Flush(_) => {}
+                Command::Repair(id, body) => repair(&transaction, id, body)?,
+                Command::Flush(_) | Command::Damaged(_) => {}
             }
         }
         transaction.commit()?;
         Ok(written)
     }
+}
+
+/// What the second copy is told of a group.
+fn changes_of(group: &[Command]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for command in group {
+        match command {
+            Command::Commit(batch, _) => {
+                let contact = batch.contact.id.to_string();
+                changes.extend(batch.keys.iter().map(|key| {
+                    let kind = serde_json::to_string(&key.kind).unwrap_or_default();
+                    Change::Key([batch.contact.site.clone(), kind, key.value.clone(), contact.clone()])
+                }));
+                changes.push(Change::Contact(contact));
+            }
+            Command::Outcome(delivery, outcome) => changes.push(Change::Outcome(*delivery, outcome.clone())),
+            _ => {}
+        }
+    }
+    changes
+}
+
+/// Puts the text of an event back that was damaged on disk.
+fn repair(transaction: &Transaction<'_>, id: &str, body: &str) -> rusqlite::Result<()> {
+    let digest = Sha256::digest(body.as_bytes());
+    transaction.prepare_cached("UPDATE event SET body = ?2, digest = ?3 WHERE id = ?1")?.execute(params![
+        id,
+        body,
+        digest.as_slice()
+    ])?;
+    Ok(())
 }
 
 /// Stores the newest state of each contact of a group, once.
@@ -263,7 +365,11 @@ fn unsent_number(transaction: &Transaction<'_>, contact: &str) -> rusqlite::Resu
     Ok(lowest.unwrap_or(0).min(0) - 1)
 }
 
-fn write_outcome(transaction: &Transaction<'_>, delivery: DeliveryId, outcome: &Outcome) -> rusqlite::Result<()> {
+pub(super) fn write_outcome(
+    transaction: &Transaction<'_>,
+    delivery: DeliveryId,
+    outcome: &Outcome,
+) -> rusqlite::Result<()> {
     let mut update = transaction.prepare_cached(
         "UPDATE delivery SET status = ?2, attempts = attempts + ?5, next_at = coalesce(?3, next_at), error = ?4 WHERE id = ?1",
     )?;

@@ -1,0 +1,246 @@
+//! Damage on disk: bits of the store are turned over, files go away, and everything that was accepted is delivered all the same.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use kakehashi::bridge::now;
+use kakehashi::call::ContactId;
+use kakehashi::events::{CallQueued, Caller, Data, Event};
+use kakehashi::outbox::lane::DeliveryId;
+use kakehashi::outbox::settings::Settings;
+use kakehashi::outbox::store::{Committed, Error, Outbox, Outcome};
+use kakehashi::outbox::{Batch, ContactRow};
+use kakehashi::pbx::{CallKey, PbxId};
+use kakehashi::time::Wall;
+use uuid::Uuid;
+
+const CONTACTS: u128 = 20;
+const EACH: u64 = 10;
+
+fn settings() -> Settings {
+    Settings { reserve_bytes: 0, ..Settings::default() }
+}
+
+fn batch(contact: u128, sequence: u64) -> Batch {
+    let id = ContactId(Uuid::from_u128(contact));
+    let queue = format!("待ち行列{sequence}-{}", "続".repeat(usize::try_from(contact).unwrap() * 7));
+    let event = Event {
+        id: Event::record_id(id, sequence),
+        source: "/site/s/node/n".into(),
+        contact: id,
+        leg: None,
+        time: Wall(1_795_420_800_000_000),
+        sequence: Some(sequence),
+        expires: None,
+        data: Data::CallQueued(CallQueued { caller: Caller::default(), called: "6001".into(), queue }),
+    };
+    let call = CallKey { pbx: PbxId("p".into()), key: contact.to_string() };
+    Batch {
+        contact: ContactRow { id, site: "s".into(), call, open: sequence < EACH, state: "{}".into() },
+        keys: Vec::new(),
+        events: vec![event],
+        deliver_text: true,
+    }
+}
+
+/// Numbers from a seed (xorshift64*).
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) % limit
+    }
+}
+
+fn seed() -> u64 {
+    let given = std::env::var("KAKEHASHI_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| now().wall.0 as u64 | 1);
+    println!("KAKEHASHI_SEED={seed}");
+    let _ = tracing_subscriber::fmt().with_test_writer().try_init();
+    seed
+}
+
+/// Opens the store; what it commits is taken and thrown away, as a dispatcher would take it.
+fn open(folder: &Path) -> Outbox {
+    let (outbox, mut committed) = Outbox::open(folder, &settings(), ["crm"]).unwrap();
+    std::thread::spawn(move || while let Some(Committed { .. }) = committed.blocking_recv() {});
+    outbox
+}
+
+/// Fills a store; every third contact has the first half of its events delivered. Gives what is still to be delivered.
+fn fill(folder: &Path) -> BTreeMap<u128, Vec<u64>> {
+    let outbox = open(folder);
+    for sequence in 1..=EACH {
+        (1..=CONTACTS).for_each(|contact| outbox.submit(batch(contact, sequence)).unwrap());
+    }
+    outbox.flush().unwrap().blocking_recv().unwrap();
+    let mut left: BTreeMap<u128, Vec<u64>> = BTreeMap::new();
+    for (_, contact, delivery, _) in outbox.pending(&["crm".into()]).unwrap() {
+        let sequence = sequence_of(&outbox, delivery).unwrap();
+        if contact.0.as_u128() % 3 == 0 && sequence <= EACH / 2 {
+            outbox.record(delivery, Outcome::Delivered).unwrap();
+        } else {
+            left.entry(contact.0.as_u128()).or_default().push(sequence);
+        }
+    }
+    outbox.flush().unwrap().blocking_recv().unwrap();
+    until_copied(folder, &left);
+    left
+}
+
+/// `None` for a row that is none: the delivery that its number was of has been put back beside it.
+fn sequence_of(outbox: &Outbox, delivery: DeliveryId) -> Option<u64> {
+    let body = patiently(|| outbox.delivery(delivery))?.body.expect("its text is whole");
+    Event::from_json(&body).unwrap().sequence
+}
+
+/// What reads a damaged page fails until the second copy is in its place.
+fn patiently<T>(read: impl Fn() -> Result<T, Error>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        match read() {
+            Ok(read) => return read,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until the second copy has everything, and nobody has the files open any more.
+fn until_copied(folder: &Path, left: &BTreeMap<u128, Vec<u64>>) {
+    let all: usize = left.values().map(Vec::len).sum();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let copy = rusqlite::Connection::open(folder.join("outbox-copy.db")).unwrap();
+        let pending =
+            copy.query_row("SELECT count(*) FROM delivery WHERE status = 'pending'", [], |row| row.get::<_, i64>(0));
+        if pending == Ok(all as i64) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the copy has {pending:?} of {all}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn until_closed(folder: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let log = folder.join("outbox.db-wal");
+    while log.exists() {
+        assert!(Instant::now() < deadline, "the store is still open");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Everything that was to be delivered still is, in order; what comes besides was accepted once.
+fn assert_whole(outbox: &Outbox, left: &BTreeMap<u128, Vec<u64>>, why: &str) {
+    let mut found: BTreeMap<u128, Vec<u64>> = BTreeMap::new();
+    for (_, contact, delivery, _) in patiently(|| outbox.pending(&["crm".into()])) {
+        found.entry(contact.0.as_u128()).or_default().extend(sequence_of(outbox, delivery));
+    }
+    for (contact, wanted) in left {
+        let found = found.get(contact).cloned().unwrap_or_default();
+        assert!(found.is_sorted(), "{why}: contact {contact} is out of order: {found:?}");
+        assert!(
+            wanted.iter().all(|sequence| found.contains(sequence)),
+            "{why}: contact {contact}: {found:?}, wanted {wanted:?}"
+        );
+    }
+}
+
+/// It goes on taking events, and has them after another restart.
+fn assert_usable(folder: &Path, outbox: Outbox, left: &BTreeMap<u128, Vec<u64>>, why: &str) {
+    (1..=CONTACTS).for_each(|contact| outbox.submit(batch(contact, EACH + 1)).unwrap());
+    outbox.flush().unwrap().blocking_recv().unwrap();
+    let mut more = left.clone();
+    (1..=CONTACTS).for_each(|contact| more.entry(contact).or_default().push(EACH + 1));
+    assert_whole(&outbox, &more, why);
+    drop(outbox);
+    until_closed(folder);
+    assert_whole(&open(folder), &more, why);
+}
+
+#[test]
+fn bits_that_are_turned_over_cost_nothing_that_was_accepted() {
+    let full = tempfile::tempdir().unwrap();
+    let left = fill(full.path());
+    until_closed(full.path());
+    let mut chance = Chance(seed());
+    let (mut taken, rounds) = (0, 60);
+    for round in 0..rounds {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["outbox.db", "outbox-copy.db"] {
+            std::fs::copy(full.path().join(file), folder.path().join(file)).unwrap();
+        }
+        let damaged = ["outbox.db", "outbox-copy.db"][round % 2];
+        let path = folder.path().join(damaged);
+        let mut bytes = std::fs::read(&path).unwrap();
+        for _ in 0..=chance.below(16) {
+            let bit = chance.below(bytes.len() as u64 * 8);
+            bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+        }
+        std::fs::write(&path, bytes).unwrap();
+        let why = format!("round {round}, {damaged}");
+        let outbox = open(folder.path());
+        assert_whole(&outbox, &left, &why);
+        assert_usable(folder.path(), outbox, &left, &why);
+        let aside: Vec<_> = std::fs::read_dir(folder.path()).unwrap().flatten().map(|file| file.file_name()).collect();
+        let aside = |name: &str| aside.iter().any(|file| file.to_string_lossy().starts_with(name));
+        taken += usize::from(aside("outbox.db.damaged"));
+        assert!(damaged == "outbox.db" || !aside("outbox.db.damaged"), "{why}: a whole store is never replaced");
+    }
+    println!("{rounds} rounds, {taken} of them with the second copy in place of the store");
+}
+
+#[test]
+fn a_copy_that_is_damaged_is_begun_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let left = fill(folder.path());
+    until_closed(folder.path());
+    std::fs::write(folder.path().join("outbox-copy.db"), vec![7; 8_192]).unwrap();
+    let outbox = open(folder.path());
+    assert_whole(&outbox, &left, "a copy of nonsense");
+    until_copied(folder.path(), &left);
+}
+
+#[test]
+fn a_store_that_is_gone_or_nonsense_is_replaced_by_its_copy() {
+    for nonsense in [None, Some(vec![7; 8_192]), Some(Vec::new())] {
+        let folder = tempfile::tempdir().unwrap();
+        let left = fill(folder.path());
+        until_closed(folder.path());
+        let path = folder.path().join("outbox.db");
+        match &nonsense {
+            None => std::fs::remove_file(&path).unwrap(),
+            Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+        }
+        let why = format!("{:?} bytes", nonsense.map(|bytes| bytes.len()));
+        let outbox = open(folder.path());
+        assert_whole(&outbox, &left, &why);
+        assert_usable(folder.path(), outbox, &left, &why);
+    }
+}
+
+#[test]
+fn damage_while_it_runs_is_met_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let left = fill(folder.path());
+    let outbox = open(folder.path());
+    until_copied(folder.path(), &left);
+    // behind SQLite's back: every page but the first is overwritten, and the log with what is in it is emptied first
+    let other = rusqlite::Connection::open(folder.path().join("outbox.db")).unwrap();
+    other.busy_timeout(Duration::from_secs(5)).unwrap();
+    other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    let mut bytes = std::fs::read(folder.path().join("outbox.db")).unwrap();
+    bytes[4_096..].fill(0x5a);
+    std::fs::write(folder.path().join("outbox.db"), bytes).unwrap();
+    drop(other);
+    (1..=CONTACTS).for_each(|contact| outbox.submit(batch(contact, EACH + 1)).unwrap());
+    outbox.flush().unwrap().blocking_recv().unwrap();
+    let mut more = left;
+    (1..=CONTACTS).for_each(|contact| more.entry(contact).or_default().push(EACH + 1));
+    assert_whole(&outbox, &more, "damaged while it ran");
+}
