@@ -1,5 +1,6 @@
 //! The delivery engine under pressure: a full outbox, answers that land while the disk is busy, and nothing stands still.
 
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use kakehashi::bridge::{deliver, now};
@@ -125,4 +126,71 @@ async fn revisions_of_a_pop_arrive_in_order() {
         _ => None,
     });
     assert_eq!(revisions.collect::<Vec<_>>(), (0..200).collect::<Vec<_>>());
+}
+
+/// A receiver that answers no record event before it has seen the pop: whatever was queued behind the backlog would never come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pop_never_waits_behind_the_backlog_and_the_figures_add_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = Arc::new((Mutex::new(false), Condvar::new()));
+    let pop_seen = Arc::clone(&seen);
+    let hook = Hook::listen_then(0, move |event| {
+        let (seen, changed) = &*pop_seen;
+        let mut seen = seen.lock().unwrap();
+        if matches!(event.data, Data::ScreenPop(_)) {
+            *seen = true;
+            changed.notify_all();
+        }
+        drop(changed.wait_while(seen, |seen| !*seen).unwrap());
+    });
+    let settings = Settings::default();
+    let endpoint = Endpoint { concurrency: 4, timeout_ms: 60_000, requests_per_day: 10_000, ..endpoint(hook.port) };
+    let (outbox, committed) =
+        Outbox::open(folder.path(), &settings, deliver::receivers(std::slice::from_ref(&endpoint)).unwrap()).unwrap();
+    let (deliverer, _running) = deliver::spawn(outbox.clone(), committed, &[endpoint], &settings, |_| {}).unwrap();
+    let all = (1..=20).flat_map(|sequence| (0..CONTACTS).map(move |contact| batch(contact, sequence)));
+    all.for_each(|batch| outbox.submit(batch).unwrap());
+    let hook = tokio::task::spawn_blocking(move || {
+        hook.until(|events| events.len() == 4);
+        hook
+    });
+    let hook = hook.await.unwrap();
+    assert!(deliverer.realtime(pop(0)));
+    let total = 20 * CONTACTS as usize + 1;
+    tokio::task::spawn_blocking(move || hook.until(|events| events.len() == total)).await.unwrap();
+    let figures = loop {
+        let figures = deliverer.figures().remove(0);
+        if figures.pending() == 0 && figures.live_delivered == 1 {
+            break figures;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert_eq!((figures.accepted, figures.delivered, figures.attempts), (100, 100, 100));
+    assert_eq!((figures.taken_up, figures.replayed, figures.died, figures.live, figures.live_dropped), (0, 0, 0, 1, 0));
+    assert_eq!(figures.traffic.map(|(_, sums)| (sums.requests, sums.events)), [(100, 100), (1, 1)]);
+    assert!(figures.traffic.iter().all(|(_, sums)| sums.bytes_out > 500 && sums.bytes_in >= 19));
+}
+
+/// The day's requests are taken up again after a restart: 10 of 30 are left for records, as a tenth is kept for pops.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_of_the_day_are_kept_to_over_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let hook = Hook::listen(0);
+    let settings = Settings::default();
+    let endpoint = Endpoint { requests_per_day: 100, ..endpoint(hook.port) };
+    let mut arrived = 0;
+    for (first, expected) in [(1, 60), (13, 90)] {
+        let (outbox, committed) = Outbox::open(folder.path(), &settings, [endpoint.id.as_str()]).unwrap();
+        let (deliverer, running) =
+            deliver::spawn(outbox.clone(), committed, std::slice::from_ref(&endpoint), &settings, |_| {}).unwrap();
+        let all = (first..first + 12).flat_map(|sequence| (0..CONTACTS).map(move |contact| batch(contact, sequence)));
+        all.for_each(|batch| outbox.submit(batch).unwrap());
+        while deliverer.figures().remove(0).delivered + arrived < expected {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        arrived = expected;
+        deliverer.end().await;
+        running.await.unwrap();
+    }
+    assert_eq!(hook.count(|_| true), 90);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 mod carry;
@@ -69,6 +69,7 @@ pub enum Error {
 pub struct Deliverer {
     realtime: mpsc::Sender<Event>,
     targets: Arc<[Arc<Target>]>,
+    end: mpsc::Sender<oneshot::Sender<()>>,
 }
 
 impl Deliverer {
@@ -88,6 +89,14 @@ impl Deliverer {
         };
         tracing::warn!(endpoint = target.endpoint.id, problem, "nobody could be looked up");
         None
+    }
+
+    /// Sends nothing new of the record, and waits for what is in flight; what waits is on disk for the next start. Give it up by dropping it.
+    pub async fn end(&self) {
+        let (done, ended) = oneshot::channel();
+        if self.end.send(done).await.is_ok() {
+            let _ = ended.await;
+        }
     }
 
     /// What is counted for each endpoint.
@@ -175,9 +184,10 @@ pub fn spawn(
         let used = of_it.map(|day| day.traffic.requests).sum();
         targets.push(Arc::new(target(endpoint, used)?));
     }
-    let (dispatcher, returns) = Dispatcher::new(outbox, targets.clone(), settings)?;
+    let (end, ending) = mpsc::channel(1);
+    let (dispatcher, returns) = Dispatcher::new(outbox, targets.clone(), settings, ending)?;
     let (realtime, pops) = mpsc::channel(REALTIME);
     tokio::spawn(realtime::send_realtime(pops, targets.clone(), settings.deliveries_at_once.max(1)));
     let running = tokio::spawn(dispatcher.run(committed, returns, shown));
-    Ok((Deliverer { realtime, targets: targets.into() }, running))
+    Ok((Deliverer { realtime, targets: targets.into(), end }, running))
 }

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::agents::Agents;
 use super::ari::AriHandle;
 use super::asterisk_media::MediaConnections;
+use super::deliver::Deliverer;
 use super::hub::{Fresh, Setup, SiteSetup};
 use super::lookup::LookUps;
 use super::mirror::MirrorHandle;
@@ -32,6 +33,8 @@ use crate::session::Site;
 
 /// Inputs that wait for the hub; the drivers wait when it is full.
 const INPUTS: usize = 16_384;
+/// What deliveries in flight get at least to land when the bridge is stopped.
+const LANDING: Duration = Duration::from_secs(2);
 /// What the media threads may be ahead of the listener; beyond, it reads from disk.
 const HEARD: usize = 8_192;
 
@@ -93,6 +96,7 @@ pub enum Error {
 pub struct Bridge {
     config: Arc<Config>,
     outbox: Outbox,
+    deliverer: Deliverer,
     inputs: mpsc::Sender<Input>,
     hub: JoinHandle<()>,
     aris: Vec<AriHandle>,
@@ -171,7 +175,7 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
         sites: sites(&config, &files, &look_ups),
         lines: Arc::clone(&lines),
         outbox: outbox.clone(),
-        deliverer,
+        deliverer: deliverer.clone(),
         show: Box::new(show()),
         workers: workers.clone(),
         read_back,
@@ -193,6 +197,7 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
     let mut bridge = Bridge {
         config: Arc::clone(&config),
         outbox,
+        deliverer,
         inputs: inputs.clone(),
         hub,
         aris: Vec::new(),
@@ -354,6 +359,8 @@ impl Bridge {
         if let Ok(flushed) = self.outbox.flush() {
             let _ = flushed.await;
         }
+        // whoever does not answer in time gets the event again after the next start, under the same id
+        let _ = tokio::time::timeout(until.since(now().mono).max(LANDING), self.deliverer.end()).await;
         if let Some(workers) = self.workers.take() {
             workers.stop().await;
         }

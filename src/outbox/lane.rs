@@ -127,8 +127,13 @@ impl Lanes {
         None
     }
 
+    /// Deliveries in flight.
+    pub fn flying(&self) -> usize {
+        self.receivers.iter().map(|receiver| receiver.flying).sum()
+    }
+
     fn is_full(&self) -> bool {
-        self.receivers.iter().map(|receiver| receiver.flying).sum::<usize>() >= self.cap
+        self.flying() >= self.cap
     }
 
     fn take_of(&mut self, endpoint: usize, now: Now) -> Option<(LaneId, DeliveryId)> {

@@ -37,14 +37,20 @@ pub(crate) fn free_port() -> u16 {
 
 impl Hook {
     pub(crate) fn listen(port: u16) -> Hook {
+        Hook::listen_then(port, |_| {})
+    }
+
+    /// Does something about each event before it is answered.
+    pub(crate) fn listen_then(port: u16, then: impl Fn(&Event) + Send + Sync + 'static) -> Hook {
+        let then: Arc<dyn Fn(&Event) + Send + Sync> = Arc::new(then);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Shared::default();
         let shared = Arc::clone(&seen);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let shared = Arc::clone(&shared);
-                std::thread::spawn(move || serve(stream, &shared));
+                let (shared, then) = (Arc::clone(&shared), Arc::clone(&then));
+                std::thread::spawn(move || serve(stream, &shared, &*then));
             }
         });
         Hook { port, seen }
@@ -84,7 +90,7 @@ impl Hook {
     }
 }
 
-fn serve(stream: TcpStream, shared: &Shared) {
+fn serve(stream: TcpStream, shared: &Shared, then: &dyn Fn(&Event)) {
     let mut writer = stream.try_clone().unwrap();
     let mut reader = BufReader::new(stream);
     while let Some((headers, body)) = request(&mut reader) {
@@ -98,12 +104,14 @@ fn serve(stream: TcpStream, shared: &Shared) {
         verify(SECRET, id, timestamp, signature, &body, now().wall).expect("the signature is valid");
         let event = Event::from_json(std::str::from_utf8(&body).unwrap()).unwrap();
         assert_eq!(event.id.to_string(), id);
+        let told = event.clone();
         {
             let mut seen = shared.0.lock().unwrap();
             seen.events.push(event);
             seen.times.push(complete);
         }
         shared.1.notify_all();
+        then(&told);
         let _ = writer.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
     }
 }

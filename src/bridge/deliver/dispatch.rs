@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Error;
 use super::carry::Target;
@@ -54,12 +54,15 @@ pub(super) struct Dispatcher {
     /// Such lanes, once every outcome before is on disk.
     settled: mpsc::Sender<Vec<LaneId>>,
     settling: bool,
+    /// Told when nothing is in flight any more; nothing new flies while somebody waits for that.
+    ended: Option<oneshot::Sender<()>>,
 }
 
 /// What comes back to the dispatcher from its tasks.
 pub(super) struct Returns {
     landed: mpsc::Receiver<Landed>,
     refills: mpsc::Receiver<Vec<LaneId>>,
+    ending: mpsc::Receiver<oneshot::Sender<()>>,
 }
 
 impl Dispatcher {
@@ -68,6 +71,7 @@ impl Dispatcher {
         outbox: Outbox,
         targets: Vec<Arc<Target>>,
         settings: &Settings,
+        ending: mpsc::Receiver<oneshot::Sender<()>>,
     ) -> Result<(Dispatcher, Returns), Error> {
         let at_once = settings.deliveries_at_once.max(1);
         let caps = targets.iter().map(|target| target.endpoint.concurrency.max(1)).collect();
@@ -91,15 +95,16 @@ impl Dispatcher {
             drained: Vec::new(),
             settled,
             settling: false,
+            ended: None,
         };
         dispatcher.load(now())?;
-        Ok((dispatcher, Returns { landed, refills }))
+        Ok((dispatcher, Returns { landed, refills, ending }))
     }
 
     pub(super) async fn run(
         mut self,
         mut committed: mpsc::Receiver<Committed>,
-        Returns { mut landed, mut refills }: Returns,
+        Returns { mut landed, mut refills, mut ending }: Returns,
         shown: impl Fn(&Event) + Send + 'static,
     ) {
         let mut replays = tokio::time::interval(REPLAYS_EVERY);
@@ -110,6 +115,14 @@ impl Dispatcher {
             self.record_waiting();
             self.settle();
             self.fly();
+            if self.ended.is_some() && self.lanes.flying() == 0 && self.unrecorded.is_empty() {
+                self.count();
+                if let Ok(flushed) = self.outbox.flush() {
+                    let _ = flushed.await;
+                }
+                self.ended.take().map(|ended| ended.send(()));
+                return;
+            }
             let due = self.lanes.due().map_or(Duration::from_secs(3_600), |due| due.since(now().mono));
             let wait = if self.unrecorded.is_empty() { due } else { due.min(RECORD_AGAIN) };
             tokio::select! {
@@ -128,6 +141,7 @@ impl Dispatcher {
                     }
                     None => return self.count(),
                 },
+                Some(ended) = ending.recv(), if self.ended.is_none() => self.ended = Some(ended),
                 lanes = refills.recv() => if let Some(lanes) = lanes { self.refill(lanes) },
                 _ = replays.tick() => self.take_replays(),
                 _ = counting.tick() => self.count(),
@@ -218,7 +232,7 @@ impl Dispatcher {
     }
 
     fn fly(&mut self) {
-        if !self.unrecorded.is_empty() {
+        if !self.unrecorded.is_empty() || self.ended.is_some() {
             return;
         }
         while let Some((lane, id)) = self.lanes.take(now()) {

@@ -68,8 +68,7 @@ impl Reserve {
 
     fn allocate(&self) -> bool {
         let folder = self.path.parent().unwrap_or(Path::new("."));
-        let free = nix::sys::statvfs::statvfs(folder)
-            .map(|space| space.blocks_available() as u64 * space.fragment_size() as u64);
+        let free = nix::sys::statvfs::statvfs(folder).map(|space| space.blocks_available() * space.fragment_size());
         let taken = std::fs::metadata(&self.path).map_or(0, |file| file.len());
         if free.map_or(0, |free| free + taken) < 2 * self.bytes {
             return false;
