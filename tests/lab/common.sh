@@ -87,5 +87,6 @@ versions() {
     echo "chromium:    $( (chromium --version 2>/dev/null || echo missing) | head -n 1)"
     echo "tshark:      $( (tshark --version 2>/dev/null || true) | sed -n '1s/^TShark (Wireshark) \([^ ]*\).*/\1/p')"
     echo "python3:     $( (python3 --version 2>/dev/null || echo missing))"
+    echo "nats-server: $( (lab_exec dpkg-query -W -f '${Version}' nats-server 2>/dev/null) || echo missing)"
     echo "webhooks:    $(sed 's/==/ /' "$lab/venv/.python-packages" 2>/dev/null || echo missing)"
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sets up the laboratory: Asterisk 22 and whisper.cpp's own program in a chroot below .lab/, the host-side peers
+# Sets up the laboratory: Asterisk 22, whisper.cpp's own program and a NATS server in a chroot below .lab/, the host-side peers
 # (SIPp, baresip, Chromium, tshark), and a Python environment with an independent Standard Webhooks library.
 # Safe to run again: what is there is kept.
 #
@@ -14,7 +14,8 @@ set -eu
 . "$(dirname "$0")/common.sh"
 
 suite=${LAB_SUITE:-forky}
-packages="asterisk asterisk-modules asterisk-config whisper.cpp"
+# sysusers: what nats-server needs of systemd, without the rest
+packages="asterisk asterisk-modules asterisk-config whisper.cpp systemd-standalone-sysusers nats-server"
 # the reference implementation of Standard Webhooks in Python, for receiver.py; a softphone that is none of ours, for web_phone.py
 python_packages="standardwebhooks==1.1.0 aiortc==1.16.0"
 
