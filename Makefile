@@ -1,6 +1,7 @@
 # make demo: one call, end to end, offline      make test: everything that needs no PBX
 # make lab: real Asterisk, callers, browser     make bench: figures      make soak: what takes longer (by hand)
-.PHONY: demo test lab bench soak lint deny setup
+# make deb: a Debian package below target/debian/
+.PHONY: demo test lab bench soak lint deny deb setup
 
 setup:
 	@bash tests/setup.sh build
@@ -27,6 +28,9 @@ lab: setup
 
 bench: setup
 	bash benches/run.sh
+
+deb: setup
+	bash config/debian/build.sh
 
 soak: setup
 	bash tests/soak.sh

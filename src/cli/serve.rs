@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bridge::start;
@@ -33,6 +34,7 @@ async fn serve(config: Config) -> super::Result {
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
     let bridge = start::start(config).await?;
     tell_ready(&bridge);
+    tell_systemd(&[NotifyState::Ready]);
     loop {
         tokio::select! {
             _ = hup.recv() => bridge.reload(),
@@ -41,6 +43,7 @@ async fn serve(config: Config) -> super::Result {
         }
     }
     tracing::info!("stopping");
+    tell_systemd(&[NotifyState::Stopping]);
     tokio::select! {
         () = bridge.stop() => {}
         _ = term.recv() => tracing::warn!("stopped at once; what was open is taken up at the next start"),
@@ -48,6 +51,13 @@ async fn serve(config: Config) -> super::Result {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Where systemd does not wait for it, nothing happens.
+fn tell_systemd(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "systemd cannot be told");
+    }
 }
 
 fn tell_ready(bridge: &start::Bridge) {

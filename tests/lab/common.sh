@@ -89,5 +89,6 @@ versions() {
     echo "python3:     $( (python3 --version 2>/dev/null || echo missing))"
     echo "nats-server: $( (lab_exec dpkg-query -W -f '${Version}' nats-server 2>/dev/null) || echo missing)"
     echo "odoo:        $( (chroot "$lab/odoo-root" dpkg-query -W -f '${Version}' odoo-14 2>/dev/null) || echo missing)"
+    echo "kintone:     $(cat "$lab/node/.node-packages" 2>/dev/null || echo missing)"
     echo "webhooks:    $(sed 's/==/ /' "$lab/venv/.python-packages" 2>/dev/null || echo missing)"
 }
