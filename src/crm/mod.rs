@@ -4,6 +4,7 @@
 
 pub mod contacts;
 pub mod found;
+pub mod key;
 pub mod settings;
 pub mod verify;
 pub mod webhook;

@@ -13,9 +13,9 @@ pub struct Endpoint {
     pub id: String,
     /// Where to `POST` to: http or https.
     pub url: String,
-    /// Signing secret `whsec_…` (base64 of 24 to 64 random bytes); several during rotation. Better kept in a file: `secret_file`.
+    /// Signing secrets, `whsec_…` (HMAC) or `whsk_…` (Ed25519); each signs, so several are for rotation. Better kept in a file: `secret_file`.
     pub secrets: Vec<Secret>,
-    /// File with one secret a line; empty = none.
+    /// File with one secret a line, as `kakehashi webhook key` makes it; empty = none.
     pub secret_file: PathBuf,
     /// Time for one attempt, in milliseconds.
     pub timeout_ms: u64,
