@@ -1,16 +1,18 @@
-//! Sends events to the endpoints, and asks them who is calling. `dispatch` sends the record, `realtime` the pops, `carry` talks HTTP.
+//! Sends events to the endpoints, and asks them who is calling. `dispatch` sends the record, `realtime` the pops, `carry` talks HTTP,
+//! `client` makes the connections.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, RwLock};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 mod carry;
+mod client;
 mod counts;
 mod dispatch;
 mod realtime;
 
+pub use client::Error as ConnectionError;
 pub use counts::{Figures, Health};
 
 use carry::Target;
@@ -56,9 +58,9 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// The HTTP client cannot be made.
-    #[error("the HTTP client: {0}")]
-    Client(#[from] reqwest::Error),
+    /// A setting of its connection is wrong.
+    #[error(transparent)]
+    Connection(#[from] client::Error),
     /// The outbox cannot be read.
     #[error(transparent)]
     Outbox(#[from] crate::outbox::store::Error),
@@ -90,6 +92,11 @@ impl Deliverer {
         None
     }
 
+    /// Reads the files of the connections again: certificates, authorities, proxies' passwords. What is wrong is told, and stays as it was.
+    pub fn reload(&self) {
+        self.targets.iter().for_each(|target| target.reload());
+    }
+
     /// What is counted for each endpoint.
     pub fn figures(&self) -> Vec<Figures> {
         self.targets.iter().map(|target| target.counts.figures(&target.endpoint.id)).collect()
@@ -109,7 +116,7 @@ pub fn receivers(endpoints: &[Endpoint]) -> Result<Vec<Receiver>, Error> {
     Ok(receivers)
 }
 
-/// Checks the endpoints' addresses and secrets.
+/// Checks the endpoints' addresses, secrets and connections; connects to none.
 ///
 /// # Errors
 /// The first that cannot be used.
@@ -130,7 +137,8 @@ fn target(endpoint: &Endpoint, used: u64) -> Result<Target, Error> {
         limit => Some(limit),
     };
     let budget = limit.map(|limit| Budget::new(limit, used, now().wall));
-    Ok(Target { endpoint: endpoint.clone(), connector, url, client: client()?, counts: Counts::default(), budget })
+    let client = RwLock::new(client::client(endpoint, &url)?);
+    Ok(Target { endpoint: endpoint.clone(), connector, url, client, counts: Counts::default(), budget })
 }
 
 fn secrets(endpoint: &Endpoint) -> Result<Vec<Secret>, Error> {
@@ -144,17 +152,6 @@ fn secrets(endpoint: &Endpoint) -> Result<Vec<Secret>, Error> {
         secrets.extend(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| Secret(line.into())));
     }
     Ok(secrets)
-}
-
-fn client() -> Result<reqwest::Client, reqwest::Error> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(Duration::from_secs(10))
-        .pool_max_idle_per_host(64)
-        .tcp_nodelay(true)
-        .user_agent(concat!("kakehashi/", env!("CARGO_PKG_VERSION")))
-        .build()
 }
 
 /// Starts delivery of what is committed and what was left from before. `shown` sees every committed event first.

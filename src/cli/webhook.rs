@@ -70,9 +70,13 @@ fn keep(path: &Path, secret: &str, add: bool) -> Result<(), String> {
     let mut options = OpenOptions::new();
     options.mode(0o600);
     let mut file = match add {
-        true => options.read(true).append(true).open(path).map_err(|error| format!("{error}; expected a file with keys"))?,
+        true => {
+            options.read(true).append(true).open(path).map_err(|error| format!("{error}; expected a file with keys"))?
+        }
         false => options.write(true).create_new(true).open(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => "it is there already; --add puts the new key behind its keys".to_string(),
+            std::io::ErrorKind::AlreadyExists => {
+                "it is there already; --add puts the new key behind its keys".to_string()
+            }
             _ => format!("{error}; expected a path in a folder that this user may write"),
         })?,
     };

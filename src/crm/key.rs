@@ -59,9 +59,7 @@ impl Verifier {
     pub(super) fn fits(&self, signature: &str, id: &str, timestamp: &str, body: &[u8]) -> bool {
         let given = |prefix| STANDARD.decode(signature.strip_prefix(prefix)?).ok();
         match self {
-            Verifier::Hmac(key) => {
-                given("v1,").is_some_and(|given| same(&given, &hmac_of(key, id, timestamp, body)))
-            }
+            Verifier::Hmac(key) => given("v1,").is_some_and(|given| same(&given, &hmac_of(key, id, timestamp, body))),
             Verifier::Ed25519(public) => {
                 let public = UnparsedPublicKey::new(&ED25519, public);
                 given("v1a,").is_some_and(|given| public.verify(&content(id, timestamp, body), &given).is_ok())
@@ -96,7 +94,8 @@ fn ed25519(encoded: &str) -> Result<Ed25519KeyPair, &'static str> {
     let Some((seed, public)) = pair.split_at_checked(32).filter(|(_, public)| public.len() == 32) else {
         return Err("its key pair is not 64 bytes long");
     };
-    Ed25519KeyPair::from_seed_and_public_key(seed, public).map_err(|_| "its public half is not that of its private half")
+    Ed25519KeyPair::from_seed_and_public_key(seed, public)
+        .map_err(|_| "its public half is not that of its private half")
 }
 
 /// HMAC-SHA256 of what is signed.
@@ -126,7 +125,8 @@ mod tests {
     const TIME: &str = "1614265330";
     const BODY: &[u8] = br#"{"test": 2432232314}"#;
     /// The pair that Svix's server, where the scheme comes from, tests its own signatures with.
-    const PRIVATE: &str = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
+    const PRIVATE: &str =
+        "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
     const PUBLIC: &str = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=";
 
     #[test]

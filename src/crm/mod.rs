@@ -2,6 +2,7 @@
 //!
 //! A CRM is a [`Connector`]: a file of its own, a section of [`settings::Endpoint`], and a line in [`connector`].
 
+pub mod address;
 pub mod contacts;
 pub mod found;
 pub mod key;

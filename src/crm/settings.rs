@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// One receiver of events.
@@ -17,6 +18,20 @@ pub struct Endpoint {
     pub secrets: Vec<Secret>,
     /// File with one secret a line, as `kakehashi webhook key` makes it; empty = none.
     pub secret_file: PathBuf,
+    /// PEM file with the certificate authorities that the receiver's certificate may be of, instead of the system's; empty = the system's. Like the
+    /// other files of a connection it is read again when it changes, and on SIGHUP.
+    pub ca_file: PathBuf,
+    /// PEM file with our certificate for a receiver that wants one (mutual TLS), the intermediate ones after it; empty = none.
+    pub client_cert_file: PathBuf,
+    /// PEM file with the private key of `client_cert_file`, without passphrase.
+    pub client_key_file: PathBuf,
+    /// HTTP proxy that leads to the receiver, `http://host:port`; empty = none, whatever the environment says.
+    pub proxy: String,
+    /// File with `user:password` of the proxy on its first line; empty = none.
+    pub proxy_secret_file: PathBuf,
+    /// Networks inside which the receiver, or the proxy in front of it, may be. A host name that leads to this machine or into a closed network is not
+    /// followed unless that network stands here; an address in `url` itself, and `localhost`, are meant as they stand.
+    pub networks: Vec<IpNet>,
     /// Time for one attempt, in milliseconds.
     pub timeout_ms: u64,
     /// Deliveries in flight at once.
@@ -39,6 +54,12 @@ impl Default for Endpoint {
             url: "http://127.0.0.1:9000/hook".into(),
             secrets: Vec::new(),
             secret_file: PathBuf::new(),
+            ca_file: PathBuf::new(),
+            client_cert_file: PathBuf::new(),
+            client_key_file: PathBuf::new(),
+            proxy: String::new(),
+            proxy_secret_file: PathBuf::new(),
+            networks: Vec::new(),
             timeout_ms: 15_000,
             concurrency: 32,
             requests_per_day: 0,
@@ -46,6 +67,14 @@ impl Default for Endpoint {
             realtime: true,
             partials: false,
         }
+    }
+}
+
+impl Endpoint {
+    /// The files that its connections are made with; they may change while the bridge runs.
+    pub fn connection_files(&self) -> impl Iterator<Item = &PathBuf> {
+        let all = [&self.ca_file, &self.client_cert_file, &self.client_key_file, &self.proxy_secret_file];
+        all.into_iter().filter(|path| !path.as_os_str().is_empty())
     }
 }
 
