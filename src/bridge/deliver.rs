@@ -5,12 +5,14 @@ use std::sync::{Arc, RwLock};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 mod carry;
 mod client;
 mod counts;
 mod dispatch;
 mod realtime;
+mod recent;
 
 pub use client::Error as ConnectionError;
 pub use counts::{Figures, Health};
@@ -18,6 +20,7 @@ pub use counts::{Figures, Health};
 use carry::Target;
 use counts::Counts;
 use dispatch::Dispatcher;
+use recent::Recent;
 
 use super::now;
 use crate::call::number::Number;
@@ -71,12 +74,27 @@ pub enum Error {
 pub struct Deliverer {
     realtime: mpsc::Sender<Event>,
     targets: Arc<[Arc<Target>]>,
+    outbox: Outbox,
+    recent: Arc<Recent>,
 }
 
 impl Deliverer {
     /// Sends a realtime event now; tells `false` when too many wait and it was dropped.
     pub fn realtime(&self, event: Event) -> bool {
         self.realtime.try_send(event).is_ok()
+    }
+
+    /// The event as JSON, as it is sent with its data; `None` when there is none, it is a text that its line keeps here, or a realtime event that has
+    /// expired.
+    ///
+    /// # Errors
+    /// When the outbox cannot be read.
+    pub fn event(&self, id: Uuid) -> Result<Option<String>, crate::outbox::store::Error> {
+        if let Some(recent) = self.recent.find(id, now().wall) {
+            return Ok(Some(recent));
+        }
+        let stored = self.outbox.event(&id.to_string())?;
+        Ok(stored.filter(|body| Event::from_json(body).is_ok_and(|event| event.sequence.is_some())))
     }
 
     /// Asks an endpoint's CRM who has a number; `None` when it cannot be asked or did not answer. Give it up by dropping it.
@@ -172,9 +190,10 @@ pub fn spawn(
         let used = of_it.map(|day| day.traffic.requests).sum();
         targets.push(Arc::new(target(endpoint, used)?));
     }
-    let (dispatcher, returns) = Dispatcher::new(outbox, targets.clone(), settings)?;
+    let (dispatcher, returns) = Dispatcher::new(outbox.clone(), targets.clone(), settings)?;
     let (realtime, pops) = mpsc::channel(REALTIME);
-    tokio::spawn(realtime::send_realtime(pops, targets.clone(), settings.deliveries_at_once.max(1)));
+    let recent = Arc::new(Recent::default());
+    tokio::spawn(realtime::send_realtime(pops, targets.clone(), recent.clone(), settings.deliveries_at_once.max(1)));
     let running = tokio::spawn(dispatcher.run(committed, returns, shown));
-    Ok((Deliverer { realtime, targets: targets.into() }, running))
+    Ok((Deliverer { realtime, targets: targets.into(), outbox, recent }, running))
 }

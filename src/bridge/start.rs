@@ -153,6 +153,8 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
     look_ups.iter().for_each(|look_ups| look_ups.connect(deliverer.clone()));
     #[cfg(feature = "web")]
     if let Some(panel) = &panel {
+        let events = deliverer.clone();
+        panel.tell_events(Arc::new(move |id| events.event(id).map_err(|error| error.to_string())));
         let (workers, deliverer, outbox) = (workers.clone(), deliverer.clone(), outbox.clone());
         panel.tell_metrics(Box::new(move || {
             let recognition = workers.as_ref().map(Workers::counters);

@@ -39,8 +39,13 @@ pub struct Endpoint {
     /// Requests a day that the receiver allows, look-ups included; 0 = what its connector says, which is any number for webhooks. The day is Japan's;
     /// a tenth of them is kept for pops and look-ups, the rest of a backlog waits for the next day.
     pub requests_per_day: u64,
-    /// Bodies above this size carry a reference and a hash instead of the data, in bytes.
+    /// Send no event's data, only who may have it can fetch it: `dataref` and `datahash` stand in its place (docs/crm.md). Needs `[panel]`.
+    pub thin: bool,
+    /// Bodies above this size go as with `thin`, in bytes.
     pub max_body_bytes: usize,
+    /// What `dataref` begins with: `[node] public_url`; empty where nothing can be fetched.
+    #[serde(skip)]
+    pub public_url: String,
     /// Realtime events (screen pops) too.
     pub realtime: bool,
     /// The text of running utterances too (`transcript.partial`), with `realtime`: up to two a second for each speaker.
@@ -63,7 +68,9 @@ impl Default for Endpoint {
             timeout_ms: 15_000,
             concurrency: 32,
             requests_per_day: 0,
+            thin: false,
             max_body_bytes: 262_144,
+            public_url: String::new(),
             realtime: true,
             partials: false,
         }
@@ -71,6 +78,11 @@ impl Default for Endpoint {
 }
 
 impl Endpoint {
+    /// The largest event that is sent with its data, in bytes.
+    pub fn most_with_data(&self) -> usize {
+        if self.thin { 0 } else { self.max_body_bytes }
+    }
+
     /// The files that its connections are made with; they may change while the bridge runs.
     pub fn connection_files(&self) -> impl Iterator<Item = &PathBuf> {
         let all = [&self.ca_file, &self.client_cert_file, &self.client_key_file, &self.proxy_secret_file];

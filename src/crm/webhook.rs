@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::key::{EXPECTED, Key};
@@ -35,7 +37,9 @@ pub enum SecretError {
 #[derive(Clone)]
 pub struct Webhook {
     keys: Arc<[Key]>,
+    /// Above this an event goes by reference: zero for thin ones.
     max_body_bytes: usize,
+    public_url: Arc<str>,
     realtime: bool,
     partials: bool,
 }
@@ -73,7 +77,8 @@ impl Webhook {
         }
         Ok(Webhook {
             keys: keys.into(),
-            max_body_bytes: endpoint.max_body_bytes,
+            max_body_bytes: endpoint.most_with_data(),
+            public_url: endpoint.public_url.as_str().into(),
             realtime: endpoint.realtime,
             partials: endpoint.partials,
         })
@@ -81,7 +86,8 @@ impl Webhook {
 
     /// The signed body for one attempt to deliver the event `id`.
     pub fn sign(&self, id: &str, body: &str, now: Wall) -> Signed {
-        let body = if body.len() > self.max_body_bytes { by_reference(id, body) } else { body.to_string() };
+        let large = body.len() > self.max_body_bytes;
+        let body = if large { by_reference(&self.public_url, id, body) } else { body.to_string() };
         let timestamp = (now.0 / 1_000_000).to_string();
         let signatures: Vec<String> = self.keys.iter().map(|key| key.sign(id, &timestamp, body.as_bytes())).collect();
         Signed { id: id.into(), timestamp, signature: signatures.join(" "), body }
@@ -138,13 +144,21 @@ impl Exchange<Answer> for Post {
     }
 }
 
-/// The envelope with `dataref` (CloudEvents extension) and the hash of the whole event instead of its data.
-fn by_reference(id: &str, body: &str) -> String {
+/// The envelope with `dataref` (CloudEvents extension) and `datahash` instead of the data: the SHA-256 of the value of `data`, byte for byte as it
+/// stands in the event that is fetched.
+fn by_reference(base: &str, id: &str, body: &str) -> String {
+    #[derive(Deserialize)]
+    struct Whole<'a> {
+        #[serde(borrow)]
+        data: &'a RawValue,
+    }
+    let data = serde_json::from_str::<Whole<'_>>(body).map_or("", |whole| whole.data.get());
+    let hash: String = Sha256::digest(data.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
     let mut envelope: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
-    let hash = Sha256::digest(body.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     if let Some(fields) = envelope.as_object_mut() {
         fields.remove("data");
-        fields.insert("dataref".into(), format!("urn:uuid:{id}").into());
+        let place = if base.is_empty() { format!("urn:uuid:{id}") } else { format!("{base}/v1/events/{id}") };
+        fields.insert("dataref".into(), place.into());
         fields.insert("datahash".into(), format!("sha256:{hash}").into());
     }
     envelope.to_string()
@@ -176,14 +190,28 @@ mod tests {
         assert!(matches!(Webhook::new(&Endpoint::default(), &[]), Err(SecretError::Missing(_))));
     }
 
-    #[test]
-    fn a_large_event_goes_by_reference_and_hash() {
-        let limits = Endpoint { max_body_bytes: 100, ..Endpoint::default() };
+    fn sent(endpoint: Endpoint, body: &str) -> serde_json::Value {
         let secret = Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into());
-        let hook = Webhook::new(&limits, &[secret]).unwrap();
-        let body = format!(r#"{{"specversion":"1.0","id":"7","type":"t","data":{{"text":"{}"}}}}"#, "a".repeat(200));
-        let sent: serde_json::Value = serde_json::from_str(&hook.sign("7", &body, Wall(0)).body).unwrap();
-        assert_eq!((sent["type"].as_str(), sent["dataref"].as_str()), (Some("t"), Some("urn:uuid:7")));
-        assert!(sent.get("data").is_none());
+        let hook = Webhook::new(&endpoint, &[secret]).unwrap();
+        serde_json::from_str(&hook.sign("7", body, Wall(0)).body).unwrap()
+    }
+
+    #[test]
+    fn a_large_or_thin_event_goes_by_reference_and_hash_of_its_data() {
+        let data = format!(r#"{{"text":"{}","b":1.50}}"#, "a".repeat(200));
+        let body = format!(r#"{{"specversion":"1.0","id":"7","type":"t","data":{data}}}"#);
+        let hash: String = Sha256::digest(data.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let public_url = "https://k.example.jp".to_string();
+        let large = Endpoint { max_body_bytes: 100, public_url: public_url.clone(), ..Endpoint::default() };
+        let thin = Endpoint { thin: true, public_url, ..Endpoint::default() };
+        for endpoint in [large, thin] {
+            let sent = sent(endpoint, &body);
+            assert_eq!(sent["dataref"], "https://k.example.jp/v1/events/7");
+            assert_eq!((&sent["type"], &sent["datahash"]), (&"t".into(), &format!("sha256:{hash}").into()));
+            assert!(sent.get("data").is_none());
+        }
+        let nowhere = sent(Endpoint { max_body_bytes: 100, ..Endpoint::default() }, &body);
+        assert_eq!(nowhere["dataref"], "urn:uuid:7", "where there is no API");
+        assert!(sent(Endpoint::default(), &body).get("data").is_some());
     }
 }
