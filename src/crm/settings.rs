@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::zammad;
+
 /// One receiver of events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -50,6 +52,9 @@ pub struct Endpoint {
     pub realtime: bool,
     /// The text of running utterances too (`transcript.partial`), with `realtime`: up to two a second for each speaker.
     pub partials: bool,
+    /// `[endpoint.zammad]`: it is a Zammad.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zammad: Option<zammad::Settings>,
 }
 
 impl Default for Endpoint {
@@ -73,6 +78,7 @@ impl Default for Endpoint {
             public_url: String::new(),
             realtime: true,
             partials: false,
+            zammad: None,
         }
     }
 }

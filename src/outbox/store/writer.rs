@@ -273,6 +273,7 @@ fn write_outcome(transaction: &Transaction<'_>, delivery: DeliveryId, outcome: &
             update.execute(params![delivery.0, "pending", at.0, error, i32::from(*counted)])?
         }
         Outcome::Dead { error } => update.execute(params![delivery.0, "dead", None::<i64>, error, 1])?,
+        Outcome::Dropped { error } => update.execute(params![delivery.0, "discarded", None::<i64>, error, 0])?,
     };
     Ok(())
 }
