@@ -15,8 +15,9 @@ set -eu
 
 suite=${LAB_SUITE:-forky}
 packages="asterisk asterisk-modules asterisk-config whisper.cpp"
-# the reference implementation of Standard Webhooks in Python, for receiver.py; a softphone that is none of ours, for web_phone.py
-python_packages="standardwebhooks==1.1.0 aiortc==1.16.0"
+# for receiver.py: the reference implementation of Standard Webhooks in Python, the CloudEvents SDK, Ed25519 by OpenSSL; a softphone that is none of
+# ours, for web_phone.py
+python_packages="standardwebhooks==1.1.0 cloudevents==2.2.0 cryptography==50.0.2 aiortc==1.16.0"
 
 mirror() {
     if [ -n "${LAB_MIRROR:-}" ]; then echo "$LAB_MIRROR"; return; fi
