@@ -27,9 +27,10 @@ pub fn date_of(day: i64) -> String {
 }
 
 /// What the requests are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Use {
     /// Record events: they can wait for the next day.
+    #[default]
     Record,
     /// Pops and look-ups: they cannot.
     Live,

@@ -141,12 +141,6 @@ impl Figures {
     }
 }
 
-impl Default for Use {
-    fn default() -> Self {
-        Use::Record
-    }
-}
-
 fn place(whom: Use) -> usize {
     match whom {
         Use::Record => 0,
