@@ -12,6 +12,7 @@ use crate::crm::settings::{Endpoint, LookUp};
 use crate::pbx::{PbxId, asterisk, mirror, sip, web};
 
 mod media_connections;
+mod references;
 mod sound;
 
 /// The whole file. Every key has a default; `config/kakehashi.toml` lists them all.
@@ -69,6 +70,8 @@ pub struct Node {
     pub id: String,
     /// Folder of the outbox and the recordings; one bridge at a time.
     pub data_dir: PathBuf,
+    /// Where receivers reach the API of this node (`[panel]`), `https://host[:port]`: `dataref` of events without data begins with it; empty = `listen` of `[panel]`.
+    pub public_url: String,
     /// How long stopping may take until texts and events that wait are left for the next start, in milliseconds.
     pub drain_ms: u64,
     /// How often the directory, contacts and dictionary files are looked at for changes, in milliseconds; 0 = only on SIGHUP.
@@ -77,7 +80,7 @@ pub struct Node {
 
 impl Default for Node {
     fn default() -> Self {
-        Self { id: "n1".into(), data_dir: "data".into(), drain_ms: 10_000, reload_ms: 5_000 }
+        Self { id: "n1".into(), data_dir: "data".into(), public_url: String::new(), drain_ms: 10_000, reload_ms: 5_000 }
     }
 }
 
@@ -226,12 +229,15 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong, with its place.
     pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
-        let config: Config = toml::from_str(text).map_err(|error| ConfigError::Syntax {
+        let mut config: Config = toml::from_str(text).map_err(|error| ConfigError::Syntax {
             path: path.into(),
             line: error.span().map_or(1, |span| 1 + text.get(..span.start).unwrap_or("").matches('\n').count()),
             problem: error.message().trim().replace('\n', " "),
         })?;
-        config.check().map_err(|(place, problem)| ConfigError::Value { path: path.into(), place, problem })?;
+        let refused = |(place, problem)| ConfigError::Value { path: path.into(), place, problem };
+        config.check().map_err(refused)?;
+        let public_url = references::base(&config).map_err(refused)?;
+        config.endpoint.iter_mut().for_each(|endpoint| endpoint.public_url.clone_from(&public_url));
         Ok(config)
     }
 

@@ -97,7 +97,7 @@ fn text_of(event: &Event) -> Option<&kakehashi::events::TranscriptFinal> {
 async fn no_number_reaches_the_disk() {
     let seed = seed();
     let folder = tempfile::tempdir().unwrap();
-    let (outbox, mut committed) = Outbox::open(folder.path(), &Settings::default(), &["crm".into()]).unwrap();
+    let (outbox, mut committed) = Outbox::open(folder.path(), &Settings::default(), ["crm"]).unwrap();
     tokio::spawn(async move { while committed.recv().await.is_some() {} });
     let (mut numbers, mut secret, mut kept, mut harmless) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for n in 0..CALLS {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use kakehashi::bridge::deliver;
 use kakehashi::call::ContactId;
+use kakehashi::crm::key::ed25519_secret;
 use kakehashi::crm::settings::{Endpoint, Secret};
 use kakehashi::crm::webhook::Webhook;
 use kakehashi::events::{CallQueued, Caller, Data, Event};
@@ -23,6 +24,18 @@ use uuid::Uuid;
 
 fn endpoint_of(receiver: &Receiver, secret: &str) -> Endpoint {
     Endpoint { url: receiver.url.clone(), secrets: vec![Secret(secret.into())], ..Endpoint::default() }
+}
+
+/// Posts a webhook as it is given; tells the status.
+async fn post(receiver: &Receiver, id: &str, timestamp: &str, signature: &str, body: &str) -> u16 {
+    let request = reqwest::Client::new()
+        .post(&receiver.url)
+        .header("content-type", "application/cloudevents+json; charset=utf-8")
+        .header("webhook-id", id)
+        .header("webhook-timestamp", timestamp)
+        .header("webhook-signature", signature)
+        .body(body.to_string());
+    request.send().await.unwrap().status().as_u16()
 }
 
 /// Waits until a count is at least `least`, and gives all of them.
@@ -95,7 +108,10 @@ async fn every_event_is_verified_once_and_in_order_after_failures() {
         outbox.commit(batch(contact, 20)).unwrap().await.unwrap();
     }
     let counts = until(&receiver, "accepted", 40).await;
-    assert_eq!(counts, serde_json::json!({"accepted": 40, "failed_on_purpose": 3, "not_an_event": 0, "refused": 0}));
+    assert_eq!(
+        counts,
+        serde_json::json!({"accepted": 40, "failed_on_purpose": 3, "not_an_event": 0, "refused": 0, "repeated": 0})
+    );
     for contact in 1..=2 {
         assert_eq!(sequences(&receiver.accepted(), contact), (1..=20).collect::<Vec<_>>());
     }
@@ -141,23 +157,102 @@ async fn another_secret_and_a_changed_request_are_refused() {
     let hook = Webhook::new(&endpoint_of(&receiver, SECRET), &[Secret(SECRET.into())]).unwrap();
     let genuine = hook.sign(&event.id.to_string(), &event.to_json(), kakehashi::bridge::now().wall);
     let stale = hook.sign(&event.id.to_string(), &event.to_json(), Wall(0));
-    let client = reqwest::Client::new();
     let post = async |id: &str, timestamp: &str, signature: &str, body: &str| {
-        let request = client
-            .post(&receiver.url)
-            .header("content-type", "application/cloudevents+json; charset=utf-8")
-            .header("webhook-id", id)
-            .header("webhook-timestamp", timestamp)
-            .header("webhook-signature", signature)
-            .body(body.to_string());
-        request.send().await.unwrap().status().as_u16()
+        self::post(&receiver, id, timestamp, signature, body).await
     };
     let (id, timestamp, signature, body) = (&genuine.id, &genuine.timestamp, &genuine.signature, &genuine.body);
     assert_eq!(post(id, timestamp, signature, &body.replace("市民課", "税務課")).await, 401);
     assert_eq!(post("another", timestamp, signature, body).await, 401);
     assert_eq!(post(&stale.id, &stale.timestamp, &stale.signature, &stale.body).await, 401);
     assert_eq!(post(id, timestamp, "v1,nonsense", body).await, 401);
+    assert_eq!(post(id, &stale.timestamp, signature, body).await, 401, "a timestamp that was not signed");
     assert_eq!(receiver.accepted(), [] as [Value; 0]);
     assert_eq!(post(id, timestamp, signature, body).await, 204, "the same request unchanged is genuine");
-    assert_eq!(receiver.accepted().len(), 1);
+    assert_eq!(post(id, timestamp, signature, body).await, 204, "and is taken once");
+    assert_eq!((receiver.accepted().len(), receiver.counts()["repeated"].as_u64()), (1, Some(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab: make lab"]
+async fn the_sdk_of_cloudevents_understands_every_attribute() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(folder.path(), &[]);
+    let (outbox, _deliverer) = deliver_to(folder.path(), endpoint_of(&receiver, SECRET));
+    outbox.commit(batch(1, 1)).unwrap().await.unwrap();
+    until(&receiver, "accepted", 1).await;
+    let line = receiver.accepted().remove(0);
+    let contact = Uuid::from_u128(1);
+    let attributes = serde_json::json!({
+        "specversion": "1.0",
+        "id": Event::record_id(ContactId(contact), 1).to_string(),
+        "source": "/site/s/node/n",
+        "subject": format!("contact/{contact}"),
+        "type": "kakehashi.call.queued.v1",
+        "time": Wall(1_795_420_800_000_001).rfc3339(),
+        "datacontenttype": "application/json",
+        "partitionkey": contact.to_string(),
+        "sequence": "00000000000000000001",
+    });
+    assert_eq!(line["attributes"], attributes);
+    assert_eq!(line["data"], serde_json::json!({"caller": {}, "called": "1", "queue": "市民課"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab: make lab"]
+async fn the_sdk_of_cloudevents_understands_an_event_without_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(folder.path(), &[]);
+    let public_url = "https://bridge.example.jp".to_string();
+    let endpoint = Endpoint { thin: true, public_url, ..endpoint_of(&receiver, SECRET) };
+    let (outbox, _deliverer) = deliver_to(folder.path(), endpoint);
+    outbox.commit(batch(1, 1)).unwrap().await.unwrap();
+    until(&receiver, "accepted", 1).await;
+    let line = receiver.accepted().remove(0);
+    let id = line["webhook_id"].as_str().unwrap();
+    assert_eq!(line["attributes"]["dataref"], format!("https://bridge.example.jp/v1/events/{id}"));
+    assert!(
+        line["attributes"]["datahash"].as_str().is_some_and(|hash| hash.starts_with("sha256:") && hash.len() == 71)
+    );
+    assert!(line["data"].is_null() && !line["event"].to_string().contains("市民課"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab: make lab"]
+async fn ed25519_is_verified_by_another_implementation_also_beside_hmac() {
+    let folder = tempfile::tempdir().unwrap();
+    let (private, public) = ed25519_secret(&[7; 32]).unwrap();
+    let receiver = Receiver::start_with(folder.path(), &public, &[]);
+    let mut endpoint = endpoint_of(&receiver, SECRET);
+    endpoint.secrets.push(Secret(private.clone()));
+    let (outbox, _deliverer) = deliver_to(folder.path(), endpoint);
+    outbox.commit(batch(1, 3)).unwrap().await.unwrap();
+    let counts = until(&receiver, "accepted", 3).await;
+    assert_eq!((sequences(&receiver.accepted(), 1), counts["refused"].as_u64()), (vec![1, 2, 3], Some(0)));
+
+    let event = event(ContactId(Uuid::from_u128(2)), 1);
+    let now = kakehashi::bridge::now().wall;
+    let sign = |secret: &str, at: Wall| {
+        let hook = Webhook::new(&endpoint_of(&receiver, secret), &[Secret(secret.into())]).unwrap();
+        hook.sign(&event.id.to_string(), &event.to_json(), at)
+    };
+    let (genuine, stale) = (sign(&private, now), sign(&private, Wall(0)));
+    let (another, _) = ed25519_secret(&[8; 32]).unwrap();
+    let refused = [
+        (&genuine.id, &genuine.timestamp, genuine.signature.clone(), genuine.body.replace("市民課", "税務課")),
+        (&"another".to_string(), &genuine.timestamp, genuine.signature.clone(), genuine.body.clone()),
+        (&genuine.id, &stale.timestamp, genuine.signature.clone(), genuine.body.clone()),
+        (&stale.id, &stale.timestamp, stale.signature.clone(), stale.body.clone()),
+        (&genuine.id, &genuine.timestamp, sign(&another, now).signature, genuine.body.clone()),
+        (&genuine.id, &genuine.timestamp, sign(SECRET, now).signature, genuine.body.clone()),
+        (&genuine.id, &genuine.timestamp, "v1a,nonsense".into(), genuine.body.clone()),
+    ];
+    for (id, timestamp, signature, body) in &refused {
+        assert_eq!(post(&receiver, id, timestamp, signature, body).await, 401, "{signature}");
+    }
+    let all = receiver.counts();
+    assert_eq!((all["refused"].as_u64(), all["accepted"].as_u64()), (Some(7), Some(3)));
+    assert_eq!(post(&receiver, &genuine.id, &genuine.timestamp, &genuine.signature, &genuine.body).await, 204);
+    assert_eq!(post(&receiver, &genuine.id, &genuine.timestamp, &genuine.signature, &genuine.body).await, 204);
+    let all = receiver.counts();
+    assert_eq!((all["accepted"].as_u64(), all["repeated"].as_u64()), (Some(4), Some(1)));
 }

@@ -1,27 +1,31 @@
-//! Sends events to the endpoints, and asks them who is calling. `dispatch` sends the record, `realtime` the pops, `carry` talks HTTP.
+//! Sends events to the endpoints, and asks them who is calling. `dispatch` sends the record, `realtime` the pops, `carry` talks HTTP,
+//! `client` makes the connections.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, RwLock};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 mod carry;
+mod client;
 mod counts;
 mod dispatch;
 mod realtime;
+mod recent;
 
+pub use client::Error as ConnectionError;
 pub use counts::{Figures, Health};
 
 use carry::Target;
 use counts::Counts;
 use dispatch::Dispatcher;
+use recent::Recent;
 
 use super::now;
 use crate::call::number::Number;
 use crate::crm;
 use crate::crm::settings::{Endpoint, Secret};
-use crate::crm::webhook::SecretError;
 use crate::events::{Event, Match};
 use crate::outbox::budget::{Budget, day_of};
 use crate::outbox::settings::Settings;
@@ -45,9 +49,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// A secret is missing or malformed.
+    /// A secret or a setting of an endpoint is missing or malformed.
     #[error(transparent)]
-    Secret(#[from] SecretError),
+    Connector(#[from] crm::Error),
     /// The address is none.
     #[error("[[endpoint]] id = \"{endpoint}\": url: {problem}; expected http://host[:port]/path or https://…")]
     Url {
@@ -56,9 +60,9 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// The HTTP client cannot be made.
-    #[error("the HTTP client: {0}")]
-    Client(#[from] reqwest::Error),
+    /// A setting of its connection is wrong.
+    #[error(transparent)]
+    Connection(#[from] client::Error),
     /// The outbox cannot be read.
     #[error(transparent)]
     Outbox(#[from] crate::outbox::store::Error),
@@ -70,12 +74,27 @@ pub struct Deliverer {
     realtime: mpsc::Sender<Event>,
     targets: Arc<[Arc<Target>]>,
     end: mpsc::Sender<oneshot::Sender<()>>,
+    outbox: Outbox,
+    recent: Arc<Recent>,
 }
 
 impl Deliverer {
     /// Sends a realtime event now; tells `false` when too many wait and it was dropped.
     pub fn realtime(&self, event: Event) -> bool {
         self.realtime.try_send(event).is_ok()
+    }
+
+    /// The event as JSON, as it is sent with its data; `None` when there is none, it is a text that its line keeps here, or a realtime event that has
+    /// expired.
+    ///
+    /// # Errors
+    /// When the outbox cannot be read.
+    pub fn event(&self, id: Uuid) -> Result<Option<String>, crate::outbox::store::Error> {
+        if let Some(recent) = self.recent.find(id, now().wall) {
+            return Ok(Some(recent));
+        }
+        let stored = self.outbox.event(&id.to_string())?;
+        Ok(stored.filter(|body| Event::from_json(body).is_ok_and(|event| event.sequence.is_some())))
     }
 
     /// Asks an endpoint's CRM who has a number; `None` when it cannot be asked or did not answer. Give it up by dropping it.
@@ -99,6 +118,11 @@ impl Deliverer {
         }
     }
 
+    /// Reads the files of the connections again: certificates, authorities, proxies' passwords. What is wrong is told, and stays as it was.
+    pub fn reload(&self) {
+        self.targets.iter().for_each(|target| target.reload());
+    }
+
     /// What is counted for each endpoint.
     pub fn figures(&self) -> Vec<Figures> {
         self.targets.iter().map(|target| target.counts.figures(&target.endpoint.id)).collect()
@@ -118,7 +142,7 @@ pub fn receivers(endpoints: &[Endpoint]) -> Result<Vec<Receiver>, Error> {
     Ok(receivers)
 }
 
-/// Checks the endpoints' addresses and secrets.
+/// Checks the endpoints' addresses, secrets and connections; connects to none.
 ///
 /// # Errors
 /// The first that cannot be used.
@@ -139,7 +163,8 @@ fn target(endpoint: &Endpoint, used: u64) -> Result<Target, Error> {
         limit => Some(limit),
     };
     let budget = limit.map(|limit| Budget::new(limit, used, now().wall));
-    Ok(Target { endpoint: endpoint.clone(), connector, url, client: client()?, counts: Counts::default(), budget })
+    let client = RwLock::new(client::client(endpoint, &url)?);
+    Ok(Target { endpoint: endpoint.clone(), connector, url, client, counts: Counts::default(), budget })
 }
 
 fn secrets(endpoint: &Endpoint) -> Result<Vec<Secret>, Error> {
@@ -153,17 +178,6 @@ fn secrets(endpoint: &Endpoint) -> Result<Vec<Secret>, Error> {
         secrets.extend(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| Secret(line.into())));
     }
     Ok(secrets)
-}
-
-fn client() -> Result<reqwest::Client, reqwest::Error> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(Duration::from_secs(10))
-        .pool_max_idle_per_host(64)
-        .tcp_nodelay(true)
-        .user_agent(concat!("kakehashi/", env!("CARGO_PKG_VERSION")))
-        .build()
 }
 
 /// Starts delivery of what is committed and what was left from before. `shown` sees every committed event first.
@@ -185,9 +199,10 @@ pub fn spawn(
         targets.push(Arc::new(target(endpoint, used)?));
     }
     let (end, ending) = mpsc::channel(1);
-    let (dispatcher, returns) = Dispatcher::new(outbox, targets.clone(), settings, ending)?;
+    let (dispatcher, returns) = Dispatcher::new(outbox.clone(), targets.clone(), settings, ending)?;
     let (realtime, pops) = mpsc::channel(REALTIME);
-    tokio::spawn(realtime::send_realtime(pops, targets.clone(), settings.deliveries_at_once.max(1)));
+    let recent = Arc::new(Recent::default());
+    tokio::spawn(realtime::send_realtime(pops, targets.clone(), recent.clone(), settings.deliveries_at_once.max(1)));
     let running = tokio::spawn(dispatcher.run(committed, returns, shown));
-    Ok((Deliverer { realtime, targets: targets.into(), end }, running))
+    Ok((Deliverer { realtime, targets: targets.into(), end, outbox, recent }, running))
 }

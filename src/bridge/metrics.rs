@@ -27,15 +27,16 @@ fn family(text: &mut String, name: &str, kind: &str, help: &str, samples: impl I
     }
 }
 
-/// For each endpoint: left from before + accepted + replayed = delivered + dead letters + pending; live = delivered + dropped + under way.
+/// For each endpoint: left from before + accepted + replayed = delivered + dead letters + dropped + pending; live = delivered + dropped + under way.
 fn delivery_text(text: &mut String, delivery: &[Figures]) {
     type Read = fn(&Figures) -> u64;
-    let all: [(&str, &str, &str, Read); 10] = [
+    let all: [(&str, &str, &str, Read); 11] = [
         ("deliveries_left_total", "counter", "Deliveries left from before the start.", |of| of.taken_up),
         ("deliveries_accepted_total", "counter", "Deliveries of events accepted since the start.", |of| of.accepted),
         ("deliveries_replayed_total", "counter", "Dead letters that were sent again.", |of| of.replayed),
         ("deliveries_delivered_total", "counter", "Deliveries that arrived.", |of| of.delivered),
         ("deliveries_dead_total", "counter", "Deliveries that became dead letters.", |of| of.died),
+        ("deliveries_dropped_total", "counter", "Deliveries that came too late to be of use.", |of| of.dropped),
         ("deliveries_pending", "gauge", "Deliveries that wait.", Figures::pending),
         ("delivery_attempts_total", "counter", "Attempts to deliver.", |of| of.attempts),
         ("live_events_total", "counter", "Pops and running texts that were to be sent.", |of| of.live),

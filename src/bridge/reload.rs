@@ -10,6 +10,7 @@ use crate::call::directory::{Directory, DirectoryError};
 use crate::call::line::{Line, Lines};
 use crate::call::scope::Scopes;
 use crate::config::Config;
+use crate::crm::settings::Endpoint;
 use crate::dictionary::{Dictionary, How, ImportError, Imported, Settings, Source, import};
 
 /// Why a file of a site cannot be used.
@@ -121,7 +122,8 @@ impl Watch {
         let theirs = exchanges.flat_map(|peer| [&peer.tls_ca, &peer.tls_certificate, &peer.tls_key]);
         let certificates = own.into_iter().chain(theirs).filter(|_| sip.enabled);
         let words = config.dictionary.files.iter().chain(config.dictionary.source.iter().map(|source| &source.path));
-        let files = sites.chain(words).chain(certificates);
+        let connections = config.endpoint.iter().flat_map(Endpoint::connection_files);
+        let files = sites.chain(words).chain(certificates).chain(connections);
         let files = files.filter(|path| !path.as_os_str().is_empty());
         Watch(files.map(|path| (path.clone(), changed(path))).collect())
     }

@@ -157,6 +157,8 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
     look_ups.iter().for_each(|look_ups| look_ups.connect(deliverer.clone()));
     #[cfg(feature = "web")]
     if let Some(panel) = &panel {
+        let events = deliverer.clone();
+        panel.tell_events(Arc::new(move |id| events.event(id).map_err(|error| error.to_string())));
         let (workers, deliverer, outbox) = (workers.clone(), deliverer.clone(), outbox.clone());
         panel.tell_metrics(Box::new(move || {
             let recognition = workers.as_ref().map(Workers::counters);
@@ -170,6 +172,7 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
     listener::spawn(ears, audio.clone(), config.speech.clone(), pace, inputs.clone()).map_err(Error::Thread)?;
     let read_back = ReadBack::spawn(audio.clone(), config.speech.clone(), inputs.clone()).map_err(Error::Thread)?;
 
+    let connections = deliverer.clone();
     let lines = Arc::new(Lines::new(config.line.clone()));
     let setup = Setup {
         sites: sites(&config, &files, &look_ups),
@@ -225,7 +228,7 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
         return Err(error);
     }
     let certificates = bridge.sip.as_ref().map(SipHandle::certificates);
-    spawn_reload(config, files, look_ups, (certificates, agents), inputs, asked);
+    spawn_reload(config, files, look_ups, (certificates, agents, connections), inputs, asked);
     #[cfg(feature = "web")]
     if let Some(panel) = &bridge.panel {
         panel.ready().set(true);
@@ -422,7 +425,7 @@ fn spawn_reload(
     config: Arc<Config>,
     mut files: Files,
     look_ups: Vec<LookUps>,
-    (certificates, agents): (Option<Arc<super::sip::Tls>>, Agents),
+    (certificates, agents, deliverer): (Option<Arc<super::sip::Tls>>, Agents, deliver::Deliverer),
     hub: mpsc::Sender<Input>,
     mut asked: mpsc::Receiver<()>,
 ) {
@@ -445,12 +448,13 @@ fn spawn_reload(
                 continue;
             }
             let reading = (Arc::clone(&config), look_ups.clone());
-            let certificates = certificates.clone();
+            let (certificates, deliverer) = (certificates.clone(), deliverer.clone());
             let read = tokio::task::spawn_blocking(move || {
                 files.reload(&reading.0, &reading.1);
                 if let Some(Err(error)) = certificates.map(|certificates| certificates.reload()) {
                     tracing::error!(%error, "the certificates stay as they were");
                 }
+                deliverer.reload();
                 files
             });
             let Ok(fresh) = read.await else { return };

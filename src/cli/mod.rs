@@ -14,6 +14,7 @@ pub mod probe;
 pub mod score;
 pub mod serve;
 pub mod transcribe;
+pub mod webhook;
 pub mod worker;
 
 use std::path::Path;
@@ -48,6 +49,7 @@ enum Command {
     Worker(worker::WorkerArgs),
     Export(export::ExportArgs),
     Outbox(outbox::OutboxArgs),
+    Webhook(webhook::WebhookArgs),
     Probe(Box<probe::ProbeArgs>),
     #[cfg(feature = "web")]
     Demo(demo::DemoArgs),
@@ -79,6 +81,7 @@ fn run(command: Command) -> Result {
         Command::Worker(args) => worker::run(args),
         Command::Export(args) => export::run(&args),
         Command::Outbox(args) => outbox::run(&args),
+        Command::Webhook(args) => webhook::run(&args),
         Command::Probe(_) => Ok(()),
         #[cfg(feature = "web")]
         Command::Demo(args) => demo::run(&args),

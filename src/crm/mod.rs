@@ -2,11 +2,14 @@
 //!
 //! A CRM is a [`Connector`]: a file of its own, a section of [`settings::Endpoint`], and a line in [`connector`].
 
+pub mod address;
 pub mod contacts;
 pub mod found;
+pub mod key;
 pub mod settings;
 pub mod verify;
 pub mod webhook;
+pub mod zammad;
 
 use std::sync::Arc;
 
@@ -35,12 +38,26 @@ pub trait Connector: Send + Sync {
     }
 }
 
-/// Builds the connector of an endpoint.
+/// Why an endpoint has no connector; the text names the key.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    /// A webhook's secret cannot be used.
+    #[error(transparent)]
+    Webhook(#[from] webhook::SecretError),
+    /// The secret of an `[endpoint.zammad]` cannot be used.
+    #[error(transparent)]
+    Zammad(#[from] zammad::TokenError),
+}
+
+/// Builds the connector of an endpoint: of the CRM whose section it has, else of a webhook.
 ///
 /// # Errors
-/// When a secret or a setting of the endpoint cannot be used; the text names the key.
-pub fn connector(endpoint: &Endpoint, secrets: &[Secret]) -> Result<Arc<dyn Connector>, webhook::SecretError> {
-    Ok(Arc::new(webhook::Webhook::new(endpoint, secrets)?))
+/// When a secret or a setting of the endpoint cannot be used.
+pub fn connector(endpoint: &Endpoint, secrets: &[Secret]) -> Result<Arc<dyn Connector>, Error> {
+    Ok(match &endpoint.zammad {
+        Some(settings) => Arc::new(zammad::Zammad::new(endpoint, settings, secrets)?),
+        None => Arc::new(webhook::Webhook::new(endpoint, secrets)?),
+    })
 }
 
 /// What a connector can do, for whoever plans with it and for `kakehashi check`.

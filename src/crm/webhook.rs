@@ -1,12 +1,12 @@
-//! A signed webhook: one body satisfies CloudEvents 1.0 and Standard Webhooks 1.0.0 (`{id}.{timestamp}.{body}`, HMAC-SHA256).
+//! A signed webhook: one body satisfies CloudEvents 1.0 and Standard Webhooks 1.0.0 (`{id}.{timestamp}.{body}`).
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::key::{EXPECTED, Key};
 use super::settings::{Endpoint, Secret};
 use super::{Connector, Declares, Exchange, Method, Outgoing, Pop, Request, Response, Step};
 use crate::events::{Class, Data};
@@ -18,13 +18,11 @@ use crate::time::Wall;
 pub enum SecretError {
     /// None is given.
     #[error(
-        "[[endpoint]] id = \"{0}\": there is no secret; set secret_file to a file with `whsec_` and the base64 of 32 random bytes, for example: (printf whsec_; openssl rand -base64 32) > secret"
+        "[[endpoint]] id = \"{0}\": there is no secret; make a file with one by `kakehashi webhook key FILE`, and set secret_file to it"
     )]
     Missing(String),
     /// It is not of the form that the specification asks for.
-    #[error(
-        "[[endpoint]] id = \"{endpoint}\", secret {number}: {problem}; expected `whsec_` and the base64 of 24 to 64 bytes"
-    )]
+    #[error("[[endpoint]] id = \"{endpoint}\", secret {number}: {problem}; expected {EXPECTED}")]
     Form {
         /// The endpoint.
         endpoint: String,
@@ -38,8 +36,10 @@ pub enum SecretError {
 /// Signs for one endpoint; cheap to clone.
 #[derive(Clone)]
 pub struct Webhook {
-    keys: Arc<[Vec<u8>]>,
+    keys: Arc<[Key]>,
+    /// Above this an event goes by reference: zero for thin ones.
     max_body_bytes: usize,
+    public_url: Arc<str>,
     realtime: bool,
     partials: bool,
 }
@@ -68,7 +68,7 @@ impl Webhook {
         }
         let mut keys = Vec::new();
         for (n, secret) in secrets.iter().enumerate() {
-            let key = key_of(&secret.0).map_err(|problem| SecretError::Form {
+            let key = Key::parse(&secret.0).map_err(|problem| SecretError::Form {
                 endpoint: endpoint.id.clone(),
                 number: n + 1,
                 problem,
@@ -77,7 +77,8 @@ impl Webhook {
         }
         Ok(Webhook {
             keys: keys.into(),
-            max_body_bytes: endpoint.max_body_bytes,
+            max_body_bytes: endpoint.most_with_data(),
+            public_url: endpoint.public_url.as_str().into(),
             realtime: endpoint.realtime,
             partials: endpoint.partials,
         })
@@ -85,13 +86,10 @@ impl Webhook {
 
     /// The signed body for one attempt to deliver the event `id`.
     pub fn sign(&self, id: &str, body: &str, now: Wall) -> Signed {
-        let body = if body.len() > self.max_body_bytes { by_reference(id, body) } else { body.to_string() };
+        let large = body.len() > self.max_body_bytes;
+        let body = if large { by_reference(&self.public_url, id, body) } else { body.to_string() };
         let timestamp = (now.0 / 1_000_000).to_string();
-        let signatures: Vec<String> = self
-            .keys
-            .iter()
-            .map(|key| format!("v1,{}", STANDARD.encode(sign(key, id, &timestamp, body.as_bytes()))))
-            .collect();
+        let signatures: Vec<String> = self.keys.iter().map(|key| key.sign(id, &timestamp, body.as_bytes())).collect();
         Signed { id: id.into(), timestamp, signature: signatures.join(" "), body }
     }
 }
@@ -146,29 +144,21 @@ impl Exchange<Answer> for Post {
     }
 }
 
-/// The key inside a `whsec_` secret.
-pub(super) fn key_of(secret: &str) -> Result<Vec<u8>, &'static str> {
-    let encoded = secret.trim().strip_prefix("whsec_").ok_or("it does not begin with whsec_")?;
-    let key = STANDARD.decode(encoded).map_err(|_| "what follows whsec_ is not base64")?;
-    if (24..=64).contains(&key.len()) { Ok(key) } else { Err("its key is shorter than 24 or longer than 64 bytes") }
-}
-
-/// HMAC-SHA256 of `{id}.{timestamp}.{body}`.
-pub(super) fn sign(key: &[u8], id: &str, timestamp: &str, body: &[u8]) -> Vec<u8> {
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return Vec::new() };
-    for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
-        mac.update(part);
+/// The envelope with `dataref` (CloudEvents extension) and `datahash` instead of the data: the SHA-256 of the value of `data`, byte for byte as it
+/// stands in the event that is fetched.
+fn by_reference(base: &str, id: &str, body: &str) -> String {
+    #[derive(Deserialize)]
+    struct Whole<'a> {
+        #[serde(borrow)]
+        data: &'a RawValue,
     }
-    mac.finalize().into_bytes().to_vec()
-}
-
-/// The envelope with `dataref` (CloudEvents extension) and the hash of the whole event instead of its data.
-fn by_reference(id: &str, body: &str) -> String {
+    let data = serde_json::from_str::<Whole<'_>>(body).map_or("", |whole| whole.data.get());
+    let hash: String = Sha256::digest(data.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
     let mut envelope: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
-    let hash = Sha256::digest(body.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     if let Some(fields) = envelope.as_object_mut() {
         fields.remove("data");
-        fields.insert("dataref".into(), format!("urn:uuid:{id}").into());
+        let place = if base.is_empty() { format!("urn:uuid:{id}") } else { format!("{base}/v1/events/{id}") };
+        fields.insert("dataref".into(), place.into());
         fields.insert("datahash".into(), format!("sha256:{hash}").into());
     }
     envelope.to_string()
@@ -183,11 +173,12 @@ mod tests {
     }
 
     #[test]
-    fn the_specification_s_own_example() {
-        // Standard Webhooks' reference test vector.
-        let hook = endpoint("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let signed = hook.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", r#"{"test": 2432232314}"#, Wall(1_614_265_330_000_000));
-        assert_eq!(signed.signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    fn every_secret_signs_whatever_its_kind() {
+        let pair = super::super::key::ed25519_secret(&[7; 32]).unwrap().0;
+        let both = [Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into()), Secret(pair)];
+        let signed = Webhook::new(&Endpoint::default(), &both).unwrap().sign("id-1", "{}", Wall(1_614_265_330_000_000));
+        let kinds: Vec<&str> = signed.signature.split(' ').filter_map(|one| one.split(',').next()).collect();
+        assert_eq!(kinds, ["v1", "v1a"]);
     }
 
     #[test]
@@ -199,14 +190,28 @@ mod tests {
         assert!(matches!(Webhook::new(&Endpoint::default(), &[]), Err(SecretError::Missing(_))));
     }
 
-    #[test]
-    fn a_large_event_goes_by_reference_and_hash() {
-        let limits = Endpoint { max_body_bytes: 100, ..Endpoint::default() };
+    fn sent(endpoint: Endpoint, body: &str) -> serde_json::Value {
         let secret = Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into());
-        let hook = Webhook::new(&limits, &[secret]).unwrap();
-        let body = format!(r#"{{"specversion":"1.0","id":"7","type":"t","data":{{"text":"{}"}}}}"#, "a".repeat(200));
-        let sent: serde_json::Value = serde_json::from_str(&hook.sign("7", &body, Wall(0)).body).unwrap();
-        assert_eq!((sent["type"].as_str(), sent["dataref"].as_str()), (Some("t"), Some("urn:uuid:7")));
-        assert!(sent.get("data").is_none());
+        let hook = Webhook::new(&endpoint, &[secret]).unwrap();
+        serde_json::from_str(&hook.sign("7", body, Wall(0)).body).unwrap()
+    }
+
+    #[test]
+    fn a_large_or_thin_event_goes_by_reference_and_hash_of_its_data() {
+        let data = format!(r#"{{"text":"{}","b":1.50}}"#, "a".repeat(200));
+        let body = format!(r#"{{"specversion":"1.0","id":"7","type":"t","data":{data}}}"#);
+        let hash: String = Sha256::digest(data.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let public_url = "https://k.example.jp".to_string();
+        let large = Endpoint { max_body_bytes: 100, public_url: public_url.clone(), ..Endpoint::default() };
+        let thin = Endpoint { thin: true, public_url, ..Endpoint::default() };
+        for endpoint in [large, thin] {
+            let sent = sent(endpoint, &body);
+            assert_eq!(sent["dataref"], "https://k.example.jp/v1/events/7");
+            assert_eq!((&sent["type"], &sent["datahash"]), (&"t".into(), &format!("sha256:{hash}").into()));
+            assert!(sent.get("data").is_none());
+        }
+        let nowhere = sent(Endpoint { max_body_bytes: 100, ..Endpoint::default() }, &body);
+        assert_eq!(nowhere["dataref"], "urn:uuid:7", "where there is no API");
+        assert!(sent(Endpoint::default(), &body).get("data").is_some());
     }
 }

@@ -25,6 +25,8 @@ pub enum Answer {
     Unfit(String),
     /// It will never take this event.
     Refused(String),
+    /// It was not sent: it is too old to be of use there.
+    Late(String),
     /// It wants nothing any more.
     Gone,
     /// No answer: refused, reset, timed out, TLS failed.
@@ -53,9 +55,11 @@ impl std::fmt::Display for Answer {
             Answer::Delivered => f.write_str("delivered"),
             Answer::Gone => f.write_str("status 410"),
             Answer::Busy { what, .. } => f.write_str(what),
-            Answer::Denied(what) | Answer::Unfit(what) | Answer::Refused(what) | Answer::Failed(what) => {
-                f.write_str(what)
-            }
+            Answer::Denied(what)
+            | Answer::Unfit(what)
+            | Answer::Refused(what)
+            | Answer::Late(what)
+            | Answer::Failed(what) => f.write_str(what),
         }
     }
 }
@@ -69,6 +73,8 @@ pub enum Verdict {
     Again(Duration),
     /// It will never take it: dead letter, the lane goes on.
     Dead(String),
+    /// Nobody wants it any more: set aside, the lane goes on.
+    Dropped(String),
     /// It wants nothing any more (410): the endpoint is off until a person turns it on.
     Off,
 }
@@ -81,7 +87,7 @@ pub fn trouble(answer: &Answer, now: Wall) -> Option<Duration> {
             Some(asked.unwrap_or_default().min(LONGEST_WAIT))
         }
         Answer::Denied(_) | Answer::Failed(_) => Some(Duration::ZERO),
-        Answer::Delivered | Answer::Unfit(_) | Answer::Refused(_) | Answer::Gone => None,
+        Answer::Delivered | Answer::Unfit(_) | Answer::Refused(_) | Answer::Late(_) | Answer::Gone => None,
     }
 }
 
@@ -98,6 +104,7 @@ pub fn judge(answer: &Answer, attempts: u32, schedule: &[u64], now: Wall, chance
             again(attempts, schedule, chance, None, what)
         }
         Answer::Refused(what) => Verdict::Dead(what.clone()),
+        Answer::Late(what) => Verdict::Dropped(what.clone()),
     }
 }
 
@@ -147,6 +154,7 @@ mod tests {
         assert_eq!(ask(&status(410, None), 1), Verdict::Off);
         assert!(matches!(ask(&status(422, None), 1), Verdict::Dead(_)));
         assert!(matches!(ask(&status(400, None), 1), Verdict::Dead(_)));
+        assert_eq!(ask(&Answer::Late("too old".into()), 9), Verdict::Dropped("too old".into()));
         for code in [301, 401, 403, 404, 408, 425, 429, 500, 502, 503, 504] {
             assert_eq!(ask(&status(code, None), 1), Verdict::Again(Duration::from_secs(5)), "{code}");
         }

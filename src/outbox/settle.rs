@@ -8,7 +8,7 @@ use crate::time::Now;
 /// What follows.
 #[derive(Clone, Debug)]
 pub enum Settled {
-    /// The delivery is done with, delivered or dead; [`Lanes::landed`] comes next.
+    /// The delivery is done with, delivered, dead or dropped; [`Lanes::landed`] comes next.
     Done(Outcome),
     /// It is tried again; its lane knows when.
     Again(Outcome),
@@ -36,6 +36,8 @@ impl Lanes {
                 return again(now, left, answer, false);
             }
             Some(_) => {}
+            // nobody was asked
+            None if matches!(answer, Answer::Late(_)) => {}
             None => {
                 self.answered(lane.endpoint);
             }
@@ -43,6 +45,7 @@ impl Lanes {
         match judge(answer, attempts, schedule, now.wall, chance) {
             Verdict::Delivered => Settled::Done(Outcome::Delivered),
             Verdict::Dead(error) => Settled::Done(Outcome::Dead { error }),
+            Verdict::Dropped(error) => Settled::Done(Outcome::Dropped { error }),
             Verdict::Off => {
                 self.switch_off(lane);
                 Settled::Off
@@ -188,6 +191,23 @@ mod tests {
             (simulation.dead.as_slice(), simulation.arrived[&1].as_slice()),
             (&[DeliveryId(1_001)][..], &[2][..])
         );
+    }
+
+    #[test]
+    fn what_is_too_old_goes_without_an_attempt_and_says_nothing_of_the_endpoint() {
+        let mut simulation = Simulation::new();
+        (1..=5).for_each(|contact| simulation.push(contact, 1));
+        while !simulation.lanes.is_down(0) {
+            simulation.passes(|_| Answer::Failed("no connection".into()));
+        }
+        while !simulation.lanes.is_empty() {
+            simulation.passes(|_| Answer::Late("too old".into()));
+            assert!(simulation.lanes.is_down(0), "it has not answered");
+        }
+        simulation.push(6, 1);
+        simulation.passes(|_| status(204, None));
+        assert!(!simulation.lanes.is_down(0) && simulation.arrived.len() == 1);
+        assert_eq!(simulation.dead.len(), 5, "done with, and not delivered");
     }
 
     #[test]

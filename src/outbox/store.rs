@@ -149,6 +149,11 @@ pub enum Outcome {
         /// Why (no personal data).
         error: String,
     },
+    /// Not sent, because it came too late to be of use; listed as `discarded`.
+    Dropped {
+        /// Why (no personal data).
+        error: String,
+    },
 }
 
 /// A delivery as it is sent.

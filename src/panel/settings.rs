@@ -50,11 +50,11 @@ pub struct Settings {
     pub max_turns: usize,
     /// Ended contacts that stay on the screen for late joiners.
     pub keep_ended: usize,
-    /// `[[panel.client]]`: machines that post contexts, and with `correct` put texts right; they may do nothing else.
+    /// `[[panel.client]]`: machines that post contexts, with `correct` put texts right, and with `events` fetch events; they may do nothing else.
     pub client: Vec<Client>,
 }
 
-/// A machine that posts contexts (`POST /v1/context`), and may put texts right.
+/// A machine that posts contexts (`POST /v1/context`), and may put texts right or fetch events.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Client {
@@ -66,6 +66,8 @@ pub struct Client {
     pub token_file: PathBuf,
     /// It may put texts right, of every contact (`POST /v1/contacts/{id}/corrections`).
     pub correct: bool,
+    /// It may fetch every event that was sent (`GET /v1/events/{id}`): a receiver of thin events needs it.
+    pub events: bool,
 }
 
 impl Default for Settings {

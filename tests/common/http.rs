@@ -145,6 +145,10 @@ impl Server {
                             serve(&mut secure);
                             secure.conn.send_close_notify();
                             let _ = secure.flush();
+                            // what the client still sends is read, so that the system does not answer it with a reset
+                            let _ = secure.sock.shutdown(std::net::Shutdown::Write);
+                            let _ = secure.sock.set_read_timeout(Some(Duration::from_secs(5)));
+                            let _ = std::io::copy(&mut secure.sock, &mut std::io::sink());
                         }
                     }
                 });

@@ -22,10 +22,15 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Receiver {
+        Self::start_with(folder, SECRET, arguments)
+    }
+
+    /// One that verifies with this secret or public key.
+    pub(crate) fn start_with(folder: &Path, key: &str, arguments: &[&str]) -> Receiver {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
         let lab = std::env::var_os("LAB_DIR").map_or_else(|| repository.join(".lab"), PathBuf::from);
         let (secret, out) = (folder.join("secret"), folder.join("events.jsonl"));
-        std::fs::write(&secret, SECRET).unwrap();
+        std::fs::write(&secret, key).unwrap();
         let mut process = Command::new(lab.join("venv/bin/python"))
             .arg(repository.join("tests/lab/receiver.py"))
             .arg("--secret-file")

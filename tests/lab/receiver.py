@@ -1,23 +1,29 @@
 #!/usr/bin/env python3
-"""A CRM's end of the webhooks, independent of Kakehashi: signatures are verified by the Python package `standardwebhooks`.
+"""A CRM's end of the webhooks, independent of Kakehashi: HMAC signatures are verified by the Python package `standardwebhooks`, Ed25519 ones by
+`cryptography` over what the specification says is signed, and bodies are read by the CloudEvents SDK.
 
 usage: .lab/venv/bin/python tests/lab/receiver.py --secret-file F --out events.jsonl [--port P] [--fail-first N [--retry-after S]]
 
+The first line of F is the secret (whsec_…) or the sender's public key (whpk_…).
+
 Prints its address as the first line of standard output, then stays until SIGTERM or Ctrl-C.
 
-POST (any path)  204  the signature fits and the body is a CloudEvent: one line of JSON was appended to --out
+POST (any path)  204  the signature fits and the body is a CloudEvent: one line of JSON was appended to --out; none for an id that came before
                  503  the first --fail-first of those, with Retry-After if asked for; nothing is appended
                  400  the signature fits, but the body is no CloudEvent in structured mode or has another id than `webhook-id`
                  401  the signature does not fit, a header is missing or malformed, or the timestamp is off by more than 5 min
                  411, 413  no Content-Length; more than 8 MiB
-GET /counts      200  {"accepted": …, "failed_on_purpose": …, "not_an_event": …, "refused": …}, answers since the start
+GET /counts      200  {"accepted": …, "failed_on_purpose": …, "not_an_event": …, "refused": …, "repeated": …}, answers since the start
 
-A line of --out: {"received_us": µs since 1970, "webhook_id": …, "webhook_timestamp": s since 1970, "path": …, "event": the body}.
+A line of --out: {"received_us": µs since 1970, "webhook_id": …, "webhook_timestamp": s since 1970, "path": …, "event": the body, "attributes": and
+"data": as the CloudEvents SDK understands them}.
 Lines stand in the order of acceptance and are written before the answer, so a receiver that is killed has what it accepted. An existing
 file is continued: to stand for a CRM that was down, stop the receiver and start it again with the same --port and --out.
 """
 
 import argparse
+import base64
+import datetime
 import http.server
 import json
 import os
@@ -28,12 +34,39 @@ import threading
 import time
 
 try:
+    from cloudevents.core.bindings.http import HTTPMessage, from_http_event
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from standardwebhooks import Webhook
-except ImportError:
-    sys.exit("receiver: error: the package standardwebhooks is missing: run tests/lab/setup.sh, and this with .lab/venv/bin/python")
+except ImportError as missing:
+    sys.exit(f"receiver: error: {missing}: run tests/lab/setup.sh, and this with .lab/venv/bin/python")
 
 MOST_BYTES = 8 * 1024 * 1024
 REQUIRED = ("specversion", "id", "source", "type")
+TOLERANCE_S = 300
+
+
+class Asymmetric:
+    """Verifies `v1a` (Standard Webhooks 1.0.0, "Signature scheme"): `webhook-id.webhook-timestamp.body`, signed with Ed25519."""
+
+    def __init__(self, public):
+        self.key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public.removeprefix("whpk_"), validate=True))
+
+    def verify(self, body, headers):
+        stamp = headers["webhook-timestamp"]
+        if abs(time.time() - int(stamp)) > TOLERANCE_S:
+            raise ValueError("the timestamp is too old or too new")
+        signed = f"{headers['webhook-id']}.{stamp}.".encode() + body
+        for version, _, signature in (one.partition(",") for one in headers["webhook-signature"].split(" ")):
+            if version == "v1a" and self.is_of(signature, signed):
+                return json.loads(body)
+        raise ValueError("no signature fits")
+
+    def is_of(self, signature, signed):
+        try:
+            self.key.verify(base64.b64decode(signature, validate=True), signed)
+        except Exception:  # InvalidSignature, or no base64
+            return False
+        return True
 
 
 class Receiver(http.server.ThreadingHTTPServer):
@@ -44,12 +77,16 @@ class Receiver(http.server.ThreadingHTTPServer):
 
     def __init__(self, port, secret, out, fail_first=0, retry_after=None):
         super().__init__(("127.0.0.1", port), Handler)
-        self.webhook = Webhook(secret)
+        self.webhook = Asymmetric(secret) if secret.startswith("whpk_") else Webhook(secret)
+        self.seen = set()
+        if out.exists():
+            whole, _, _ = out.read_text().rpartition("\n")
+            self.seen = {json.loads(line)["webhook_id"] for line in whole.splitlines()}
         self.out = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self.fail_first = fail_first
         self.retry_after = retry_after
         self.lock = threading.Lock()
-        self.counts = {"accepted": 0, "failed_on_purpose": 0, "not_an_event": 0, "refused": 0}
+        self.counts = {"accepted": 0, "failed_on_purpose": 0, "not_an_event": 0, "refused": 0, "repeated": 0}
 
     def judge(self, headers, path, body):
         """Verifies, keeps and counts one request; returns the status and the reason."""
@@ -61,14 +98,22 @@ class Receiver(http.server.ThreadingHTTPServer):
         problem = no_event(event, headers)
         if problem:
             return self.count("not_an_event", 400, problem)
+        try:
+            understood = from_http_event(HTTPMessage(headers, body))
+        except Exception as error:  # whatever the SDK makes of it
+            return self.count("not_an_event", 400, f"{type(error).__name__}: {error}")
         line = {"received_us": received, "webhook_id": headers["webhook-id"], "webhook_timestamp": int(headers["webhook-timestamp"]),
-                "path": path, "event": event}
+                "path": path, "event": event, "attributes": understood.get_attributes(), "data": understood.get_data()}
         with self.lock:
+            if headers["webhook-id"] in self.seen:
+                self.counts["repeated"] += 1
+                return 204, ""
             if self.counts["failed_on_purpose"] < self.fail_first:
                 self.counts["failed_on_purpose"] += 1
                 return 503, "failed on purpose"
             self.counts["accepted"] += 1
-            write_all(self.out, json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            self.seen.add(headers["webhook-id"])
+            write_all(self.out, json.dumps(line, ensure_ascii=False, default=text_of).encode() + b"\n")
         return 204, ""
 
     def count(self, what, status, reason):
@@ -141,6 +186,12 @@ def no_event(event, headers):
     return None
 
 
+def text_of(value):
+    if isinstance(value, datetime.datetime):
+        return value.astimezone(datetime.timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    raise TypeError(f"an attribute of type {type(value).__name__}")
+
+
 def write_all(file, data):
     while data:
         data = data[os.write(file, data):]
@@ -148,7 +199,7 @@ def write_all(file, data):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--secret-file", type=pathlib.Path, required=True, help="file whose first line is the secret, whsec_…")
+    parser.add_argument("--secret-file", type=pathlib.Path, required=True, help="file whose first line is the secret, whsec_…, or whpk_…")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="file that gets one line of JSON per accepted event")
     parser.add_argument("--port", type=int, default=0, help="of 127.0.0.1; 0 (the default) takes a free one")
     parser.add_argument("--fail-first", type=int, default=0, metavar="N", help="answer 503 to the first N genuine events")
@@ -158,7 +209,7 @@ def main():
         secret = arguments.secret_file.read_text().split()[0]
         receiver = Receiver(arguments.port, secret, arguments.out, arguments.fail_first, arguments.retry_after)
     except IndexError:
-        sys.exit(f"receiver: error: {arguments.secret_file} is empty: expected whsec_ and base64 in its first line")
+        sys.exit(f"receiver: error: {arguments.secret_file} is empty: expected whsec_ or whpk_ and base64 in its first line")
     except (OSError, ValueError) as error:
         sys.exit(f"receiver: error: {error}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -16,8 +16,10 @@ set -eu
 suite=${LAB_SUITE:-forky}
 # sysusers: what nats-server needs of systemd, without the rest
 packages="asterisk asterisk-modules asterisk-config whisper.cpp systemd-standalone-sysusers nats-server"
-# the reference implementation of Standard Webhooks in Python, for receiver.py; a softphone that is none of ours, for web_phone.py
-python_packages="standardwebhooks==1.1.0 aiortc==1.16.0"
+# for receiver.py: the reference implementation of Standard Webhooks in Python, the CloudEvents SDK, Ed25519 by OpenSSL; a softphone that is none of
+# ours, for web_phone.py
+python_packages="standardwebhooks==1.1.0 cloudevents==2.2.0 cryptography==50.0.2 aiortc==1.16.0"
+
 
 bootstrap() {
     [ "$(id -u)" = 0 ] || fail "making the chroot needs root: run 'sudo tests/lab/setup.sh', or set ASTERISK_ROOT to an existing Asterisk 22"

@@ -1,9 +1,10 @@
 //! Carries a connector's exchange over HTTP, and counts what goes over the link.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use super::client;
 use super::counts::Counts;
 use crate::bridge::now;
 use crate::crm::settings::Endpoint;
@@ -17,7 +18,8 @@ pub(super) struct Target {
     pub(super) connector: Arc<dyn Connector>,
     /// `url` of the endpoint; a request's path is appended to it.
     pub(super) url: reqwest::Url,
-    pub(super) client: reqwest::Client,
+    /// Another one when its files have changed.
+    pub(super) client: RwLock<reqwest::Client>,
     pub(super) counts: Counts,
     /// Requests of the day, when they are limited.
     pub(super) budget: Option<Budget>,
@@ -53,6 +55,17 @@ impl Target {
         Some(self.carry(exchange, Use::Live, &flight.requests).await)
     }
 
+    /// Makes the client anew with the files as they are now; connections that are open end with what they carry.
+    pub(super) fn reload(&self) {
+        if self.endpoint.connection_files().next().is_none() {
+            return;
+        }
+        match client::client(&self.endpoint, &self.url) {
+            Ok(fresh) => *self.client.write().unwrap_or_else(PoisonError::into_inner) = fresh,
+            Err(error) => tracing::error!(%error, "the connection's files stay as they were"),
+        }
+    }
+
     async fn send(&self, request: Request, whom: Use) -> Result<Response, String> {
         let mut url = self.url.clone();
         if !request.path.is_empty() {
@@ -65,15 +78,17 @@ impl Target {
             Method::Put => reqwest::Method::PUT,
         };
         self.counts.traffic(whom, Traffic { requests: 1, bytes_out: size_of(&request, &url), ..Traffic::default() });
-        let mut sending = self.client.request(method, url).timeout(self.timeout());
+        let client = self.client.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut sending = client.request(method, url).timeout(self.timeout());
         for (name, value) in request.headers {
             sending = sending.header(name, value);
         }
         match sending.body(request.body).send().await {
-            Ok(response) => Ok(self.receive(response, whom).await),
-            Err(error) if error.is_timeout() => Err("no answer in time".into()),
-            Err(error) if error.is_connect() => Err("no connection".into()),
-            Err(_) => Err("the connection broke".into()),
+            Ok(response) => {
+                let answer = self.receive(response, whom).await;
+                client::refused_certificate(answer.status, &answer.body).map_or(Ok(answer), |why| Err(why.into()))
+            }
+            Err(error) => Err(client::why(&error, !self.endpoint.client_cert_file.as_os_str().is_empty())),
         }
     }
 

@@ -32,6 +32,7 @@ pub(super) struct Counts {
     pub(super) replayed: Count,
     pub(super) delivered: Count,
     pub(super) died: Count,
+    pub(super) dropped: Count,
     pub(super) attempts: Count,
     pub(super) live: Count,
     pub(super) live_delivered: Count,
@@ -100,7 +101,7 @@ impl Health {
     }
 }
 
-/// The figures of one endpoint. `taken_up + accepted + replayed = delivered + died + pending`.
+/// The figures of one endpoint. `taken_up + accepted + replayed = delivered + died + dropped + pending`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Name.
@@ -115,6 +116,8 @@ pub struct Figures {
     pub delivered: u64,
     /// Deliveries that became dead letters.
     pub died: u64,
+    /// Deliveries that were not made because they came too late to be of use.
+    pub dropped: u64,
     /// Attempts.
     pub attempts: u64,
     /// Realtime events, to be sent or dropped.
@@ -134,7 +137,7 @@ pub struct Figures {
 impl Figures {
     /// Deliveries that wait.
     pub fn pending(&self) -> u64 {
-        (self.taken_up + self.accepted + self.replayed).saturating_sub(self.delivered + self.died)
+        (self.taken_up + self.accepted + self.replayed).saturating_sub(self.delivered + self.died + self.dropped)
     }
 }
 
@@ -182,6 +185,7 @@ impl Counts {
             // what becomes of an event is read before how many there are: a sum that is read meanwhile never lacks one
             delivered: self.delivered.get(),
             died: self.died.get(),
+            dropped: self.dropped.get(),
             taken_up: self.taken_up.get(),
             accepted: self.accepted.get(),
             replayed: self.replayed.get(),

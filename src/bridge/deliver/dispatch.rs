@@ -354,6 +354,7 @@ fn count_end(target: &Target, outcome: &Outcome) {
             target.counts.traffic(Use::Record, Traffic { events: 1, ..Traffic::default() });
         }
         Outcome::Dead { .. } => target.counts.died.add(1),
+        Outcome::Dropped { .. } => target.counts.dropped.add(1),
         Outcome::Again { .. } => {}
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::REALTIME;
 use super::carry::Target;
+use super::recent::Recent;
 use crate::bridge::now;
 use crate::crm::Outgoing;
 use crate::events::{Data, Event};
@@ -22,16 +23,27 @@ const REALTIME_WAITS: [Duration; 2] = [Duration::from_millis(200), Duration::fro
 
 /// Sends realtime events at once, each on a task of its own, until they expire; those of one contact to one endpoint one after the other, so that
 /// the revisions of a pop arrive in order. Partials have a way of their own: they never wait, and nothing waits for them.
-pub(super) async fn send_realtime(mut pops: mpsc::Receiver<Event>, targets: Vec<Arc<Target>>, at_once: usize) {
+pub(super) async fn send_realtime(
+    mut pops: mpsc::Receiver<Event>,
+    targets: Vec<Arc<Target>>,
+    recent: Arc<Recent>,
+    at_once: usize,
+) {
     let mut partials = Partials { flying: HashMap::new(), places: Arc::new(Semaphore::new(at_once)) };
     let places = Arc::new(Semaphore::new(at_once));
     let mut turns = Turns::default();
     while let Some(event) = pops.recv().await {
+        let takers = targets.iter().filter(|target| target.connector.takes(&event.data));
+        let Some(most) = takers.map(|target| target.endpoint.most_with_data()).min() else { continue };
+        let body: Arc<str> = event.to_json().into();
+        if body.len() > most {
+            // a receiver that gets it without its data fetches it
+            recent.keep(event.id, body.to_string(), event.expires.unwrap_or(Wall(i64::MAX)), now().wall);
+        }
         if let Data::TranscriptPartial(_) = &event.data {
-            partials.send(&event, &targets);
+            partials.send(&event, &body, &targets);
             continue;
         }
-        let body: Arc<str> = event.to_json().into();
         let id = event.id.to_string();
         let expires = event.expires.unwrap_or(Wall(i64::MAX));
         for (number, target) in targets.iter().enumerate().filter(|(_, target)| target.connector.takes(&event.data)) {
@@ -59,7 +71,7 @@ async fn persist(target: &Target, id: &str, body: &str, expires: Wall) {
             return;
         }
         match wait {
-            Some(wait) if now().wall < expires => tokio::time::sleep(*wait).await,
+            Some(wait) if !matches!(answer, Answer::Late(_)) && now().wall < expires => tokio::time::sleep(*wait).await,
             _ => {
                 tracing::warn!(endpoint = target.endpoint.id, error = %answer, "a realtime event was dropped");
                 break;
@@ -89,11 +101,10 @@ struct Partials {
 }
 
 impl Partials {
-    fn send(&mut self, event: &Event, targets: &[Arc<Target>]) {
+    fn send(&mut self, event: &Event, body: &Arc<str>, targets: &[Arc<Target>]) {
         if self.flying.len() >= REALTIME {
             self.flying.retain(|_, last| is_under_way(last));
         }
-        let body: Arc<str> = event.to_json().into();
         let expires = event.expires.unwrap_or(Wall(i64::MAX));
         for (number, target) in targets.iter().enumerate().filter(|(_, target)| target.connector.takes(&event.data)) {
             target.counts.live.add(1);

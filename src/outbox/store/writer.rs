@@ -379,6 +379,7 @@ pub(super) fn write_outcome(
             update.execute(params![delivery.0, "pending", at.0, error, i32::from(*counted)])?
         }
         Outcome::Dead { error } => update.execute(params![delivery.0, "dead", None::<i64>, error, 1])?,
+        Outcome::Dropped { error } => update.execute(params![delivery.0, "discarded", None::<i64>, error, 0])?,
     };
     Ok(())
 }

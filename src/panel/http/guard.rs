@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
 use crate::call::context::PANEL;
-use crate::panel::settings::Token;
+use crate::panel::settings::{Client, Token};
 use crate::panel::{Error, Settings};
 
 /// Name of the sign-in cookie.
@@ -33,6 +33,8 @@ pub(super) struct Guard {
     clients: Vec<(String, [u8; 32])>,
     /// Those of them that may put texts right.
     correctors: Vec<String>,
+    /// Those of them that may fetch events.
+    readers: Vec<String>,
 }
 
 /// Why a request is refused.
@@ -44,8 +46,8 @@ pub(super) enum Refusal {
     Origin,
     /// Neither token nor cookie.
     NotSignedIn,
-    /// A machine that may not do this.
-    NotAllowed,
+    /// A machine that may not do this: the right that it lacks.
+    NotAllowed(&'static str),
 }
 
 impl Guard {
@@ -57,12 +59,8 @@ impl Guard {
             session: Duration::from_secs(u64::from(settings.session_hours) * 3_600),
             sessions: Mutex::new(HashMap::new()),
             clients: clients.iter().map(|(id, token)| (id.clone(), digest(token.bytes()))).collect(),
-            correctors: settings
-                .client
-                .iter()
-                .filter(|client| client.correct)
-                .map(|client| client.id.clone())
-                .collect(),
+            correctors: who(settings, |client| client.correct),
+            readers: who(settings, |client| client.events),
         }
     }
 
@@ -84,8 +82,17 @@ impl Guard {
 
     /// Who puts a text right: whoever may use the panel, or a machine that may do that.
     pub(super) fn corrector(&self, headers: &HeaderMap) -> Result<String, Refusal> {
+        self.allowed(headers, &self.correctors, "correct")
+    }
+
+    /// Who fetches an event: whoever may use the panel, or a machine that may do that.
+    pub(super) fn reader(&self, headers: &HeaderMap) -> Result<String, Refusal> {
+        self.allowed(headers, &self.readers, "events")
+    }
+
+    fn allowed(&self, headers: &HeaderMap, who: &[String], right: &'static str) -> Result<String, Refusal> {
         let from = self.source(headers)?;
-        if from == PANEL || self.correctors.contains(&from) { Ok(from) } else { Err(Refusal::NotAllowed) }
+        if from == PANEL || who.contains(&from) { Ok(from) } else { Err(Refusal::NotAllowed(right)) }
     }
 
     /// Whether operators have to sign in.
@@ -173,6 +180,11 @@ impl Guard {
     fn sessions(&self) -> MutexGuard<'_, HashMap<[u8; 32], Instant>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The machines that have a right.
+fn who(settings: &Settings, has: impl Fn(&Client) -> bool) -> Vec<String> {
+    settings.client.iter().filter(|client| has(client)).map(|client| client.id.clone()).collect()
 }
 
 /// The names that are checked: none when only a token opens the panel and no name was configured.

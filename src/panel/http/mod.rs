@@ -4,6 +4,7 @@ mod annotate;
 mod context;
 mod control;
 mod correct;
+mod events;
 mod guard;
 mod handle;
 mod patient;
@@ -13,6 +14,7 @@ mod stream;
 mod web_calls;
 
 pub use control::{Control, Controller, Pause, Stored};
+pub use events::Events;
 pub use handle::FeedHandle;
 pub use web_calls::{OpenedCall, Opener, WebCall, WebCallRefused};
 
@@ -73,6 +75,11 @@ impl PanelHandle {
         let _ = self.ready.0.metrics.set(metrics);
     }
 
+    /// Who answers `GET /v1/events/{id}` from now on. The first one counts.
+    pub fn tell_events(&self, events: Events) {
+        let _ = self.ready.0.events.set(events);
+    }
+
     /// Stops listening and ends all connections; browsers connect again by themselves.
     pub async fn close(self) {
         self.stop.send_replace(true);
@@ -121,6 +128,7 @@ pub async fn spawn_with(
         guard: Guard::new(&settings, &token, &clients, local_addr),
         ready: AtomicBool::new(false),
         metrics: OnceLock::new(),
+        events: OnceLock::new(),
         clients: Arc::new(Semaphore::new(settings.max_clients)),
         keep_alive: Duration::from_millis(settings.keep_alive_ms),
         body_timeout: Duration::from_millis(settings.header_timeout_ms),

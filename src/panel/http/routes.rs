@@ -20,7 +20,7 @@ use super::handle::FeedHandle;
 use super::stream::Client;
 use super::wall;
 use super::web_calls::{self, Opener};
-use super::{annotate, context, correct};
+use super::{annotate, context, correct, events};
 use crate::panel::feed::Filter;
 
 /// Greatest body of a request, in bytes.
@@ -42,6 +42,7 @@ pub(super) struct Shared {
     pub(super) guard: Guard,
     pub(super) ready: AtomicBool,
     pub(super) metrics: OnceLock<super::Metrics>,
+    pub(super) events: OnceLock<events::Events>,
     pub(super) clients: Arc<Semaphore>,
     pub(super) keep_alive: Duration,
     pub(super) body_timeout: Duration,
@@ -74,6 +75,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/context", post(context::post))
         .route("/v1/context/{id}", delete(context::delete))
         .route("/v1/contacts/{id}/corrections", post(correct::post))
+        .route("/v1/events/{id}", get(events::get))
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))
         .merge(api)
@@ -216,9 +218,9 @@ pub(super) fn refused(refusal: Refusal) -> Response {
             "this host name is not the panel's; add it to [panel] hosts if it should be",
         ),
         Refusal::Origin => problem(StatusCode::FORBIDDEN, "requests from pages of other sites are refused"),
-        Refusal::NotAllowed => problem(
+        Refusal::NotAllowed(right) => problem(
             StatusCode::FORBIDDEN,
-            "this client may not put texts right; set `correct` in its [[panel.client]] if it should",
+            &format!("this client may not do that; set `{right} = true` in its [[panel.client]] if it should"),
         ),
         Refusal::NotSignedIn => {
             let mut response = problem(StatusCode::UNAUTHORIZED, "the panel's token is required");
