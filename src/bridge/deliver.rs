@@ -21,7 +21,6 @@ use super::now;
 use crate::call::number::Number;
 use crate::crm;
 use crate::crm::settings::{Endpoint, Secret};
-use crate::crm::webhook::SecretError;
 use crate::events::{Event, Match};
 use crate::outbox::budget::{Budget, day_of};
 use crate::outbox::settings::Settings;
@@ -45,9 +44,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// A secret is missing or malformed.
+    /// A secret or a setting of an endpoint is missing or malformed.
     #[error(transparent)]
-    Secret(#[from] SecretError),
+    Connector(#[from] crm::Error),
     /// The address is none.
     #[error("[[endpoint]] id = \"{endpoint}\": url: {problem}; expected http://host[:port]/path or https://…")]
     Url {

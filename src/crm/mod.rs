@@ -4,6 +4,7 @@
 
 pub mod contacts;
 pub mod found;
+pub mod odoo;
 pub mod settings;
 pub mod verify;
 pub mod webhook;
@@ -35,12 +36,26 @@ pub trait Connector: Send + Sync {
     }
 }
 
-/// Builds the connector of an endpoint.
+/// Why an endpoint has no connector; the text names the key.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    /// A webhook's secret cannot be used.
+    #[error(transparent)]
+    Webhook(#[from] webhook::SecretError),
+    /// `[endpoint.odoo]` cannot be used.
+    #[error(transparent)]
+    Odoo(#[from] odoo::SettingsError),
+}
+
+/// Builds the connector of an endpoint: of the CRM whose section it has, else of a webhook.
 ///
 /// # Errors
-/// When a secret or a setting of the endpoint cannot be used; the text names the key.
-pub fn connector(endpoint: &Endpoint, secrets: &[Secret]) -> Result<Arc<dyn Connector>, webhook::SecretError> {
-    Ok(Arc::new(webhook::Webhook::new(endpoint, secrets)?))
+/// When a secret or a setting of the endpoint cannot be used.
+pub fn connector(endpoint: &Endpoint, secrets: &[Secret]) -> Result<Arc<dyn Connector>, Error> {
+    Ok(match &endpoint.odoo {
+        Some(settings) => Arc::new(odoo::Odoo::new(endpoint, settings, secrets)?),
+        None => Arc::new(webhook::Webhook::new(endpoint, secrets)?),
+    })
 }
 
 /// What a connector can do, for whoever plans with it and for `kakehashi check`.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::odoo;
+
 /// One receiver of events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -30,6 +32,9 @@ pub struct Endpoint {
     pub realtime: bool,
     /// The text of running utterances too (`transcript.partial`), with `realtime`: up to two a second for each speaker.
     pub partials: bool,
+    /// `[endpoint.odoo]`: it is an Odoo, not a webhook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub odoo: Option<odoo::settings::Settings>,
 }
 
 impl Default for Endpoint {
@@ -45,6 +50,7 @@ impl Default for Endpoint {
             max_body_bytes: 262_144,
             realtime: true,
             partials: false,
+            odoo: None,
         }
     }
 }
