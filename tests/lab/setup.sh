@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sets up the laboratory: Asterisk 22 and whisper.cpp's own program in a chroot below .lab/, the host-side peers
+# Sets up the laboratory: Asterisk 22, whisper.cpp's own program and a NATS server in a chroot below .lab/, the host-side peers
 # (SIPp, baresip, Chromium, tshark), and a Python environment with an independent Standard Webhooks library.
 # Safe to run again: what is there is kept.
 #
@@ -14,47 +14,16 @@ set -eu
 . "$(dirname "$0")/common.sh"
 
 suite=${LAB_SUITE:-forky}
-packages="asterisk asterisk-modules asterisk-config whisper.cpp"
+# sysusers: what nats-server needs of systemd, without the rest
+packages="asterisk asterisk-modules asterisk-config whisper.cpp systemd-standalone-sysusers nats-server"
 # the reference implementation of Standard Webhooks in Python, for receiver.py; a softphone that is none of ours, for web_phone.py
 python_packages="standardwebhooks==1.1.0 aiortc==1.16.0"
 
-mirror() {
-    if [ -n "${LAB_MIRROR:-}" ]; then echo "$LAB_MIRROR"; return; fi
-    apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 2>/dev/null | sed 's#/*$##' | grep '/debian$' | head -n 1
-}
-
-in_root() {
-    chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "$@"
-}
-
 bootstrap() {
     [ "$(id -u)" = 0 ] || fail "making the chroot needs root: run 'sudo tests/lab/setup.sh', or set ASTERISK_ROOT to an existing Asterisk 22"
-    need debootstrap debootstrap
-    mirror=$(mirror)
-    [ -n "$mirror" ] || fail "no Debian archive in this machine's apt sources: set LAB_MIRROR to a Debian mirror (…/debian)"
-    if [ ! -e "$root/.bootstrapped" ]; then
-        say "bootstrapping Debian $suite into $root"
-        rm -rf "$root"
-        mkdir -p "$root"
-        # the script of unstable serves every newer suite, also one that this debootstrap does not know by name
-        debootstrap --variant=minbase --include=ca-certificates "$suite" "$root" "$mirror" /usr/share/debootstrap/scripts/sid \
-            >"$lab/debootstrap.log" 2>&1 || fail "debootstrap failed: see $lab/debootstrap.log and $root/debootstrap/debootstrap.log"
-        # testing moves: the mirror's Release file may be past its date
-        echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/90lab"
-        printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
-        chmod +x "$root/usr/sbin/policy-rc.d"
-        touch "$root/.bootstrapped"
-    fi
-    if [ ! -e "$root/.packages-done" ] || [ "$(cat "$root/.packages-done")" != "$packages" ]; then
-        say "installing $packages in the chroot"
-        {
-            in_root apt-get -q update
-            # shellcheck disable=SC2086 # a list of names
-            in_root apt-get -q -y --no-install-recommends install $packages
-        } >"$lab/packages.log" 2>&1 || fail "installing packages in the chroot failed: see $lab/packages.log"
-        in_root apt-get clean
-        echo "$packages" >"$root/.packages-done"
-    fi
+    # the script of unstable serves every newer suite, also one that this debootstrap does not know by name
+    make_root "$root" "$suite" /usr/share/debootstrap/scripts/sid
+    packages_in "$root" "$packages"
 }
 
 host_peers() {
