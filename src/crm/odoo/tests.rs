@@ -496,7 +496,14 @@ fn a_look_up_gives_the_contact_with_open_cases_and_earlier_calls() {
     let wanted = ["res.partner.search_read", "crm.lead.search_read", "crm.phonecall.search_read"];
     assert_eq!(summaries(&sent), wanted);
     let domain = &body(&sent[0])["params"]["args"][6]["domain"];
-    assert_eq!(domain[2], json!(["phone_sanitized", "=like", "%6%0%0%0%0%1%2%3%4"]));
+    let wanted = json!([
+        "|",
+        "|",
+        ["phone_sanitized", "=", "+81600001234"],
+        ["phone", "=like", "%6%0%0%0%0%1%2%3%4"],
+        ["mobile", "=like", "%6%0%0%0%0%1%2%3%4"]
+    ]);
+    assert_eq!(*domain, wanted);
     let found = found.unwrap();
     let [one] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!((one.id.as_str(), one.name.as_str(), one.note.as_deref()), ("9", "橋本 花子", Some("大阪市住吉区")));

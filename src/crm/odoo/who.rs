@@ -41,13 +41,17 @@ pub(super) struct People {
 
 /// Asks for the contacts with a number; `None` where a number is of no one person or place (extensions, services, what is no number).
 pub(super) fn ask(peer: &Peer, number: &Number) -> Option<Call> {
-    let digits = number.e164()?.trim_start_matches('+');
+    let e164 = number.e164()?;
+    let digits = e164.trim_start_matches('+');
     // as people write it in Japan: the country code may be there or not, and anything between the digits
     let national = digits.strip_prefix("81").unwrap_or(digits);
     let pattern: String = national.chars().flat_map(|digit| ['%', digit]).collect();
     let fields = &peer.settings.numbers;
     let mut domain: Vec<Value> = fields.iter().skip(1).map(|_| json!("|")).collect();
-    domain.extend(fields.iter().map(|field| json!([field, "=like", pattern])));
+    domain.extend(fields.iter().map(|field| match field.ends_with("_sanitized") {
+        true => json!([field, "=", e164]),
+        false => json!([field, "=like", pattern]),
+    }));
     let mut wanted = vec!["display_name", "city"];
     wanted.extend(fields.iter().map(String::as_str));
     Some(Call::search_read("res.partner", json!(domain), &wanted, "", MOST_ROWS))
