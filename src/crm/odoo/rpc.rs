@@ -144,10 +144,16 @@ fn fault_of(name: Option<&Value>) -> Fault {
         // a uid that is no more is a MissingError too
         "odoo.exceptions.AccessDenied" | "odoo.http.SessionExpiredException" | "odoo.exceptions.MissingError"
     );
-    Fault { answer: answer_of(&name), stranger }
+    let answer = match name.as_str() {
+        // reading and loading raise it for a model that is not there only; of a value `load` tells in its result
+        "odoo.exceptions.UserError" => Answer::Unfit(format!("{name}: a module is missing; see docs/crm.md")),
+        name => answer_of(name),
+    };
+    Fault { answer, stranger }
 }
 
-pub(super) fn answer_of(name: &str) -> Answer {
+/// What an exception says of what we asked.
+fn answer_of(name: &str) -> Answer {
     let told = |remedy: &str| format!("{name}{remedy}");
     match name {
         "odoo.exceptions.AccessDenied" | "odoo.http.SessionExpiredException" | "werkzeug.exceptions.Unauthorized" => {

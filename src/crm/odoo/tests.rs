@@ -398,7 +398,7 @@ fn errors_have_their_classes() {
         assert_eq!(letter(&deliver(&odoo(), &answered(caller()), &[real(name)]).1), class, "{name}");
     }
     let read =
-        [("no_right_to_read", 'U'), ("unknown_model", 'R'), ("unknown_field", 'R'), ("load_unknown_column", 'U')];
+        [("no_right_to_read", 'U'), ("unknown_model", 'U'), ("unknown_field", 'R'), ("load_unknown_column", 'U')];
     for (name, class) in read {
         assert_eq!(letter(&deliver_known(&answered(caller()), &[real(name)]).1), class, "{name}");
     }
@@ -407,10 +407,16 @@ fn errors_have_their_classes() {
         let answers = [real("nothing_known"), real("person"), real(name)];
         assert_eq!(letter(&deliver_known(&answered(caller()), &answers).1), class, "{name}");
     }
+    for (name, class) in [("odoo.exceptions.UserError", 'R'), ("odoo.exceptions.MissingError", 'U')] {
+        let text = format!("Unknown error during import: <class '{name}'>: 山田 太郎");
+        let told = result(json!({"ids": false, "messages": [{"type": "error", "message": text}]}));
+        let (_, answer) = deliver_known(&answered(caller()), &[real("nothing_known"), real("person"), told]);
+        assert_eq!((letter(&answer), answer.to_string().is_ascii()), (class, true), "{name}");
+    }
     for (name, class) in [
         ("odoo.exceptions.AccessError", 'U'),
         ("odoo.exceptions.ValidationError", 'R'),
-        ("odoo.exceptions.UserError", 'R'),
+        ("odoo.exceptions.UserError", 'U'),
         ("psycopg2.errors.SerializationFailure", 'B'),
         ("psycopg2.pool.PoolError", 'B'),
         ("psycopg2.errors.InvalidDatetimeFormat", 'U'),
@@ -564,7 +570,7 @@ fn json_2_has_its_own_form_and_errors() {
     for (answer, class) in [
         (error(401, "werkzeug.exceptions.Unauthorized"), 'D'),
         (error(403, "odoo.exceptions.AccessError"), 'U'),
-        (error(422, "odoo.exceptions.UserError"), 'R'),
+        (error(422, "odoo.exceptions.ValidationError"), 'R'),
         (response(401, "no JSON"), 'D'),
         (response(503, ""), 'B'),
     ] {
