@@ -26,6 +26,11 @@ fn whole_sip() -> kakehashi::pbx::sip::PeerSettings {
     }
 }
 
+/// `[[endpoint]]` with all its sections.
+fn whole_endpoint() -> Endpoint {
+    Endpoint { odoo: Some(Default::default()), zammad: Some(Default::default()), ..Endpoint::default() }
+}
+
 /// Every leaf as `section.key`.
 fn leaves(prefix: &str, table: &Table, found: &mut Vec<String>) {
     for (key, value) in table {
@@ -57,7 +62,7 @@ fn the_sections_that_may_be_repeated_stand_there_with_their_defaults() {
     let web = Some(kakehashi::pbx::web::PeerSettings::default());
     assert_eq!(read.pbx, [Pbx { ari, sip, audiosocket, websocket, mirror, web, ..Pbx::default() }]);
     assert_eq!(read.line, [Line { number: "*".into(), ..Lines::default().policy("*") }]);
-    assert_eq!(read.endpoint, [Endpoint { zammad: Some(Default::default()), ..Endpoint::default() }]);
+    assert_eq!(read.endpoint, [whole_endpoint()]);
     assert_eq!(read.dictionary.source, [kakehashi::dictionary::settings::SourceSettings::default()]);
     assert_eq!(read.panel.client, [kakehashi::panel::settings::Client::default()]);
 }
@@ -76,7 +81,7 @@ fn no_key_is_missing_and_each_has_one_line_of_explanation() {
             ..Pbx::default()
         }],
         line: vec![Lines::default().policy("*")],
-        endpoint: vec![Endpoint { zammad: Some(Default::default()), ..Endpoint::default() }],
+        endpoint: vec![whole_endpoint()],
         dictionary: kakehashi::dictionary::Settings { source: vec![Default::default()], ..Default::default() },
         panel: kakehashi::panel::Settings { client: vec![Default::default()], ..Default::default() },
         ..Config::default()

@@ -6,6 +6,7 @@ pub mod address;
 pub mod contacts;
 pub mod found;
 pub mod key;
+pub mod odoo;
 pub mod settings;
 pub mod verify;
 pub mod webhook;
@@ -41,12 +42,20 @@ pub trait Connector: Send + Sync {
 /// Why an endpoint has no connector; the text names the key.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
+    /// It is two CRMs at once.
+    #[error(
+        "[[endpoint]] id = \"{0}\": it has the sections of two CRMs; expected one of them, and an [[endpoint]] for the other"
+    )]
+    Two(String),
     /// A webhook's secret cannot be used.
     #[error(transparent)]
     Webhook(#[from] webhook::SecretError),
     /// The secret of an `[endpoint.zammad]` cannot be used.
     #[error(transparent)]
     Zammad(#[from] zammad::TokenError),
+    /// `[endpoint.odoo]` cannot be used.
+    #[error(transparent)]
+    Odoo(#[from] odoo::SettingsError),
 }
 
 /// Builds the connector of an endpoint: of the CRM whose section it has, else of a webhook.
@@ -54,10 +63,16 @@ pub enum Error {
 /// # Errors
 /// When a secret or a setting of the endpoint cannot be used.
 pub fn connector(endpoint: &Endpoint, secrets: &[Secret]) -> Result<Arc<dyn Connector>, Error> {
-    Ok(match &endpoint.zammad {
-        Some(settings) => Arc::new(zammad::Zammad::new(endpoint, settings, secrets)?),
-        None => Arc::new(webhook::Webhook::new(endpoint, secrets)?),
-    })
+    if endpoint.odoo.is_some() && endpoint.zammad.is_some() {
+        return Err(Error::Two(endpoint.id.clone()));
+    }
+    if let Some(settings) = &endpoint.odoo {
+        return Ok(Arc::new(odoo::Odoo::new(endpoint, settings, secrets)?));
+    }
+    if let Some(settings) = &endpoint.zammad {
+        return Ok(Arc::new(zammad::Zammad::new(endpoint, settings, secrets)?));
+    }
+    Ok(Arc::new(webhook::Webhook::new(endpoint, secrets)?))
 }
 
 /// What a connector can do, for whoever plans with it and for `kakehashi check`.

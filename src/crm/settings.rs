@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::zammad;
+use super::{odoo, zammad};
 
 /// One receiver of events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +52,9 @@ pub struct Endpoint {
     pub realtime: bool,
     /// The text of running utterances too (`transcript.partial`), with `realtime`: up to two a second for each speaker.
     pub partials: bool,
+    /// `[endpoint.odoo]`: it is an Odoo, not a webhook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub odoo: Option<odoo::settings::Settings>,
     /// `[endpoint.zammad]`: it is a Zammad.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zammad: Option<zammad::Settings>,
@@ -78,6 +81,7 @@ impl Default for Endpoint {
             public_url: String::new(),
             realtime: true,
             partials: false,
+            odoo: None,
             zammad: None,
         }
     }

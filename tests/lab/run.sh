@@ -14,6 +14,7 @@ if [ -z "${LAB_LANE:-}" ]; then
     tests/lab/setup.sh
     tests/lab/chromium.sh >/dev/null
     tests/lab/node.sh >/dev/null
+    tests/lab/odoo.sh setup >/dev/null
 elif [ "$LAB_LANE" != host ]; then
     ip link set lo up
 fi
@@ -49,7 +50,7 @@ tests_of() {
         host)
             # what shows an interface of the machine's own, or asks a browser for its addresses
             calls --test receiver_lab --test ari_lab --test sip_lab --test tls_lab --test secure_lab --test probe_lab --test registrar_lab \
-                --test mirror_lab --test webcall_lab --test siprec_lab --test remote_lab --test package_lab --test kintone_client -- --ignored
+                --test mirror_lab --test webcall_lab --test siprec_lab --test remote_lab --test package_lab --test kintone_client --test odoo_lab -- --ignored
             ;;
     esac
 }

@@ -222,6 +222,41 @@ async fn several_candidates_and_no_number_are_normal_states() {
     shot(&panel, "", "ringing-many", &wait, &["--height", "900"]).await;
 }
 
+/// What the CRM has of her stands below her name; texts stay texts, and what is no web address is no link.
+#[tokio::test]
+#[ignore = "needs Chromium: tests/lab/chromium.sh"]
+async fn open_cases_and_earlier_calls_stand_below_the_caller() {
+    let (panel, feed) = start(Settings::default()).await;
+    let (call, kato) = (Call::new(1, ago(9), number("+819012345678")), agent("201", "加藤 花子"));
+    let entry = |title: &str, days: i64, state: Option<&str>, url: &str| Entry {
+        title: title.into(),
+        time: Some(ago(days * 86_400)),
+        state: state.map(String::from),
+        url: (!url.is_empty()).then(|| url.into()),
+    };
+    let mut found = matches(1);
+    found[0].cases = vec![
+        entry("国民健康保険の減免 <img src=x onerror=alert(1)>", 3, Some("審査中"), "https://crm.example.jp/web#id=1"),
+        entry("住民票の写し", 40, Some("新規"), "javascript:alert(1)"),
+        Entry { title: "時期も状態も分からない案件".into(), ..Entry::default() },
+    ];
+    found[0].history = (1..=7).map(|n| entry(&format!("着信 {n}回前"), n * 10, Some("完了"), "")).collect();
+    feed.publish(&call.ringing(4_000, 1, &kato));
+    feed.publish(&call.pop(4_000, 1, &kato, LookUp::Done, found));
+    let wait = ["未完了の案件", "<img src=x onerror=alert(1)>", "審査中", "これまでの応対", "着信 5回前"];
+    let mut all = matches(3);
+    all.iter_mut().for_each(|one| one.cases = vec![entry("児童手当", 2, Some("新規"), "https://crm.example.jp/2")]);
+    let script = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("links.js");
+    let links = r#"if ([...document.querySelectorAll(".entries a")].map((link) => `${link.href} ${link.rel}`).join() !==
+        "https://crm.example.jp/web#id=1 noopener noreferrer") throw new Error("links: " + document.querySelector(".entries").innerHTML)"#;
+    std::fs::write(&script, links).unwrap();
+    let more = ["--height", "900", "--eval", script.to_str().unwrap()];
+    let text = shot(&panel, "?extension=201", "ringing-cases", &wait, &more).await;
+    assert!(!text.contains("着信 6回前"), "five at most: {text}");
+    feed.publish(&call.pop(4_500, 1, &kato, LookUp::Done, all));
+    shot(&panel, "?extension=201", "ringing-cases-many", &["3件の登録", "児童手当"], &[]).await;
+}
+
 #[tokio::test]
 #[ignore = "needs Chromium: tests/lab/chromium.sh"]
 async fn in_the_call_both_parties_are_read_on_their_sides() {

@@ -2,7 +2,7 @@
 
 import { bestPop, currentLeg, openPops, stateOf } from "./state.js";
 import { Talk, el, outside } from "./talk.js";
-import { COVERAGE, END, SPEAKER, TIER, WITHDRAWN, agentText, callerMarks, callerText, clockText, divertedText, lengthText, numberText, plain, spanText, webAddress } from "./words.js";
+import { COVERAGE, END, SPEAKER, TIER, WITHDRAWN, agentText, callerMarks, callerText, clockText, dateText, divertedText, lengthText, numberText, plain, spanText, webAddress } from "./words.js";
 import { contextNode, handoverNode } from "./why.js";
 
 const STATE = {
@@ -125,7 +125,22 @@ function matchNode(match) {
   return el("li", { class: "match" },
     el("span", { class: "match-name" }, outside(match.name, 80)),
     match.note && el("span", { class: "match-note" }, outside(match.note, 200)),
-    url && el("a", { class: "match-open", href: url, target: "_blank", rel: "noopener noreferrer", "aria-label": `${plain(match.name, 80)}をCRMで開く（新しいタブ）`, text: "CRMで開く ↗" }));
+    url && el("a", { class: "match-open", href: url, target: "_blank", rel: "noopener noreferrer", "aria-label": `${plain(match.name, 80)}をCRMで開く（新しいタブ）`, text: "CRMで開く ↗" }),
+    entriesNode("未完了の案件", match.cases), entriesNode("これまでの応対", match.history));
+}
+
+/** Records of the CRM that belong to a possible caller, newest first. */
+function entriesNode(label, entries) {
+  if (!entries?.length) return null;
+  const item = ({ title, time, state, url }) => {
+    const [name, page] = [outside(title, 80), webAddress(url)];
+    return el("li", {},
+      Number.isFinite(time) && el("time", { text: dateText(time / 1000) }),
+      page ? el("a", { class: "match-open", href: page, target: "_blank", rel: "noopener noreferrer" }, name, el("span", { "aria-hidden": "true", text: " ↗" }),
+        el("span", { class: "unseen", text: "（新しいタブで開く）" })) : name,
+      state && el("span", { class: "tag" }, outside(state, 40)));
+  };
+  return el("div", { class: "entries" }, el("h4", { text: label }), el("ul", {}, ...entries.slice(0, 5).map(item)));
 }
 
 function whyNode(contact, pop) {

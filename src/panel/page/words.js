@@ -106,11 +106,15 @@ export function plain(text, most = 400) {
 
 const CLOCK = new Intl.DateTimeFormat("ja-JP", { timeZone: "Asia/Tokyo", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const DAY = new Intl.DateTimeFormat("ja-JP", { timeZone: "Asia/Tokyo", year: "numeric", month: "long", day: "numeric", weekday: "short" });
+const DATE = new Intl.DateTimeFormat("ja-JP", { timeZone: "Asia/Tokyo", year: "numeric", month: "2-digit", day: "2-digit" });
 
 /** 17:32:05 in JST. */
 export const clockText = (ms) => CLOCK.format(ms);
 /** 2026年11月23日(月) in JST. */
 export const dayText = (ms) => DAY.format(ms);
+
+/** 2026/11/23 in JST. */
+export const dateText = (ms) => DATE.format(ms);
 
 /** 75 s → 1:15; hours only when there are any. */
 export function spanText(ms) {
