@@ -17,6 +17,8 @@ mod cut;
 mod disk;
 #[path = "faults/disk_tests.rs"]
 mod disk_tests;
+#[path = "faults/full.rs"]
+mod full;
 #[path = "common/hook.rs"]
 mod hook;
 #[path = "faults/kill.rs"]
