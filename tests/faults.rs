@@ -11,6 +11,8 @@
 
 #[path = "faults/child.rs"]
 mod child;
+#[path = "faults/clock.rs"]
+mod clock;
 #[path = "faults/cut.rs"]
 mod cut;
 #[path = "faults/disk.rs"]
