@@ -11,10 +11,11 @@ mod grammar;
 #[path = "common/mutate.rs"]
 #[allow(dead_code)] // only the dice
 mod mutate;
+#[path = "common/seed.rs"]
+mod seed;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use call::{Call, Said};
 use grammar::{Grammar, Told, Who, has_digits, notations};
@@ -22,19 +23,11 @@ use kakehashi::events::{Data, Event};
 use kakehashi::outbox::settings::Settings;
 use kakehashi::outbox::store::Outbox;
 use mutate::Dice;
+use seed::seed;
 
 /// Conversations, with [`EACH`] numbers in each.
 const CALLS: u64 = 60;
 const EACH: usize = 10;
-
-fn seed() -> u64 {
-    let given =
-        std::env::var("KAKEHASHI_SEED").ok().map(|seed| seed.parse().expect("KAKEHASHI_SEED is a whole number"));
-    let fresh = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-    let seed = given.unwrap_or_else(fresh);
-    println!("KAKEHASHI_SEED={seed}");
-    seed
-}
 
 /// Everything below a folder, file by file.
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {

@@ -116,7 +116,8 @@ fn serve(stream: TcpStream, shared: &Shared, then: &dyn Fn(&Event)) {
     }
 }
 
-fn request(reader: &mut BufReader<TcpStream>) -> Option<(Vec<String>, Vec<u8>)> {
+/// One request: its line and header, and its body; `None` when the connection ends before.
+pub(crate) fn request(reader: &mut BufReader<TcpStream>) -> Option<(Vec<String>, Vec<u8>)> {
     let mut headers = Vec::new();
     loop {
         let mut line = String::new();
