@@ -91,6 +91,8 @@ impl Work {
             retry_schedule_ms: vec![20; 500],
             breaker_pause_ms: 10,
             breaker_longest_ms: 40,
+            // made by fallocate, which the library does not follow
+            reserve_bytes: 0,
             ..Settings::default()
         }
     }

@@ -1,5 +1,6 @@
 //! The second copy: another SQLite file that follows the store a moment behind. What a damaged page of the store held is taken from it again.
 
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +16,8 @@ use crate::outbox::lane::DeliveryId;
 const GROUPS: usize = 1_024;
 /// Events copied in one transaction.
 const EVENTS: i64 = 1_000;
+/// Pages of a write-ahead log after which it is written back.
+pub(super) const LOG_PAGES: i32 = 1_000;
 /// Pause before the copy is tried again after it could not be written.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -141,6 +144,7 @@ fn open(places: &Places) -> Result<Connection, Error> {
     };
     // what a power cut takes of the copy is in the store
     connection.pragma_update(None, "synchronous", "NORMAL").map_err(sqlite(&places.copy))?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).map_err(sqlite(&places.copy))?;
     connection.execute("ATTACH ?1 AS store", [places.store.to_string_lossy()]).map_err(sqlite(&places.store))?;
     Ok(connection)
 }
@@ -337,15 +341,29 @@ pub(super) fn promote(places: &Places, problem: &str) -> Result<(), Error> {
     drop(connection);
     let folder = |source| Error::Folder { path: places.store.clone(), source };
     let fresh = places.store.with_extension("fresh");
-    std::fs::copy(&places.copy, &fresh).map_err(folder)?;
-    std::fs::File::open(&fresh).and_then(|file| file.sync_all()).map_err(folder)?;
+    write_whole(&places.copy, &fresh).map_err(folder)?;
     let aside = set_aside(&places.store)?;
     std::fs::rename(&fresh, &places.store).map_err(folder)?;
+    // what is committed from now on is in a file of this name: the name has to outlive a power cut, too
+    let named = places.store.parent().map_or(Ok(()), |parent| std::fs::File::open(parent)?.sync_all());
+    named.map_err(folder)?;
     tracing::error!(problem, aside = %aside.display(), "the outbox was damaged; its second copy has taken its place");
     if let Some(saved) = salvage(&places.store, &aside).filter(|saved| *saved > 0) {
         tracing::warn!(saved, "events that the second copy had not got yet were read from the damaged outbox");
     }
     Ok(())
+}
+
+/// Copies a file and waits for the disk.
+fn write_whole(from: &Path, to: &Path) -> std::io::Result<()> {
+    let (mut from, mut to) = (std::fs::File::open(from)?, std::fs::File::create(to)?);
+    let mut block = vec![0; 1 << 20];
+    loop {
+        match from.read(&mut block)? {
+            0 => return to.sync_all(),
+            length => to.write_all(block.get(..length).unwrap_or_default())?,
+        }
+    }
 }
 
 /// Moves a database and its log away, beside where it was; gives its new place.

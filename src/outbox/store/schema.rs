@@ -73,6 +73,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // the writer does it, because somebody has to hear when it fails
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     // 32 MiB: ids are spread over the indexes, whose pages would be read again for each event with SQLite's 2 MiB
     connection.pragma_update(None, "cache_size", -32_768)?;
     connection.pragma_update(None, "foreign_keys", true)?;

@@ -1,5 +1,6 @@
 //! The one writer of the store: groups of commands in one transaction each, then told to who waits.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self as commands, RecvTimeoutError};
@@ -11,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::copy::{Change, Copier, Places};
+use super::copy::{Change, Copier, LOG_PAGES, Places};
 use super::reserve::Reserve;
 use super::schema::{self, BUSY};
 use super::{Command, Committed, Counted, Error, Outcome, Receiver, Takes, lock, sqlite};
@@ -48,6 +49,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn run(mut self, inbox: &commands::Receiver<Command>) {
+        watch_log(&self.connection);
         loop {
             let first = match self.empty_at {
                 None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -87,6 +89,7 @@ impl Writer {
                 }
             }
         };
+        self.write_back();
         self.reserve.restore();
         if let Some(copier) = &self.copier {
             copier.tell(changes_of(&group));
@@ -106,6 +109,27 @@ impl Writer {
                     self.recover("a page of it cannot be read");
                 }
                 _ => {}
+            }
+        }
+    }
+
+    /// Writes the log back into the database when it is long. When the disk does not take that, nobody knows what of it stands there: SQLite counts
+    /// pages as written that an earlier, incomplete turn left to the sync that failed now. The second copy takes the store's place then.
+    fn write_back(&mut self) {
+        if LOGGED.get() < LOG_PAGES {
+            return;
+        }
+        let turn = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+            Ok((row.get::<_, bool>(0)?, row.get::<_, i32>(1)?, row.get::<_, i32>(2)?))
+        });
+        match turn {
+            Ok((false, logged, written)) if logged == written => LOGGED.set(0),
+            // somebody reads what is in the log; the next commit tries again
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(%error, "the outbox's log cannot be written back");
+                LOGGED.set(0);
+                self.recover("its log could not be written back");
             }
         }
     }
@@ -154,6 +178,7 @@ impl Writer {
         self.receivers =
             ids.into_iter().zip(self.endpoints.iter().map(|receiver| Arc::clone(&receiver.takes))).collect();
         self.generation.fetch_add(1, Ordering::AcqRel);
+        watch_log(&self.connection);
         Ok(())
     }
 
@@ -194,6 +219,18 @@ impl Writer {
         transaction.commit()?;
         Ok(written)
     }
+}
+
+thread_local! {
+    /// Pages in the write-ahead log after the last commit of this thread.
+    static LOGGED: Cell<i32> = const { Cell::new(0) };
+}
+
+fn watch_log(connection: &Connection) {
+    connection.wal_hook(Some(|_, pages| {
+        LOGGED.set(pages);
+        Ok(())
+    }));
 }
 
 /// What the second copy is told of a group.
