@@ -43,7 +43,7 @@ fn endpoints() -> Vec<String> {
 #[tokio::test]
 async fn a_committed_batch_is_there_after_reopening_with_its_deliveries() {
     let folder = tempfile::tempdir().unwrap();
-    let (outbox, mut committed) = Outbox::open(folder.path(), &Settings::default(), &endpoints()).unwrap();
+    let (outbox, mut committed) = Outbox::open(folder.path(), &Settings::default(), endpoints()).unwrap();
     outbox.commit(batch(1, 1, 3)).unwrap().await.unwrap();
     outbox.commit(batch(1, 4, 2)).unwrap().await.unwrap();
     for sequence in 1..=5 {
@@ -51,7 +51,7 @@ async fn a_committed_batch_is_there_after_reopening_with_its_deliveries() {
         assert_eq!((one.event.sequence, one.deliveries.len()), (Some(sequence), 2));
     }
     drop((outbox, committed));
-    let (outbox, _committed) = Outbox::open(folder.path(), &Settings::default(), &endpoints()).unwrap();
+    let (outbox, _committed) = Outbox::open(folder.path(), &Settings::default(), endpoints()).unwrap();
     let id = ContactId(Uuid::from_u128(1));
     let sequences: Vec<_> = outbox.events_of(id).unwrap().iter().filter_map(|event| event.sequence).collect();
     assert_eq!(sequences, [1, 2, 3, 4, 5]);
@@ -65,7 +65,7 @@ async fn a_committed_batch_is_there_after_reopening_with_its_deliveries() {
 #[tokio::test]
 async fn outcomes_dead_letters_replay_and_discard() {
     let folder = tempfile::tempdir().unwrap();
-    let (outbox, mut committed) = Outbox::open(folder.path(), &Settings::default(), &endpoints()).unwrap();
+    let (outbox, mut committed) = Outbox::open(folder.path(), &Settings::default(), endpoints()).unwrap();
     outbox.commit(batch(1, 1, 3)).unwrap().await.unwrap();
     let ids: Vec<DeliveryId> = {
         let mut ids = Vec::new();
@@ -92,7 +92,7 @@ async fn outcomes_dead_letters_replay_and_discard() {
 #[tokio::test]
 async fn what_was_never_sent_waits_for_no_clock() {
     let folder = tempfile::tempdir().unwrap();
-    let (outbox, mut committed) = Outbox::open(folder.path(), &Settings::default(), &endpoints()).unwrap();
+    let (outbox, mut committed) = Outbox::open(folder.path(), &Settings::default(), endpoints()).unwrap();
     outbox.commit(batch(1, 1, 2)).unwrap().await.unwrap();
     let first = committed.recv().await.unwrap().deliveries[0].1;
     let at = Wall(1_900_000_000_000_000);
@@ -147,7 +147,7 @@ async fn a_changed_event_breaks_the_chain() {
 #[tokio::test]
 async fn texts_that_are_not_sent_have_no_number_and_keep_their_place() {
     let folder = tempfile::tempdir().unwrap();
-    let (outbox, _committed) = Outbox::open(folder.path(), &Settings::default(), &endpoints()).unwrap();
+    let (outbox, _committed) = Outbox::open(folder.path(), &Settings::default(), endpoints()).unwrap();
     let id = ContactId(Uuid::from_u128(1));
     let mut wanted = Vec::new();
     for (number, sent) in [(1, Some(1)), (1, None), (2, None), (2, Some(2)), (3, None)] {
@@ -160,7 +160,7 @@ async fn texts_that_are_not_sent_have_no_number_and_keep_their_place() {
         outbox.commit(one).unwrap().await.unwrap();
     }
     drop((outbox, _committed));
-    let (outbox, _committed) = Outbox::open(folder.path(), &Settings::default(), &endpoints()).unwrap();
+    let (outbox, _committed) = Outbox::open(folder.path(), &Settings::default(), endpoints()).unwrap();
     let found: Vec<_> = outbox.events_of(id).unwrap().iter().map(|event| (event.id, event.sequence)).collect();
     assert_eq!(found, wanted);
     let call = CallKey { pbx: PbxId("p".into()), key: "1".into() };
@@ -175,7 +175,7 @@ fn context(id: u128, expires: i64, body: &str) -> ContextRow {
 #[tokio::test]
 async fn what_waits_for_a_call_is_there_after_reopening_until_it_is_forgotten() {
     let folder = tempfile::tempdir().unwrap();
-    let open = || Outbox::open(folder.path(), &Settings::default(), &endpoints()).unwrap().0;
+    let open = || Outbox::open(folder.path(), &Settings::default(), endpoints()).unwrap().0;
     let outbox = open();
     for row in [context(1, 30, "first"), context(2, 20, "other"), context(1, 10, "second")] {
         outbox.keep(row).unwrap();
@@ -218,7 +218,7 @@ fn in_files(folder: &std::path::Path, text: &str) -> Vec<String> {
 #[tokio::test]
 async fn no_byte_of_a_deleted_text_stays_in_the_database_or_its_log() {
     let folder = tempfile::tempdir().unwrap();
-    let (outbox, mut committed) = Outbox::open(folder.path(), &Settings::default(), &endpoints()).unwrap();
+    let (outbox, mut committed) = Outbox::open(folder.path(), &Settings::default(), endpoints()).unwrap();
     // pages that are full of them, one that is changed, and others around them that stay
     let long = |n: u128| format!("{{\"reason\":\"seasonal secret {n} {}\"}}", "x".repeat(3_000));
     for n in 0..200 {
@@ -253,7 +253,7 @@ async fn no_byte_of_a_deleted_text_stays_in_the_database_or_its_log() {
 #[tokio::test]
 async fn somebody_who_reads_delays_that_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
-    let (outbox, _committed) = Outbox::open(folder.path(), &Settings::default(), &endpoints()).unwrap();
+    let (outbox, _committed) = Outbox::open(folder.path(), &Settings::default(), endpoints()).unwrap();
     outbox.keep(context(1, 1_000, "seasonal secret")).unwrap();
     outbox.flush().unwrap().await.unwrap();
     let reader = rusqlite::Connection::open(folder.path().join("outbox.db")).unwrap();
@@ -280,7 +280,7 @@ async fn a_store_of_version_1_is_taken_over_with_what_is_in_it() {
     let path = folder.path().join("outbox.db");
     rusqlite::Connection::open(&path).unwrap().execute_batch(VERSION_1).unwrap();
     for _ in 0..2 {
-        let (outbox, _committed) = Outbox::open(folder.path(), &Settings::default(), &endpoints()).unwrap();
+        let (outbox, _committed) = Outbox::open(folder.path(), &Settings::default(), endpoints()).unwrap();
         assert_eq!(outbox.open_contacts().unwrap()[0].state, "kept");
         outbox.keep(context(1, 10, "new")).unwrap();
         outbox.flush().unwrap().await.unwrap();
