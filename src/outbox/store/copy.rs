@@ -103,7 +103,12 @@ impl Follower {
             changes = match first {
                 Ok(first) => gather(first, inbox),
                 Err(RecvTimeoutError::Timeout) => Vec::new(),
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => {
+                    if self.behind.load(Ordering::Acquire) {
+                        let _ = self.follow(Vec::new());
+                    }
+                    return;
+                }
             };
         }
     }

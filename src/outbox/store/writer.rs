@@ -89,11 +89,12 @@ impl Writer {
                 }
             }
         };
-        self.write_back();
         self.reserve.restore();
         if let Some(copier) = &self.copier {
             copier.tell(changes_of(&group));
         }
+        // after the copy was told: it may have to take the store's place
+        self.write_back();
         for one in written {
             if self.committed.blocking_send(one).is_err() {
                 break;
