@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -14,13 +14,13 @@ use uuid::Uuid;
 use super::budget::Use;
 use super::lane::DeliveryId;
 use super::settings::Settings;
-use super::{Batch, ContactRow, ContextRow};
-use crate::call::ContactId;
+use super::{Batch, ContextRow};
 use crate::events::{Data, Event};
-use crate::pbx::{CallKey, ExternalKey, PbxId};
 use crate::time::Wall;
 
+mod contacts;
 mod copy;
+mod deliveries;
 mod reserve;
 mod schema;
 mod writer;
@@ -334,22 +334,6 @@ impl Outbox {
         self.commands.send(Command::Forget(contexts)).map_err(|_| Error::Stopped)
     }
 
-    /// What waits for a call, and what has expired meanwhile.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn contexts(&self) -> Result<Vec<ContextRow>, Error> {
-        self.read(|reader| {
-            let mut query = reader.prepare("SELECT id, site, expires, body FROM context ORDER BY expires")?;
-            let rows = query.query_map([], |row| {
-                let (id, expires): (String, i64) = (row.get(0)?, row.get(2)?);
-                let id = id.parse().unwrap_or_default();
-                Ok(ContextRow { id, site: row.get(1)?, expires: Wall(expires), body: row.get(3)? })
-            })?;
-            rows.collect()
-        })
-    }
-
     /// Records what became of an attempt; never waits.
     ///
     /// # Errors
@@ -396,271 +380,6 @@ impl Outbox {
             })?;
             rows.collect()
         })
-    }
-
-    /// Dead letters, discarded ones and those to be replayed of each endpoint: name, status, how many.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn set_aside(&self) -> Result<Vec<(String, String, u64)>, Error> {
-        self.read(|reader| {
-            // the index `delivery_status` has only these
-            let sql = "SELECT p.name, d.status, count(*) FROM delivery d JOIN endpoint p ON p.id = d.endpoint \
-                       WHERE d.status NOT IN ('pending', 'delivered') GROUP BY p.name, d.status";
-            let mut query = reader.prepare_cached(sql)?;
-            let rows =
-                query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?.max(0) as u64)))?;
-            rows.collect()
-        })
-    }
-
-    /// When the event of a delivery happened; `None` when it is not there.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn time_of(&self, delivery: DeliveryId) -> Result<Option<Wall>, Error> {
-        self.read(|reader| {
-            let sql = "SELECT e.time FROM delivery d JOIN event e ON e.row = d.event WHERE d.id = ?1";
-            let mut query = reader.prepare_cached(sql)?;
-            query.query_row([delivery.0], |row| row.get(0).map(Wall)).optional()
-        })
-    }
-
-    /// The contacts that were not complete.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn open_contacts(&self) -> Result<Vec<ContactRow>, Error> {
-        self.read(|reader| {
-            let mut query =
-                reader.prepare("SELECT id, site, pbx, call_key, open, state FROM contact WHERE open = 1")?;
-            let rows = query.query_map([], contact_row)?;
-            rows.collect()
-        })
-    }
-
-    /// One contact.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn contact(&self, id: ContactId) -> Result<Option<ContactRow>, Error> {
-        self.read(|reader| {
-            reader
-                .query_row(
-                    "SELECT id, site, pbx, call_key, open, state FROM contact WHERE id = ?1",
-                    [id.to_string()],
-                    contact_row,
-                )
-                .optional()
-        })
-    }
-
-    /// The contact that a call of an exchange had last, by its last event; `None` when it is new.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn last_contact_of(&self, call: &CallKey) -> Result<Option<ContactRow>, Error> {
-        self.read(|reader| {
-            let sql = "SELECT id, site, pbx, call_key, open, state FROM contact c WHERE pbx = ?1 AND call_key = ?2 \
-                       ORDER BY (SELECT max(row) FROM event WHERE contact = c.id) DESC LIMIT 1";
-            reader.prepare_cached(sql)?.query_row([&call.pbx.0, &call.key], contact_row).optional()
-        })
-    }
-
-    /// The record events of a contact in order.
-    ///
-    /// # Errors
-    /// When the store cannot be read. Events that do not parse are left out and logged.
-    pub fn events_of(&self, contact: ContactId) -> Result<Vec<Event>, Error> {
-        let found: Vec<(String, String, Vec<u8>)> = self.read(|reader| {
-            let mut query =
-                reader.prepare_cached("SELECT id, body, digest FROM event WHERE contact = ?1 ORDER BY row")?;
-            let rows = query.query_map([contact.to_string()], |row| Ok((row.get(0)?, text(row, 1)?, row.get(2)?)))?;
-            rows.collect()
-        })?;
-        let whole = found.into_iter().filter_map(|(id, body, digest)| self.whole(&id, body, &digest));
-        let parsed = whole.filter_map(|body| {
-            Event::from_json(&body)
-                // the reader's own words may quote the event
-                .map_err(|e| tracing::error!(%contact, column = e.column(), "a stored event does not parse"))
-                .ok()
-        });
-        Ok(parsed.collect())
-    }
-
-    /// Hands every stored event of a type to `each`, in the order in which they were accepted, one at a time. Events that do not parse are left
-    /// out and logged.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn each_of_type(&self, kind: &str, mut each: impl FnMut(&str, Event)) -> Result<(), Error> {
-        self.read(|reader| {
-            let mut query = reader.prepare("SELECT contact, body FROM event WHERE type = ?1 ORDER BY row")?;
-            let mut rows = query.query([kind])?;
-            while let Some(row) = rows.next()? {
-                let (contact, body): (String, String) = (row.get(0)?, row.get(1)?);
-                match Event::from_json(&body) {
-                    Ok(event) => each(&contact, event),
-                    Err(e) => tracing::error!(%contact, column = e.column(), "a stored event does not parse"),
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// The body of one event.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn event(&self, id: &str) -> Result<Option<String>, Error> {
-        self.read(|reader| reader.query_row("SELECT body FROM event WHERE id = ?1", [id], |row| row.get(0)).optional())
-    }
-
-    /// The contact that an external key leads to.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn contact_by_key(&self, site: &str, key: &ExternalKey) -> Result<Option<ContactId>, Error> {
-        let kind = serde_json::to_string(&key.kind).unwrap_or_default();
-        self.read(|reader| {
-            let sql = "SELECT contact FROM contact_key WHERE site = ?1 AND kind = ?2 AND value = ?3";
-            let mut query = reader.prepare_cached(sql)?;
-            let id: Option<String> = query.query_row(params![site, kind, key.value], |row| row.get(0)).optional()?;
-            Ok(id.and_then(|id| id.parse().ok()).map(ContactId))
-        })
-    }
-
-    /// Everything that waits to be delivered to the named endpoints, in order: endpoint index, contact, delivery, next attempt (the epoch where
-    /// there was none yet: what is sent for the first time is never waited with, whatever the clock says).
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn pending(&self, endpoints: &[String]) -> Result<Vec<(usize, ContactId, DeliveryId, Wall)>, Error> {
-        let sql = "SELECT d.id, p.name, d.contact, CASE d.attempts WHEN 0 THEN 0 ELSE d.next_at END \
-                   FROM delivery d JOIN endpoint p ON p.id = d.endpoint WHERE d.status IN ('pending', 'replay') ORDER BY d.id";
-        self.select_deliveries(sql, [], endpoints)
-    }
-
-    /// The next deliveries of one lane, up to and with `last`; a few more than a lane keeps in memory.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn pending_of(&self, endpoint: &str, contact: ContactId, last: DeliveryId) -> Result<Vec<DeliveryId>, Error> {
-        let sql = "SELECT d.id, p.name, d.contact, d.next_at FROM delivery d JOIN endpoint p ON p.id = d.endpoint \
-                   WHERE d.status = 'pending' AND p.name = ?1 AND d.contact = ?2 AND d.id <= ?3 ORDER BY d.id LIMIT 65";
-        let values = params![endpoint, contact.to_string(), last.0];
-        let rows = self.select_deliveries(sql, values, &[endpoint.to_string()])?;
-        Ok(rows.into_iter().map(|row| row.2).collect())
-    }
-
-    /// Deliveries that a person asked to replay since the last call; they are pending from now on.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn take_replays(&self, endpoints: &[String]) -> Result<Vec<(usize, ContactId, DeliveryId, Wall)>, Error> {
-        let sql = "SELECT d.id, p.name, d.contact, d.next_at FROM delivery d JOIN endpoint p ON p.id = d.endpoint \
-                   WHERE d.status = 'replay' ORDER BY d.id";
-        let rows = self.select_deliveries(sql, [], endpoints)?;
-        if !rows.is_empty() {
-            self.read(|reader| reader.execute("UPDATE delivery SET status = 'pending' WHERE status = 'replay'", []))?;
-        }
-        Ok(rows)
-    }
-
-    /// A delivery with its body.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, Error> {
-        let found = self.read(|reader| {
-            let sql = "SELECT e.id, e.body, d.attempts, d.status, e.digest FROM delivery d JOIN event e ON e.row = d.event WHERE d.id = ?1";
-            let mut query = reader.prepare_cached(sql)?;
-            query
-                .query_row([id.0], |row| {
-                    let status: String = row.get(3)?;
-                    let delivery = Delivery {
-                        id,
-                        event: row.get(0)?,
-                        body: Some(text(row, 1)?),
-                        attempts: row.get(2)?,
-                        pending: status == "pending" || status == "replay",
-                    };
-                    Ok((delivery, row.get::<_, Vec<u8>>(4)?))
-                })
-                .optional()
-        })?;
-        Ok(found.map(|(mut delivery, digest)| {
-            delivery.body = delivery.body.and_then(|body| self.whole(&delivery.event, body, &digest));
-            delivery
-        }))
-    }
-
-    /// Deliveries in a state (`None`: all), newest first, at most `limit`.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn list(&self, status: Option<&str>, limit: u32) -> Result<Vec<Listed>, Error> {
-        self.read(|reader| {
-            let sql = "SELECT d.id, e.id, e.type, e.contact, e.sequence, p.name, d.status, d.attempts, d.next_at, d.error \
-                       FROM delivery d JOIN event e ON e.row = d.event JOIN endpoint p ON p.id = d.endpoint \
-                       WHERE ?1 IS NULL OR d.status = ?1 ORDER BY d.id DESC LIMIT ?2";
-            let mut query = reader.prepare(sql)?;
-            let rows = query.query_map(params![status, limit], |row| {
-                let state: String = row.get(6)?;
-                let next: i64 = row.get(8)?;
-                Ok(Listed {
-                    delivery: row.get(0)?,
-                    event: row.get(1)?,
-                    kind: row.get(2)?,
-                    contact: row.get(3)?,
-                    sequence: row.get(4)?,
-                    endpoint: row.get(5)?,
-                    next_at: (state == "pending").then(|| Wall(next).rfc3339()),
-                    status: state,
-                    attempts: row.get(7)?,
-                    error: row.get(9)?,
-                })
-            })?;
-            rows.collect()
-        })
-    }
-
-    /// Dead letters to be tried again: all, or the named ones. Gives how many.
-    ///
-    /// # Errors
-    /// When the store cannot be written.
-    pub fn replay(&self, deliveries: Option<&[i64]>, now: Wall) -> Result<usize, Error> {
-        let sql = "UPDATE delivery SET status = 'replay', attempts = 0, next_at = ?1, error = NULL \
-                   WHERE status = 'dead' AND (?2 IS NULL OR id IN (SELECT value FROM json_each(?2)))";
-        self.read(|reader| reader.execute(sql, params![now.0, deliveries.map(json_list)]))
-    }
-
-    /// Dead letters that nobody wants: all, or the named ones. Gives how many.
-    ///
-    /// # Errors
-    /// When the store cannot be written.
-    pub fn discard(&self, deliveries: Option<&[i64]>, note: &str) -> Result<usize, Error> {
-        let sql = "UPDATE delivery SET status = 'discarded', error = ?1 \
-                   WHERE status = 'dead' AND (?2 IS NULL OR id IN (SELECT value FROM json_each(?2)))";
-        self.read(|reader| reader.execute(sql, params![note, deliveries.map(json_list)]))
-    }
-
-    fn select_deliveries(
-        &self,
-        sql: &str,
-        values: impl rusqlite::Params,
-        endpoints: &[String],
-    ) -> Result<Vec<(usize, ContactId, DeliveryId, Wall)>, Error> {
-        let rows: Vec<(i64, String, String, i64)> = self.read(|reader| {
-            let mut query = reader.prepare_cached(sql)?;
-            let rows = query.query_map(values, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
-            rows.collect()
-        })?;
-        let known = rows.into_iter().filter_map(|(id, name, contact, next_at)| {
-            let endpoint = endpoints.iter().position(|known| *known == name)?;
-            Some((endpoint, ContactId(contact.parse().ok()?), DeliveryId(id), Wall(next_at)))
-        });
-        Ok(known.collect())
     }
 
     fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
@@ -718,10 +437,6 @@ fn is_whole(body: &str, digest: &[u8]) -> bool {
     Sha256::digest(body.as_bytes()).as_slice() == digest
 }
 
-fn json_list(ids: &[i64]) -> String {
-    serde_json::to_string(ids).unwrap_or_default()
-}
-
 fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
     connection.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -740,16 +455,4 @@ fn sqlite(path: &Path) -> impl FnOnce(rusqlite::Error) -> Error + use<> {
 fn text(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<String> {
     let value = row.get_ref(at)?;
     Ok(String::from_utf8_lossy(value.as_bytes().unwrap_or_default()).into_owned())
-}
-
-fn contact_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<ContactRow> {
-    let id: String = row.get(0)?;
-    let wrong = |_| rusqlite::Error::InvalidColumnType(0, "id".into(), rusqlite::types::Type::Text);
-    Ok(ContactRow {
-        id: ContactId(id.parse().map_err(wrong)?),
-        site: row.get(1)?,
-        call: CallKey { pbx: PbxId(row.get(2)?), key: row.get(3)? },
-        open: row.get(4)?,
-        state: row.get(5)?,
-    })
 }
