@@ -114,10 +114,10 @@ impl Follower {
     }
 
     fn follow(&mut self, changes: Vec<Change>) -> Result<(), Error> {
-        if self.connection.is_none() {
-            self.connection = Some(open(&self.places)?);
-        }
-        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(open(&self.places)?),
+        };
         let everything = self.behind.swap(false, Ordering::AcqRel);
         let written = if everything { compare(connection) } else { add(connection, changes) };
         let written = written.map_err(sqlite(&self.places.copy));
@@ -233,14 +233,18 @@ pub(super) fn body_of(copy: &Path, id: &str) -> Option<String> {
     found.optional().ok()?.filter(|(body, digest)| super::is_whole(body, digest)).map(|(body, _)| body)
 }
 
+/// That an event of the copy (`o`) is not in the store (`e`), or not as it was.
+const OTHER: &str = "e.row IS NULL OR e.id <> o.id OR e.contact <> o.contact OR e.sequence <> o.sequence OR e.digest <> o.digest OR e.body <> o.body";
+
 /// What is still to be done by the copy and is not in the store, or not as it was, or where nobody who looks for it would find it.
-const UNDONE: &str = "
+fn undone() -> String {
+    format!("
 SELECT EXISTS (
     SELECT 1 FROM copy.delivery c JOIN copy.event o ON o.row = c.event
     LEFT JOIN main.delivery d ON d.id = c.id LEFT JOIN main.event e ON e.row = c.event
-    WHERE c.status = 'pending' AND (d.id IS NULL OR e.row IS NULL OR d.event <> c.event OR d.endpoint <> c.endpoint OR d.contact <> c.contact
+    WHERE c.status = 'pending' AND (d.id IS NULL OR d.event <> c.event OR d.endpoint <> c.endpoint OR d.contact <> c.contact
         OR d.status NOT IN ('pending', 'delivered', 'dead', 'replay', 'discarded')
-        OR e.id <> o.id OR e.contact <> o.contact OR e.sequence <> o.sequence OR e.digest <> o.digest OR e.body <> o.body
+        OR {OTHER}
         OR (d.status = 'pending' AND NOT EXISTS (SELECT 1 FROM main.delivery w INDEXED BY delivery_waiting
             WHERE w.endpoint = c.endpoint AND w.contact = c.contact AND w.id = c.id AND w.status = 'pending')))
 ) OR EXISTS (
@@ -248,14 +252,13 @@ SELECT EXISTS (
     WHERE c.open = 1 AND (m.id IS NULL OR m.site <> c.site OR m.pbx <> c.pbx OR m.call_key <> c.call_key OR NOT json_valid(m.state)
         OR (m.open = 1 AND NOT EXISTS (SELECT 1 FROM main.contact w INDEXED BY contact_open WHERE w.open = 1 AND w.id = c.id))
         OR m.open NOT IN (0, 1))
-)";
+)")
+}
 
 /// What the copy has and the store has not, or otherwise: every event ever accepted.
-const ANY: &str = "
-SELECT EXISTS (
-    SELECT 1 FROM copy.event o LEFT JOIN main.event e ON e.row = o.row
-    WHERE e.row IS NULL OR e.id <> o.id OR e.contact <> o.contact OR e.sequence <> o.sequence OR e.digest <> o.digest OR e.body <> o.body
-)";
+fn any() -> String {
+    format!("SELECT EXISTS (SELECT 1 FROM copy.event o LEFT JOIN main.event e ON e.row = o.row WHERE {OTHER})")
+}
 
 /// Checks what is still to be done against the copy; with `all`, everything, which reads both files to their ends.
 ///
@@ -282,9 +285,8 @@ pub(super) fn check(connection: &Connection, places: &Places, all: bool) -> Resu
         }
     };
     connection.execute("ATTACH ?1 AS copy", [places.copy.to_string_lossy()]).map_err(sqlite(&places.copy))?;
-    let differs = [UNDONE, ANY].iter().take(1 + usize::from(all)).try_fold(false, |differs, sql| {
-        Ok::<bool, rusqlite::Error>(differs || connection.query_row(sql, [], |row| row.get(0))?)
-    });
+    let yes = |sql: String| connection.query_row(&sql, [], |row| row.get::<_, bool>(0));
+    let differs = yes(undone()).and_then(|undone| Ok(undone || (all && yes(any())?)));
     connection.execute("DETACH copy", []).map_err(sqlite(&places.copy))?;
     if let Ok(false) = differs {
         return Ok(());
@@ -346,7 +348,11 @@ pub(super) fn promote(places: &Places, problem: &str) -> Result<(), Error> {
     drop(connection);
     let folder = |source| Error::Folder { path: places.store.clone(), source };
     let fresh = places.store.with_extension("fresh");
-    write_whole(&places.copy, &fresh).map_err(folder)?;
+    if let Err(error) = write_whole(&places.copy, &fresh) {
+        // what there is of it takes the room that is missing
+        let _ = std::fs::remove_file(&fresh);
+        return Err(folder(error));
+    }
     let aside = set_aside(&places.store)?;
     std::fs::rename(&fresh, &places.store).map_err(folder)?;
     // what is committed from now on is in a file of this name: the name has to outlive a power cut, too
@@ -385,7 +391,9 @@ fn set_aside(path: &Path) -> Result<PathBuf, Error> {
 }
 
 /// What is taken of an event that only the damaged file has.
-const TAKEN: [&str; 3] = [
+const TAKEN: [&str; 4] = [
+    // without its endpoints the deliveries would be refused, and the event left to nobody
+    "INSERT OR IGNORE INTO main.endpoint SELECT * FROM damaged.endpoint WHERE ?1 > 0",
     "INSERT OR IGNORE INTO main.contact SELECT * FROM damaged.contact WHERE id = (SELECT contact FROM damaged.event WHERE row = ?1)",
     "INSERT OR IGNORE INTO main.event SELECT * FROM damaged.event WHERE row = ?1",
     "INSERT OR IGNORE INTO main.delivery SELECT * FROM damaged.delivery \

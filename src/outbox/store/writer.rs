@@ -114,7 +114,7 @@ impl Writer {
         }
     }
 
-    /// Writes the log back into the database when it is long. When the disk does not take that, nobody knows what of it stands there: SQLite counts
+    /// Writes the log back into the database when it is long. Where the disk says that it could not sync, nobody knows what of it stands there: SQLite counts
     /// pages as written that an earlier, incomplete turn left to the sync that failed now. The second copy takes the store's place then.
     fn write_back(&mut self) {
         if LOGGED.get() < LOG_PAGES {
@@ -128,9 +128,11 @@ impl Writer {
             // somebody reads what is in the log; the next commit tries again
             Ok(_) => {}
             Err(error) => {
-                tracing::error!(%error, "the outbox's log cannot be written back");
-                LOGGED.set(0);
-                self.recover("its log could not be written back");
+                tracing::error!(%error, "the outbox's log cannot be written back; it is tried again");
+                if error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_FSYNC) {
+                    LOGGED.set(0);
+                    self.recover("its log could not be written back");
+                }
             }
         }
     }
