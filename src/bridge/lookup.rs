@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use super::deliver::Deliverer;
 use super::now;
 use crate::call::number::Number;
-use crate::crm::contacts::{Contacts, ContactsError};
-use crate::crm::found::Found;
+use crate::crm::lookup::contacts::{Contacts, ContactsError};
+use crate::crm::lookup::found::Found;
 use crate::crm::settings::LookUp;
 use crate::events::Match;
 

@@ -3,9 +3,8 @@
 //! A CRM is a [`Connector`]: a file of its own, a section of [`settings::Endpoint`], and a line in [`connector`].
 
 pub mod address;
-pub mod contacts;
-pub mod found;
 pub mod key;
+pub mod lookup;
 pub mod odoo;
 pub mod settings;
 pub mod verify;
@@ -75,7 +74,7 @@ pub fn connector(endpoint: &Endpoint, secrets: &[Secret]) -> Result<Arc<dyn Conn
     Ok(Arc::new(webhook::Webhook::new(endpoint, secrets)?))
 }
 
-/// What a connector can do, for whoever plans with it and for `kakehashi check`.
+/// What a connector can do, for delivery and for whoever plans with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Declares {
     /// Its name.

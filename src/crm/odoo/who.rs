@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::rpc::{Call, odd};
 use super::talk::{Job, Next, Peer};
 use crate::call::number::Number;
-use crate::crm::contacts::MOST_MATCHES;
+use crate::crm::lookup::contacts::MOST_MATCHES;
 use crate::events::{Entry, Match};
 use crate::outbox::retry::Answer;
 use crate::time::Wall;
