@@ -6,14 +6,14 @@ use std::time::Duration;
 use kakehashi::bridge::{deliver, now};
 use kakehashi::call::{ContactId, LegId};
 use kakehashi::crm::settings::{Endpoint, Secret};
-use kakehashi::events::{Agent, CallQueued, Caller, Data, Event, LookUp, ScreenPop};
+use kakehashi::events::{Agent, Caller, Data, Event, LookUp, ScreenPop};
+use kakehashi::outbox::Batch;
 use kakehashi::outbox::settings::Settings;
 use kakehashi::outbox::store::Outbox;
-use kakehashi::outbox::{Batch, ContactRow};
-use kakehashi::pbx::{CallKey, PbxId};
-use kakehashi::time::Wall;
 use uuid::Uuid;
 
+#[path = "common/batch.rs"]
+mod batch;
 #[path = "common/hook.rs"]
 mod hook;
 
@@ -30,24 +30,7 @@ fn endpoint(port: u16) -> Endpoint {
 
 fn batch(contact: u64, sequence: u64) -> Batch {
     let id = ContactId(Uuid::from_u128(u128::from(contact) + 1));
-    let queued = CallQueued { caller: Caller::default(), called: "6001".into(), queue: "q".into() };
-    let event = Event {
-        id: Event::record_id(id, sequence),
-        source: "/site/s/node/n".into(),
-        contact: id,
-        leg: None,
-        time: Wall(1_795_420_800_000_000),
-        sequence: Some(sequence),
-        expires: None,
-        data: Data::CallQueued(queued),
-    };
-    let call = CallKey { pbx: PbxId("p".into()), key: contact.to_string() };
-    Batch {
-        contact: ContactRow { id, site: "s".into(), call, open: true, state: "{}".into() },
-        keys: Vec::new(),
-        events: vec![event],
-        deliver_text: true,
-    }
+    batch::queued(id, sequence, Caller::default(), "q")
 }
 
 /// A screen that takes longer than the disk, so that what is committed piles up to its bound.

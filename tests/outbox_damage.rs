@@ -4,16 +4,23 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use kakehashi::bridge::now;
 use kakehashi::call::ContactId;
-use kakehashi::events::{CallQueued, Caller, Data, Event};
+use kakehashi::events::{Caller, Event};
+use kakehashi::outbox::Batch;
 use kakehashi::outbox::lane::DeliveryId;
 use kakehashi::outbox::settings::Settings;
 use kakehashi::outbox::store::{Committed, Error, Outbox, Outcome};
-use kakehashi::outbox::{Batch, ContactRow};
-use kakehashi::pbx::{CallKey, PbxId};
-use kakehashi::time::Wall;
 use uuid::Uuid;
+
+#[path = "common/batch.rs"]
+mod batch;
+#[allow(dead_code)] // only the dice are used
+#[path = "common/mutate.rs"]
+mod mutate;
+#[path = "common/seed.rs"]
+mod seed;
+
+use mutate::Dice;
 
 const CONTACTS: u128 = 20;
 const EACH: u64 = 10;
@@ -23,45 +30,10 @@ fn settings() -> Settings {
 }
 
 fn batch(contact: u128, sequence: u64) -> Batch {
-    let id = ContactId(Uuid::from_u128(contact));
     let queue = format!("待ち行列{sequence}-{}", "続".repeat(usize::try_from(contact).unwrap() * 7));
-    let event = Event {
-        id: Event::record_id(id, sequence),
-        source: "/site/s/node/n".into(),
-        contact: id,
-        leg: None,
-        time: Wall(1_795_420_800_000_000),
-        sequence: Some(sequence),
-        expires: None,
-        data: Data::CallQueued(CallQueued { caller: Caller::default(), called: "6001".into(), queue }),
-    };
-    let call = CallKey { pbx: PbxId("p".into()), key: contact.to_string() };
-    Batch {
-        contact: ContactRow { id, site: "s".into(), call, open: sequence < EACH, state: "{}".into() },
-        keys: Vec::new(),
-        events: vec![event],
-        deliver_text: true,
-    }
-}
-
-/// Numbers from a seed (xorshift64*).
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) % limit
-    }
-}
-
-fn seed() -> u64 {
-    let given = std::env::var("KAKEHASHI_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = given.unwrap_or_else(|| now().wall.0 as u64 | 1);
-    println!("KAKEHASHI_SEED={seed}");
-    let _ = tracing_subscriber::fmt().with_test_writer().try_init();
-    seed
+    let mut batch = batch::queued(ContactId(Uuid::from_u128(contact)), sequence, Caller::default(), &queue);
+    batch.contact.open = sequence < EACH;
+    batch
 }
 
 /// Opens the store; what it commits is taken and thrown away, as a dispatcher would take it.
@@ -168,7 +140,8 @@ fn bits_that_are_turned_over_cost_nothing_that_was_accepted() {
     let full = tempfile::tempdir().unwrap();
     let left = fill(full.path());
     until_closed(full.path());
-    let mut chance = Chance(seed());
+    let mut dice = Dice(seed::seed());
+    let _ = tracing_subscriber::fmt().with_test_writer().try_init();
     let (mut taken, rounds) = (0, 60);
     for round in 0..rounds {
         let folder = tempfile::tempdir().unwrap();
@@ -178,9 +151,9 @@ fn bits_that_are_turned_over_cost_nothing_that_was_accepted() {
         let damaged = ["outbox.db", "outbox-copy.db"][round % 2];
         let path = folder.path().join(damaged);
         let mut bytes = std::fs::read(&path).unwrap();
-        for _ in 0..=chance.below(16) {
-            let bit = chance.below(bytes.len() as u64 * 8);
-            bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+        for _ in 0..=dice.below(16) {
+            let bit = dice.below(bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
         }
         std::fs::write(&path, bytes).unwrap();
         let why = format!("round {round}, {damaged}");

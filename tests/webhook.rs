@@ -10,17 +10,18 @@ use kakehashi::crm::address::{Given, judge};
 use kakehashi::crm::key::ed25519_secret;
 use kakehashi::crm::settings::{Endpoint, Secret};
 use kakehashi::crm::verify::verify;
-use kakehashi::events::{CallQueued, Caller, Data, Event};
+use kakehashi::events::{Caller, Data, Event};
+use kakehashi::outbox::Batch;
 use kakehashi::outbox::settings::Settings;
 use kakehashi::outbox::store::{Listed, Outbox};
-use kakehashi::outbox::{Batch, ContactRow};
-use kakehashi::pbx::{CallKey, PbxId};
 use kakehashi::time::Wall;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
 use uuid::Uuid;
 
+#[path = "common/batch.rs"]
+mod batch;
 #[path = "common/http.rs"]
 mod http;
 #[cfg(feature = "web")]
@@ -46,23 +47,7 @@ fn contact(number: u128) -> ContactId {
 
 fn batch(of: ContactId, sequence: u64) -> Batch {
     let caller = Caller { number: Some("+81600001234".into()), ..Caller::default() };
-    let event = Event {
-        id: Event::record_id(of, sequence),
-        source: "/site/s/node/n".into(),
-        contact: of,
-        leg: None,
-        time: Wall(1_795_420_800_000_000),
-        sequence: Some(sequence),
-        expires: None,
-        data: Data::CallQueued(CallQueued { caller, called: "6001".into(), queue: "市民課".into() }),
-    };
-    let call = CallKey { pbx: PbxId("p".into()), key: of.to_string() };
-    Batch {
-        contact: ContactRow { id: of, site: "s".into(), call, open: true, state: "{}".into() },
-        keys: Vec::new(),
-        events: vec![event],
-        deliver_text: true,
-    }
+    batch::queued(of, sequence, caller, "市民課")
 }
 
 /// An endpoint that is delivered to.
