@@ -64,8 +64,8 @@ fn a_small_file_system_that_is_full_holds_events_up_and_loses_none() {
         println!("full file system: left out, this user may not mount one");
         return;
     };
-    // less is left than the log takes before its first checkpoint
-    let mount = "mount -t tmpfs -o size=16m none \"$0\" && head -c 15204352 /dev/zero >\"$0/ballast\" && exec \"$@\"";
+    // less is left than the log takes before its first checkpoint; all of it is enough for the store and its copy with their logs
+    let mount = "mount -t tmpfs -o size=48m none \"$0\" && head -c 48758784 /dev/zero >\"$0/ballast\" && exec \"$@\"";
     let found = at_each("full file system", points(2), |_, mut dice| {
         let mut run = Run::new(work(), Temper { bad: 10, seed: dice.roll() });
         let store = run.store().to_str().unwrap().to_string();

@@ -94,7 +94,7 @@ impl Writer {
             copier.tell(changes_of(&group));
         }
         // after the copy was told: it may have to take the store's place
-        self.write_back();
+        self.write_back(LOG_PAGES);
         for one in written {
             if self.committed.blocking_send(one).is_err() {
                 break;
@@ -114,11 +114,11 @@ impl Writer {
         }
     }
 
-    /// Writes the log back into the database when it is long. Where the disk says that it could not sync, nobody knows what of it stands there: SQLite counts
+    /// Writes the log back into the database when it has that many pages; `true` when the next group begins it anew. Where the disk says that it could not sync, nobody knows what of it stands there: SQLite counts
     /// pages as written that an earlier, incomplete turn left to the sync that failed now. The second copy takes the store's place then.
-    fn write_back(&mut self) {
-        if LOGGED.get() < LOG_PAGES {
-            return;
+    fn write_back(&mut self, pages: i32) -> bool {
+        if LOGGED.get() < pages {
+            return false;
         }
         let turn = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
             Ok((row.get::<_, bool>(0)?, row.get::<_, i32>(1)?, row.get::<_, i32>(2)?))
@@ -126,21 +126,24 @@ impl Writer {
         match turn {
             Ok((false, logged, written)) if logged == written => LOGGED.set(0),
             // somebody reads what is in the log; the next commit tries again
-            Ok(_) => {}
+            Ok(_) => return false,
             Err(error) => {
                 tracing::error!(%error, "the outbox's log cannot be written back; it is tried again");
                 if error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_FSYNC) {
                     LOGGED.set(0);
                     self.recover("its log could not be written back");
                 }
+                return false;
             }
         }
+        true
     }
 
     /// What can be done about a group that was not written; `true` when it may go now.
     fn help(&mut self, error: &rusqlite::Error) -> bool {
         match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => self.reserve.release(),
+            // a log that begins anew needs no more of the disk
+            Some(rusqlite::ErrorCode::DiskFull) => self.reserve.release() || self.write_back(1),
             Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
                 self.recover(&error.to_string())
             }
