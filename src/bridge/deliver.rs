@@ -1,7 +1,7 @@
-//! Sends events to the endpoints, and asks them who is calling. `dispatch` sends the record, `realtime` the pops, `carry` talks HTTP,
-//! `client` makes the connections.
+//! Sends events to the endpoints, and asks them who is calling. `dispatch` sends the record, `realtime` the pops; `carry` leads their
+//! exchanges, over a wire such as `http`, whose connections `client` makes.
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -11,6 +11,7 @@ mod carry;
 mod client;
 mod counts;
 mod dispatch;
+mod http;
 mod realtime;
 mod recent;
 
@@ -20,6 +21,7 @@ pub use counts::{Figures, Health};
 use carry::Target;
 use counts::Counts;
 use dispatch::Dispatcher;
+use http::Http;
 use recent::Recent;
 
 use super::now;
@@ -120,7 +122,7 @@ impl Deliverer {
 
     /// Reads the files of the connections again: certificates, authorities, proxies' passwords. What is wrong is told, and stays as it was.
     pub fn reload(&self) {
-        self.targets.iter().for_each(|target| target.reload());
+        self.targets.iter().for_each(|target| target.wire.reload());
     }
 
     /// What is counted for each endpoint.
@@ -163,8 +165,8 @@ fn target(endpoint: &Endpoint, used: u64) -> Result<Target, Error> {
         limit => Some(limit),
     };
     let budget = limit.map(|limit| Budget::new(limit, used, now().wall));
-    let client = RwLock::new(client::client(endpoint, &url)?);
-    Ok(Target { endpoint: endpoint.clone(), connector, url, client, counts: Counts::default(), budget })
+    let wire = Box::new(Http::new(endpoint, url)?);
+    Ok(Target { endpoint: endpoint.clone(), connector, wire, counts: Counts::default(), budget })
 }
 
 fn secrets(endpoint: &Endpoint) -> Result<Vec<Secret>, Error> {

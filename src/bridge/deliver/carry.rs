@@ -1,14 +1,14 @@
-//! Carries a connector's exchange over HTTP, and counts what goes over the link.
+//! Carries a connector's exchange over the wire to its endpoint, and counts what goes over it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
-use super::client;
+use futures_util::future::BoxFuture;
+
 use super::counts::Counts;
 use crate::bridge::now;
 use crate::crm::settings::Endpoint;
-use crate::crm::{Connector, Exchange, MOST_OF_BODY, MOST_REQUESTS, Method, Request, Response, Step};
+use crate::crm::{Connector, Exchange, MOST_REQUESTS, Request, Response, Step};
 use crate::outbox::budget::{Budget, Use};
 use crate::outbox::store::Traffic;
 
@@ -16,13 +16,22 @@ use crate::outbox::store::Traffic;
 pub(super) struct Target {
     pub(super) endpoint: Endpoint,
     pub(super) connector: Arc<dyn Connector>,
-    /// `url` of the endpoint; a request's path is appended to it.
-    pub(super) url: reqwest::Url,
-    /// Another one when its files have changed.
-    pub(super) client: RwLock<reqwest::Client>,
+    pub(super) wire: Box<dyn Wire>,
     pub(super) counts: Counts,
     /// Requests of the day, when they are limited.
     pub(super) budget: Option<Budget>,
+}
+
+/// Is told what goes over a wire.
+pub(super) type Count<'a> = &'a (dyn Fn(Traffic) + Send + Sync);
+
+/// What carries requests to one endpoint.
+pub(super) trait Wire: Send + Sync {
+    /// Carries one request, and tells `count` of it and of its bytes as they go; an error says why there was no answer (no personal data).
+    fn send<'a>(&'a self, request: Request, count: Count<'a>) -> BoxFuture<'a, Result<Response, String>>;
+
+    /// Reads the files of its connections again. What is wrong is told, and stays as it was.
+    fn reload(&self);
 }
 
 /// How an exchange ended: its result, or why there was no answer (no personal data).
@@ -55,77 +64,9 @@ impl Target {
         Some(self.carry(exchange, Use::Live, &flight.requests).await)
     }
 
-    /// Makes the client anew with the files as they are now; connections that are open end with what they carry.
-    pub(super) fn reload(&self) {
-        if self.endpoint.connection_files().next().is_none() {
-            return;
-        }
-        match client::client(&self.endpoint, &self.url) {
-            Ok(fresh) => *self.client.write().unwrap_or_else(PoisonError::into_inner) = fresh,
-            Err(error) => tracing::error!(%error, "the connection's files stay as they were"),
-        }
-    }
-
     async fn send(&self, request: Request, whom: Use) -> Result<Response, String> {
-        let mut url = self.url.clone();
-        if !request.path.is_empty() {
-            let base = url.as_str().trim_end_matches('/');
-            url = format!("{base}{}", request.path).parse().map_err(|_| "the path is no URL".to_string())?;
-        }
-        let method = match request.method {
-            Method::Get => reqwest::Method::GET,
-            Method::Post => reqwest::Method::POST,
-            Method::Put => reqwest::Method::PUT,
-        };
-        self.counts.traffic(whom, Traffic { requests: 1, bytes_out: size_of(&request, &url), ..Traffic::default() });
-        let client = self.client.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut sending = client.request(method, url).timeout(self.timeout());
-        for (name, value) in request.headers {
-            sending = sending.header(name, value);
-        }
-        match sending.body(request.body).send().await {
-            Ok(response) => {
-                let answer = self.receive(response, whom).await;
-                client::refused_certificate(answer.status, &answer.body).map_or(Ok(answer), |why| Err(why.into()))
-            }
-            Err(error) => Err(client::why(&error, !self.endpoint.client_cert_file.as_os_str().is_empty())),
-        }
+        self.wire.send(request, &|traffic| self.counts.traffic(whom, traffic)).await
     }
-
-    /// The connection is kept when the answer is short; an endless one is cut off.
-    async fn receive(&self, mut response: reqwest::Response, whom: Use) -> Response {
-        let headers = response.headers();
-        let retry_after = headers.get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_string);
-        let head: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-        let status = response.status().as_u16();
-        let mut body = Vec::new();
-        let mut read = head + "HTTP/1.1 200 OK\r\n\r\n".len();
-        while let Ok(Some(chunk)) = response.chunk().await {
-            read += chunk.len();
-            let room = MOST_OF_BODY.saturating_sub(body.len());
-            body.extend(chunk.iter().take(room));
-            if chunk.len() > room {
-                break;
-            }
-        }
-        self.counts.traffic(whom, Traffic { bytes_in: read as u64, ..Traffic::default() });
-        Response { status, retry_after, body }
-    }
-
-    pub(super) fn timeout(&self) -> Duration {
-        Duration::from_millis(self.endpoint.timeout_ms.max(1))
-    }
-}
-
-/// Size of a request as it is written: its line, our headers, and those that the client adds.
-fn size_of(request: &Request, url: &reqwest::Url) -> u64 {
-    const ADDED: &str = concat!(
-        "POST  HTTP/1.1\r\nhost: \r\naccept: */*\r\nuser-agent: kakehashi/",
-        env!("CARGO_PKG_VERSION"),
-        "\r\ncontent-length: 0000\r\n\r\n"
-    );
-    let headers: usize = request.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
-    (ADDED.len() + url.authority().len() + url.path().len() + headers + request.body.len()) as u64
 }
 
 /// Requests of the day that something live has set aside; what it took is counted at its end, however it ends.
