@@ -72,6 +72,9 @@ pub struct Node {
     pub data_dir: PathBuf,
     /// Where receivers reach the API of this node (`[panel]`), `https://host[:port]`: `dataref` of events without data begins with it; empty = `listen` of `[panel]`.
     pub public_url: String,
+    /// How long calls that run when the bridge is told to stop (SIGTERM) may go on, in milliseconds; new ones are refused meanwhile, so that the
+    /// exchange goes elsewhere. What still runs then is handed over to the next start. 0 = all at once: for a machine that has no other beside it.
+    pub calls_ms: u64,
     /// How long stopping may take until texts and events that wait are left for the next start, in milliseconds.
     pub drain_ms: u64,
     /// How often the directory, contacts and dictionary files are looked at for changes, in milliseconds; 0 = only on SIGHUP.
@@ -80,7 +83,14 @@ pub struct Node {
 
 impl Default for Node {
     fn default() -> Self {
-        Self { id: "n1".into(), data_dir: "data".into(), public_url: String::new(), drain_ms: 10_000, reload_ms: 5_000 }
+        Self {
+            id: "n1".into(),
+            data_dir: "data".into(),
+            public_url: String::new(),
+            calls_ms: 0,
+            drain_ms: 10_000,
+            reload_ms: 5_000,
+        }
     }
 }
 

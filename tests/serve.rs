@@ -12,6 +12,8 @@ use kakehashi::media::codec::encode_ulaw;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+#[path = "serve/drain.rs"]
+mod drain;
 #[path = "common/hook.rs"]
 mod hook;
 
@@ -102,14 +104,24 @@ impl Bridge {
         self.process.wait().unwrap();
     }
 
-    fn stop(mut self) {
+    fn stop(self) {
         self.signal(Signal::SIGTERM);
+        self.ends();
+    }
+
+    /// It ends in order.
+    fn ends(mut self) {
         assert!(self.process.wait().unwrap().success());
     }
 }
 
 /// Calls the bridge as a recording leg does: two audio lines, caller and agent. Gives the two RTP ports.
 fn call(sip: SocketAddr, socket: &UdpSocket, id: &str) -> [u16; 2] {
+    dial(sip, socket, id).0
+}
+
+/// As [`call`]; gives the `To` of its answer, too.
+fn dial(sip: SocketAddr, socket: &UdpSocket, id: &str) -> ([u16; 2], String) {
     let local = socket.local_addr().unwrap();
     let audio = "m=audio 40000 RTP/AVP 0\r\na=sendonly\r\n";
     let body = format!("v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n{audio}{audio}");
@@ -133,7 +145,7 @@ fn call(sip: SocketAddr, socket: &UdpSocket, id: &str) -> [u16; 2] {
             let to = text.lines().find(|line| line.starts_with("To:")).unwrap();
             socket.send_to(format!("{}Content-Length: 0\r\n\r\n", start("ACK", to)).as_bytes(), sip).unwrap();
             let ports = text.lines().filter_map(|line| line.strip_prefix("m=audio ")?.split(' ').next()?.parse().ok());
-            return ports.collect::<Vec<u16>>().try_into().unwrap();
+            return (ports.collect::<Vec<u16>>().try_into().unwrap(), to.to_string());
         }
     }
 }

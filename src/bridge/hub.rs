@@ -32,6 +32,7 @@ use crate::time::{Mono, Now};
 
 mod contexts;
 mod correcting;
+mod drain;
 mod joined;
 mod orphans;
 mod resume;
@@ -40,6 +41,7 @@ mod work;
 use contexts::Contexts;
 use correcting::Corrections;
 pub use correcting::{Answer, Found};
+use drain::Drain;
 use joined::Joined;
 use orphans::Orphans;
 use work::{Owner, Work};
@@ -107,6 +109,7 @@ struct Hub {
     orphans: Orphans,
     contexts: Contexts,
     corrections: Corrections,
+    drain: Option<Drain>,
     stop: Option<(Mono, oneshot::Sender<()>)>,
 }
 
@@ -126,6 +129,7 @@ pub fn run(setup: Setup, inputs: mpsc::Receiver<Input>) {
         orphans: Orphans::default(),
         contexts: Contexts::default(),
         corrections: Corrections::default(),
+        drain: None,
         stop: None,
     };
     hub.resume(now());
@@ -136,6 +140,7 @@ pub fn run(setup: Setup, inputs: mpsc::Receiver<Input>) {
 impl Hub {
     async fn serve(mut self, mut inputs: mpsc::Receiver<Input>) {
         loop {
+            self.tell_drained();
             if let Some((until, _)) = &self.stop
                 && (self.sessions.is_empty() || *until <= now().mono)
             {
@@ -192,6 +197,7 @@ impl Hub {
             }
             Input::ReadBack(read) => self.read_back(now, read),
             Input::Reloaded(fresh) => self.reloaded(fresh),
+            Input::Drain { done } => self.drain(done),
             Input::Stop { until, done } => {
                 let open: Vec<ContactId> = self.sessions.keys().copied().collect();
                 for contact in open {

@@ -112,6 +112,11 @@ pub enum Input {
     ReadBack(readback::Read),
     /// The site's files were read again.
     Reloaded(hub::Fresh),
+    /// Wait for the contacts that run now.
+    Drain {
+        /// Answered when the last of them has ended.
+        done: oneshot::Sender<()>,
+    },
     /// End every contact, finish what can be finished until then, and answer.
     Stop {
         /// When the hub ends whatever is left.

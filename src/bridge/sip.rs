@@ -157,6 +157,7 @@ pub struct SipHandle {
     certificates: Arc<Tls>,
     counters: watch::Receiver<Counters>,
     trust: Arc<Trust>,
+    drain: Option<oneshot::Sender<()>>,
     stop: Option<oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -173,6 +174,12 @@ impl SipHandle {
     /// The certificates, to be read again when their files change.
     pub fn certificates(&self) -> Arc<Tls> {
         Arc::clone(&self.certificates)
+    }
+
+    /// Takes no new calls from now on; those that run go on.
+    pub fn drain(&mut self) {
+        // without a task there are no calls
+        let _ = self.drain.take().map(|drain| drain.send(()));
     }
 
     /// Hangs up every call (BYE, answered or repeated for at most 2 s), closes the streams and ends the task.
@@ -222,6 +229,7 @@ pub async fn spawn(
     let outside = Outside { ports, trust: trust.clone(), certificates: certificates.clone(), events: events.clone() };
     let connections = Connections::new(&settings, uas.limits(), outside);
     let (told, counters) = watch::channel(Counters::default());
+    let (drain, draining) = oneshot::channel();
     let (stop, stopped) = oneshot::channel();
     let driver = Driver {
         uas,
@@ -236,8 +244,8 @@ pub async fn spawn(
         counters: told,
         routes: HashMap::new(),
     };
-    let task = tokio::spawn(driver.run(inbox, stopped));
-    Ok(SipHandle { udp, tcp, tls, certificates, counters, trust, stop: Some(stop), task })
+    let task = tokio::spawn(driver.run(inbox, draining, stopped));
+    Ok(SipHandle { udp, tcp, tls, certificates, counters, trust, drain: Some(drain), stop: Some(stop), task })
 }
 
 fn check(settings: &Settings) -> Result<(), Error> {
@@ -305,7 +313,13 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Event>, mut stopped: oneshot::Receiver<()>) {
+    async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Event>,
+        mut draining: oneshot::Receiver<()>,
+        mut stopped: oneshot::Receiver<()>,
+    ) {
+        let mut drains = false;
         let hub = self.hub.clone();
         let mut until = None;
         loop {
@@ -330,6 +344,10 @@ impl Driver {
                     }
                 },
                 () = sleep_until(due) => self.uas.handle_timeout(super::now()),
+                _ = &mut draining, if !drains => {
+                    drains = true;
+                    self.uas.handle_drain();
+                }
                 _ = &mut stopped, if until.is_none() => {
                     info!(calls = self.uas.calls(), "SIP stops: hanging up");
                     self.uas.handle_stop(super::now());

@@ -329,6 +329,31 @@ impl Bridge {
         let _ = self.reload.try_send(());
     }
 
+    /// Takes no new calls where an exchange can be refused one (SIP, web), and waits for those that run, `calls_ms` at most. What an exchange only shows
+    /// is followed until the end. Give it up by dropping it.
+    pub async fn drain(&mut self) {
+        #[cfg(feature = "web")]
+        if let Some(panel) = &self.panel {
+            panel.ready().set(false);
+        }
+        if let Some(sip) = &mut self.sip {
+            sip.drain();
+        }
+        #[cfg(feature = "webcall")]
+        if let Some(web) = &self.web {
+            web.drain();
+        }
+        let (done, drained) = oneshot::channel();
+        if self.inputs.send(Input::Drain { done }).await.is_ok() {
+            let _ = tokio::time::timeout(self.patience(), drained).await;
+        }
+    }
+
+    /// How long running calls may go on after the bridge was told to stop.
+    pub fn patience(&self) -> Duration {
+        Duration::from_millis(self.config.node.calls_ms)
+    }
+
     /// Ends everything: no new calls, open contacts end with `bridge_restart`, texts that come within `drain_ms` are still written.
     /// What is left is on disk for the next start.
     pub async fn stop(mut self) {

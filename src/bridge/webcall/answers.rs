@@ -1,6 +1,7 @@
 //! Answers to wishes for tokens: the panel's API asks, the hub says which contact it is.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -37,6 +38,7 @@ async fn grant(shared: &Shared, asked: WebCall) -> Result<OpenedCall, WebCallRef
             let usual = shared.peers.get(&call.pbx).map(|peer| peer.tracks.clone());
             (Target::Running { call, called, leg }, usual.unwrap_or_else(both))
         }
+        None if shared.closing.load(Ordering::Relaxed) => return Err(STOPPING),
         None => {
             let pbx = PbxId(asked.pbx.clone());
             let Some(peer) = shared.peers.get(&pbx) else {

@@ -10,6 +10,7 @@ mod peer;
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -73,6 +74,11 @@ pub struct WebHandle {
 }
 
 impl WebHandle {
+    /// Takes no new calls from now on; those that run go on.
+    pub fn drain(&self) {
+        self.shared.closing.store(true, Ordering::Relaxed);
+    }
+
     /// Ends all calls and stops listening.
     pub async fn stop(self) {
         self.stop.send_replace(true);
@@ -103,6 +109,8 @@ struct Shared {
     hub: mpsc::Sender<Input>,
     /// `http://…` without a path.
     url: String,
+    /// New calls are not taken any more.
+    closing: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -154,7 +162,16 @@ pub async fn spawn(
         resting: Vec::new(),
         next_port: settings.first_port,
     };
-    let shared = Arc::new(Shared { peers, lines, media, hub, url, state: Mutex::new(state), settings });
+    let shared = Arc::new(Shared {
+        peers,
+        lines,
+        media,
+        hub,
+        url,
+        closing: AtomicBool::new(false),
+        state: Mutex::new(state),
+        settings,
+    });
     let server = Server {
         name: "web calls",
         max_connections: shared.settings.max_connections,

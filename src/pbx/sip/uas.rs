@@ -176,6 +176,7 @@ pub struct Uas {
     pub(super) calls: Calls,
     pub(super) ended: Ended,
     stopping: bool,
+    draining: bool,
     overloaded: bool,
     /// Of our certificate for DTLS.
     fingerprint: Option<Fingerprint>,
@@ -215,6 +216,7 @@ impl Uas {
             calls: Calls::default(),
             ended: Ended::default(),
             stopping: false,
+            draining: false,
             overloaded: false,
             fingerprint: None,
             counters: Counters::default(),
@@ -338,6 +340,17 @@ impl Uas {
         self.acks.retain(|_, ack| ack.until > now.mono);
         self.calls_timeout(now);
         self.accounts_timeout(now);
+    }
+
+    /// The bridge is about to stop: what runs goes on, new calls and those who ask whether there could be some (OPTIONS, RFC 3261 §11.2) are
+    /// answered 503, so that the exchange goes elsewhere.
+    pub fn handle_drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Whether a request begins a call that is not taken any more; one that takes a running call's place (RFC 3891) is.
+    pub(super) fn declines(&self, request: &Request) -> bool {
+        self.stopping || self.draining && request.message.count("Replaces") == 0
     }
 
     /// The bridge stops: rings no longer (503, so that the exchange goes elsewhere), hangs up what runs (BYE), takes nothing new. As in

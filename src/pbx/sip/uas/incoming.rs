@@ -63,7 +63,7 @@ impl Uas {
             }
             "NOTIFY" => self.notify(pbx, &key, &request, flow, &tag, now),
             _ if request.to.tag().is_some() => self.within_dialog(&key, request, flow, now),
-            "INVITE" if self.stopping => {
+            "INVITE" | "OPTIONS" if self.declines(&request) => {
                 let answer = self.busy(&request, &tag);
                 self.respond(&key, &answer, now);
             }
@@ -105,7 +105,7 @@ impl Uas {
 
     /// Whether there is no room for what a request begins; counted by what is missing.
     fn is_full_for(&mut self, request: &Request, back: Flow) -> bool {
-        let begins = request.method == "INVITE" && request.to.tag().is_none() && !self.stopping;
+        let begins = request.method == "INVITE" && request.to.tag().is_none() && !self.declines(request);
         if self.servers.is_full_of(back.peer.ip()) {
             self.counters.refused_transactions += 1;
         } else if begins && self.overloaded {
