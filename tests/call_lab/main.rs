@@ -22,6 +22,7 @@ mod matrix;
 mod panel;
 mod pause;
 mod soak;
+mod stopped;
 mod text;
 mod transfer;
 mod whole;
