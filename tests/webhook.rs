@@ -22,6 +22,9 @@ use uuid::Uuid;
 
 #[path = "common/batch.rs"]
 mod batch;
+#[cfg(feature = "web")]
+#[path = "webhook/dead_letters.rs"]
+mod dead_letters;
 #[path = "common/http.rs"]
 mod http;
 #[cfg(feature = "web")]

@@ -7,6 +7,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+#[cfg(feature = "web")]
+mod administer;
 mod carry;
 mod client;
 mod counts;

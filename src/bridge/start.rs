@@ -158,6 +158,7 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
     #[cfg(feature = "web")]
     if let Some(panel) = &panel {
         let events = deliverer.clone();
+        panel.tell_deliveries(Arc::new(deliverer.clone()));
         panel.tell_events(Arc::new(move |id| events.event(id).map_err(|error| error.to_string())));
         let (workers, deliverer, outbox) = (workers.clone(), deliverer.clone(), outbox.clone());
         panel.tell_metrics(Box::new(move || {

@@ -50,7 +50,8 @@ pub struct Settings {
     pub max_turns: usize,
     /// Ended contacts that stay on the screen for late joiners.
     pub keep_ended: usize,
-    /// `[[panel.client]]`: machines that post contexts, with `correct` put texts right, and with `events` fetch events; they may do nothing else.
+    /// `[[panel.client]]`: machines that post contexts, with `correct` put texts right, and with `events` fetch events, and with
+    /// `deliveries` look after what is delivered; they may do nothing else.
     pub client: Vec<Client>,
 }
 
@@ -68,6 +69,8 @@ pub struct Client {
     pub correct: bool,
     /// It may fetch every event that was sent (`GET /v1/events/{id}`): a receiver of thin events needs it.
     pub events: bool,
+    /// It may look after the deliveries (`/v1/deliveries`, `/v1/endpoints`, `/v1/traffic`): see what waits, and send dead letters again or set them aside.
+    pub deliveries: bool,
 }
 
 impl Default for Settings {

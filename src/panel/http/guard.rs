@@ -35,6 +35,8 @@ pub(super) struct Guard {
     correctors: Vec<String>,
     /// Those of them that may fetch events.
     readers: Vec<String>,
+    /// Those that look after the deliveries.
+    administrators: Vec<String>,
 }
 
 /// Why a request is refused.
@@ -61,6 +63,7 @@ impl Guard {
             clients: clients.iter().map(|(id, token)| (id.clone(), digest(token.bytes()))).collect(),
             correctors: who(settings, |client| client.correct),
             readers: who(settings, |client| client.events),
+            administrators: who(settings, |client| client.deliveries),
         }
     }
 
@@ -88,6 +91,12 @@ impl Guard {
     /// Who fetches an event: whoever may use the panel, or a machine that may do that.
     pub(super) fn reader(&self, headers: &HeaderMap) -> Result<String, Refusal> {
         self.allowed(headers, &self.readers, "events")
+    }
+
+    /// Who looks after the deliveries: a machine that may do that, and nobody else.
+    pub(super) fn administrator(&self, headers: &HeaderMap) -> Result<String, Refusal> {
+        let from = self.source(headers)?;
+        if self.administrators.contains(&from) { Ok(from) } else { Err(Refusal::NotAllowed("deliveries")) }
     }
 
     fn allowed(&self, headers: &HeaderMap, who: &[String], right: &'static str) -> Result<String, Refusal> {

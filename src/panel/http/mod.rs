@@ -4,6 +4,7 @@ mod annotate;
 mod context;
 mod control;
 mod correct;
+mod deliveries;
 mod events;
 mod guard;
 mod handle;
@@ -14,6 +15,7 @@ mod stream;
 mod web_calls;
 
 pub use control::{Control, Controller, Pause, Stored};
+pub use deliveries::Deliveries;
 pub use events::Events;
 pub use handle::FeedHandle;
 pub use web_calls::{OpenedCall, Opener, WebCall, WebCallRefused};
@@ -80,6 +82,11 @@ impl PanelHandle {
         let _ = self.ready.0.events.set(events);
     }
 
+    /// Who answers `/v1/deliveries`, `/v1/endpoints` and `/v1/traffic` from now on. The first one counts.
+    pub fn tell_deliveries(&self, deliveries: Arc<dyn Deliveries>) {
+        let _ = self.ready.0.deliveries.set(deliveries);
+    }
+
     /// Stops listening and ends all connections; browsers connect again by themselves.
     pub async fn close(self) {
         self.stop.send_replace(true);
@@ -129,6 +136,7 @@ pub async fn spawn_with(
         ready: AtomicBool::new(false),
         metrics: OnceLock::new(),
         events: OnceLock::new(),
+        deliveries: OnceLock::new(),
         clients: Arc::new(Semaphore::new(settings.max_clients)),
         keep_alive: Duration::from_millis(settings.keep_alive_ms),
         body_timeout: Duration::from_millis(settings.header_timeout_ms),

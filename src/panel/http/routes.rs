@@ -20,7 +20,7 @@ use super::handle::FeedHandle;
 use super::stream::Client;
 use super::wall;
 use super::web_calls::{self, Opener};
-use super::{annotate, context, correct, events};
+use super::{annotate, context, correct, deliveries, events};
 use crate::panel::feed::Filter;
 
 /// Greatest body of a request, in bytes.
@@ -43,6 +43,7 @@ pub(super) struct Shared {
     pub(super) ready: AtomicBool,
     pub(super) metrics: OnceLock<super::Metrics>,
     pub(super) events: OnceLock<events::Events>,
+    pub(super) deliveries: OnceLock<Arc<dyn deliveries::Deliveries>>,
     pub(super) clients: Arc<Semaphore>,
     pub(super) keep_alive: Duration,
     pub(super) body_timeout: Duration,
@@ -76,6 +77,11 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/context/{id}", delete(context::delete))
         .route("/v1/contacts/{id}/corrections", post(correct::post))
         .route("/v1/events/{id}", get(events::get))
+        .route("/v1/deliveries", get(deliveries::list))
+        .route("/v1/deliveries/replay", post(deliveries::replay))
+        .route("/v1/deliveries/discard", post(deliveries::discard))
+        .route("/v1/endpoints", get(deliveries::endpoints))
+        .route("/v1/traffic", get(deliveries::traffic))
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))
         .merge(api)
