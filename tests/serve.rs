@@ -12,6 +12,8 @@ use kakehashi::media::codec::encode_ulaw;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+#[path = "serve/backup.rs"]
+mod backup;
 #[path = "serve/drain.rs"]
 mod drain;
 #[path = "common/hook.rs"]

@@ -400,7 +400,11 @@ impl Bridge {
     }
 }
 
-fn lock(data_dir: &std::path::Path) -> Result<Flock<std::fs::File>, Error> {
+/// Takes the data folder for this process alone, and makes it where there is none.
+///
+/// # Errors
+/// When another process has it, or it cannot be made.
+pub fn lock(data_dir: &std::path::Path) -> Result<Flock<std::fs::File>, Error> {
     let refused = |source| Error::DataDir { path: data_dir.into(), source };
     std::fs::create_dir_all(data_dir).map_err(refused)?;
     let file = std::fs::File::create(data_dir.join("lock")).map_err(refused)?;

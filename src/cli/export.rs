@@ -31,7 +31,7 @@ pub struct ExportArgs {
 pub fn run(args: &ExportArgs) -> super::Result {
     let config = super::load_config(&args.config)?;
     let endpoints: Vec<String> = config.endpoint.iter().map(|endpoint| endpoint.id.clone()).collect();
-    let (outbox, _) = Outbox::open(&config.node.data_dir, &config.outbox, &endpoints)?;
+    let outbox = Outbox::open_beside(&config.node.data_dir, &config.outbox, &endpoints)?;
     let events = outbox.events_of(ContactId(args.contact))?;
     if events.is_empty() {
         return Err(format!("{}: no such contact in {}", args.contact, config.node.data_dir.display()).into());

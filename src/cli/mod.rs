@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand; this one reads the arguments and turns errors into exit codes.
 
+pub mod backup;
 pub mod check;
 #[cfg(feature = "web")]
 pub mod demo;
@@ -49,6 +50,8 @@ enum Command {
     Worker(worker::WorkerArgs),
     Export(export::ExportArgs),
     Outbox(outbox::OutboxArgs),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
     Webhook(webhook::WebhookArgs),
     Probe(Box<probe::ProbeArgs>),
     #[cfg(feature = "web")]
@@ -81,6 +84,8 @@ fn run(command: Command) -> Result {
         Command::Worker(args) => worker::run(args),
         Command::Export(args) => export::run(&args),
         Command::Outbox(args) => outbox::run(&args),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Webhook(args) => webhook::run(&args),
         Command::Probe(_) => Ok(()),
         #[cfg(feature = "web")]

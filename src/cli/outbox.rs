@@ -1,4 +1,4 @@
-//! `kakehashi outbox`: what waits, what was delivered, what became a dead letter; replay and discard.
+//! `kakehashi outbox`: what waits, what was delivered, what became a dead letter; replay and discard; whether all of it is whole.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::bridge::now;
-use crate::outbox::store::{Listed, Outbox};
+use crate::config::Config;
+use crate::outbox::store::{Listed, Outbox, Verdict, verify};
 
 /// Look at deliveries; send dead letters again or set them aside.
 #[derive(Debug, Args)]
@@ -49,6 +50,12 @@ pub enum OutboxCommand {
         place: Place,
         /// Event id, as `list` shows it.
         event: String,
+    },
+    /// Read the whole outbox through: pages, texts against their digests, each contact's chain of digests. The bridge may run meanwhile.
+    Check {
+        /// Where.
+        #[command(flatten)]
+        place: Place,
     },
     /// Send dead letters again; a running bridge takes them within seconds, else they go at its next start.
     Replay(Chosen),
@@ -126,6 +133,7 @@ pub fn run(args: &OutboxArgs) -> super::Result {
             println!("{body}");
             Ok(())
         }
+        OutboxCommand::Check { place } => check(place),
         OutboxCommand::Replay(chosen) => {
             let count = open(&chosen.place)?.replay(chosen.ids(), now().wall)?;
             tell(count, "to be sent again", chosen)
@@ -137,14 +145,34 @@ pub fn run(args: &OutboxArgs) -> super::Result {
     }
 }
 
+fn check(place: &Place) -> super::Result {
+    let path = store_of(&super::load_config(&place.config)?)?;
+    let verdict = verify(&path)?;
+    let Verdict { events, contacts, deliveries, wrong, problems } = verdict;
+    println!("{}: {events} events of {contacts} contacts, {deliveries} deliveries", path.display());
+    if wrong == 0 {
+        return Ok(());
+    }
+    problems.iter().for_each(|problem| println!("  {problem}"));
+    Err(format!(
+        "{}: {wrong} things are wrong; with [outbox] second_copy the bridge takes the copy at its next start, else restore a backup",
+        path.display()
+    )
+    .into())
+}
+
+/// The file of the outbox, which is there.
+pub(super) fn store_of(config: &Config) -> Result<PathBuf, Box<dyn std::error::Error + Send + Sync>> {
+    let path = config.node.data_dir.join("outbox.db");
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(format!("{}: there is no outbox yet; the bridge makes it at its first start", path.display()).into())
+}
+
 fn open(place: &Place) -> Result<Outbox, Box<dyn std::error::Error + Send + Sync>> {
     let config = super::load_config(&place.config)?;
-    let path = config.node.data_dir.join("outbox.db");
-    if !path.exists() {
-        return Err(
-            format!("{}: there is no outbox yet; the bridge makes it at its first start", path.display()).into()
-        );
-    }
+    store_of(&config)?;
     let endpoints = config.endpoint.iter().map(|endpoint| endpoint.id.as_str());
     Ok(Outbox::open_beside(&config.node.data_dir, &config.outbox, endpoints)?)
 }

@@ -23,10 +23,12 @@ mod copy;
 mod deliveries;
 mod reserve;
 mod schema;
+mod verify;
 mod writer;
 
 use copy::{Copier, Places};
 use reserve::Reserve;
+pub use verify::{Verdict, verify};
 use writer::Writer;
 
 /// Schema version that this program writes.

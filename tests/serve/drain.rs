@@ -16,20 +16,20 @@ const CALLS: usize = 50;
 const PACKETS: u16 = 25;
 
 /// An exchange with many calls to one bridge.
-struct Exchange {
+pub(crate) struct Exchange {
     sip: SocketAddr,
-    socket: UdpSocket,
+    pub(crate) socket: UdpSocket,
 }
 
 impl Exchange {
-    fn of(bridge: &Bridge) -> Exchange {
+    pub(crate) fn of(bridge: &Bridge) -> Exchange {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         Exchange { sip: bridge.sip, socket }
     }
 
     /// Sends a request outside or inside the dialog of a call, and gives the answer to it.
-    fn asks(&self, method: &str, id: &str, to: &str) -> String {
+    pub(crate) fn asks(&self, method: &str, id: &str, to: &str) -> String {
         let (sip, local) = (self.sip, self.socket.local_addr().unwrap());
         let request = format!(
             "{method} sip:2001@{sip} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{method}{id}\r\nMax-Forwards: 70\r\n\
