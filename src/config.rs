@@ -49,6 +49,8 @@ pub struct Config {
     pub transcript: crate::transcript::mask::Policy,
     /// `[outbox]`.
     pub outbox: crate::outbox::settings::Settings,
+    /// `[retention]`.
+    pub retention: crate::outbox::settings::Retention,
     /// `[[endpoint]]`: receivers of events.
     pub endpoint: Vec<Endpoint>,
     /// `[lookup]`.
@@ -272,6 +274,7 @@ impl Config {
         self.identity.check().map_err(|problem| ("[identity] relay_prefixes".to_string(), problem))?;
         self.context.check().map_err(|(key, problem)| (format!("[context] {key}"), problem))?;
         self.dictionary.check()?;
+        self.retention.check().map_err(|problem| ("[retention] recordings_days".to_string(), problem))?;
         unique("[[site]]", self.site.iter().map(|site| site.id.as_str()))?;
         unique("[[pbx]]", self.pbx.iter().map(|pbx| pbx.id.as_str()))?;
         unique("[[endpoint]]", self.endpoint.iter().map(|endpoint| endpoint.id.as_str()))?;

@@ -14,6 +14,7 @@ pub mod probe;
 pub mod readback;
 pub mod reload;
 pub mod remote;
+pub mod retention;
 pub mod sip;
 pub mod start;
 #[cfg(feature = "webcall")]

@@ -22,7 +22,7 @@ use super::readback::ReadBack;
 use super::reload::{Files, Watch};
 use super::sip::SipHandle;
 use super::workers::Workers;
-use super::{Input, asterisk_media, deliver, hub, listener, media, now, reload, workers};
+use super::{Input, asterisk_media, deliver, hub, listener, media, now, reload, retention, workers};
 use crate::call::directory::Directory;
 use crate::call::line::Lines;
 use crate::config::Config;
@@ -109,6 +109,7 @@ pub struct Bridge {
     reload: mpsc::Sender<()>,
     #[cfg(feature = "web")]
     panel: Option<crate::panel::PanelHandle>,
+    _retention: Option<std::sync::mpsc::Sender<()>>,
     _lock: Flock<std::fs::File>,
 }
 
@@ -173,6 +174,7 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
     listener::spawn(ears, audio.clone(), config.speech.clone(), pace, inputs.clone()).map_err(Error::Thread)?;
     let read_back = ReadBack::spawn(audio.clone(), config.speech.clone(), inputs.clone()).map_err(Error::Thread)?;
 
+    let retention = retention::spawn(outbox.clone(), audio.clone(), config.retention).map_err(Error::Thread)?;
     let connections = deliverer.clone();
     let lines = Arc::new(Lines::new(config.line.clone()));
     let setup = Setup {
@@ -214,6 +216,7 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
         reload,
         #[cfg(feature = "web")]
         panel,
+        _retention: retention,
         _lock: lock,
     };
     let agents = Agents::default();

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::bridge::{now, start};
+use crate::bridge::{now, retention, start};
 use crate::config::Config;
 use crate::outbox::store::{Outbox, VERSION, verify};
-use crate::session::State;
+use crate::pbx::StreamId;
 
 /// The list of what a backup holds; it is written last.
 const LIST: &str = "backup.json";
@@ -136,7 +136,11 @@ pub fn backup(args: &BackupArgs) -> super::Result {
     let mut files = vec![listed(to, STORE)?];
     if !args.without_audio {
         let from = config.node.data_dir.join(AUDIO);
-        for path in recordings(&from, &running(&outbox)?)? {
+        let (running, unreadable) = retention::running(&outbox)?;
+        for contact in unreadable {
+            eprintln!("contact {contact}: its state was written by another version; its sound is copied, too");
+        }
+        for path in recordings(&from, &running)? {
             files.extend(copy(&config.node.data_dir, to, &format!("{AUDIO}/{path}"))?);
         }
     }
@@ -221,25 +225,14 @@ fn is_free(config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
-/// Streams of calls that run.
-fn running(outbox: &Outbox) -> Result<HashSet<String>, crate::outbox::store::Error> {
-    let mut running = HashSet::new();
-    for row in outbox.open_contacts()? {
-        match State::parse(&row.state) {
-            Ok(state) => running.extend(state.streams().map(|(stream, _)| stream.0.to_string())),
-            Err(error) => eprintln!("contact {}: {error}; its sound is copied, too", row.id),
-        }
-    }
-    Ok(running)
-}
-
 /// The files of all recordings but these, as `stream/segment`.
-fn recordings(audio: &Path, without: &HashSet<String>) -> Result<Vec<String>, Error> {
+fn recordings(audio: &Path, without: &HashSet<StreamId>) -> Result<Vec<String>, Error> {
     if !audio.exists() {
         return Ok(Vec::new());
     }
     let mut found = Vec::new();
-    for stream in names(audio)?.into_iter().filter(|stream| !without.contains(stream)) {
+    let left_out: HashSet<String> = without.iter().map(|stream| stream.0.to_string()).collect();
+    for stream in names(audio)?.into_iter().filter(|stream| !left_out.contains(stream)) {
         let folder = audio.join(&stream);
         if folder.is_dir() {
             found.extend(names(&folder)?.into_iter().map(|file| format!("{stream}/{file}")));

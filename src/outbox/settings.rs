@@ -1,4 +1,4 @@
-//! `[outbox]` of the configuration.
+//! `[outbox]` and `[retention]` of the configuration.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,6 +6,36 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::breaker::Limits;
+
+/// `[retention]`: how long things are kept here. The CRM has rules of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Days after its beginning for which a recording is kept; 0 = as long as its contact.
+    pub recordings_days: u32,
+    /// Days after the last event of a contact for which its events are kept, texts among them; 0 = for ever. What is not delivered, or a dead letter that
+    /// nobody has replayed or discarded, keeps the contact.
+    pub records_days: u32,
+}
+
+impl Retention {
+    /// Whether nothing is ever deleted.
+    pub fn keeps_everything(self) -> bool {
+        self == Retention::default()
+    }
+
+    /// # Errors
+    /// What is wrong, and what is expected.
+    pub fn check(self) -> Result<(), String> {
+        let (sound, records) = (self.recordings_days, self.records_days);
+        if records > 0 && sound > records {
+            return Err(format!(
+                "{sound}; expected at most `records_days`, {records}: a recording goes with its contact"
+            ));
+        }
+        Ok(())
+    }
+}
 
 /// Settings of the durable outbox.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

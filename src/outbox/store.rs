@@ -15,24 +15,27 @@ use super::budget::Use;
 use super::lane::DeliveryId;
 use super::settings::Settings;
 use super::{Batch, ContextRow};
+use crate::call::ContactId;
 use crate::events::{Data, Event};
 use crate::time::Wall;
 
 mod contacts;
 mod copy;
 mod deliveries;
+mod purge;
 mod reserve;
 mod schema;
 mod verify;
 mod writer;
 
 use copy::{Copier, Places};
+pub use purge::Due;
 use reserve::Reserve;
 pub use verify::{Verdict, verify};
 use writer::Writer;
 
 /// Schema version that this program writes.
-pub const VERSION: i64 = 3;
+pub const VERSION: i64 = 4;
 /// Committed groups that wait for the dispatcher; when it is full the writer waits.
 const COMMITTED: usize = 1_024;
 
@@ -204,6 +207,12 @@ enum Command {
     Flush(oneshot::Sender<()>),
     Keep(ContextRow),
     Forget(Vec<Uuid>),
+    Purge {
+        contacts: Vec<ContactId>,
+        cut: Wall,
+        now: Wall,
+        done: oneshot::Sender<()>,
+    },
     Count(Vec<Counted>),
     /// The text of an event as it was, after it was found damaged.
     Repair(String, String),

@@ -131,7 +131,7 @@ impl Outbox {
     }
 }
 
-fn contact_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<ContactRow> {
+pub(super) fn contact_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<ContactRow> {
     let id: String = row.get(0)?;
     let wrong = |_| rusqlite::Error::InvalidColumnType(0, "id".into(), rusqlite::types::Type::Text);
     Ok(ContactRow {

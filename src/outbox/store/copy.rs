@@ -39,6 +39,8 @@ pub(super) enum Change {
     Key([String; 4]),
     /// What became of a delivery.
     Outcome(DeliveryId, Outcome),
+    /// Contacts were deleted; the store knows which.
+    Purge,
 }
 
 /// The thread that writes the copy.
@@ -53,8 +55,13 @@ impl Copier {
     pub(super) fn spawn(places: Places) -> Result<Copier, Error> {
         let (changes, inbox) = sync_channel(GROUPS);
         let behind = Arc::new(AtomicBool::new(true));
-        let follower =
-            Follower { places: places.clone(), connection: None, behind: Arc::clone(&behind), failing: false };
+        let follower = Follower {
+            places: places.clone(),
+            connection: None,
+            behind: Arc::clone(&behind),
+            failing: false,
+            deleted: false,
+        };
         let thread = std::thread::Builder::new()
             .name("outbox-copy".into())
             .spawn(move || follower.run(&inbox))
@@ -81,6 +88,8 @@ struct Follower {
     connection: Option<Connection>,
     behind: Arc<AtomicBool>,
     failing: bool,
+    /// The log still has what was deleted.
+    deleted: bool,
 }
 
 impl Follower {
@@ -120,7 +129,11 @@ impl Follower {
         };
         let everything = self.behind.swap(false, Ordering::AcqRel);
         let written = if everything { compare(connection) } else { add(connection, changes) };
-        let written = written.map_err(sqlite(&self.places.copy));
+        let written = written.map_err(sqlite(&self.places.copy)).map(|deleted| self.deleted |= deleted);
+        if written.is_ok() && self.deleted {
+            let busy = connection.query_row("PRAGMA main.wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+            self.deleted = busy.map_err(sqlite(&self.places.copy))?;
+        }
         if let Err(Error::Damaged { .. }) = &written
             && !is_sound(connection).unwrap_or(false)
         {
@@ -154,8 +167,8 @@ fn open(places: &Places) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// Brings the copy up to the store, whatever it lacks.
-fn compare(connection: &mut Connection) -> rusqlite::Result<()> {
+/// Brings the copy up to the store, whatever it lacks; `true` when something was deleted.
+fn compare(connection: &mut Connection) -> rusqlite::Result<bool> {
     while add_events(connection)? {}
     let transaction = connection.transaction()?;
     transaction.execute_batch(
@@ -166,12 +179,15 @@ fn compare(connection: &mut Connection) -> rusqlite::Result<()> {
              FROM store.delivery s WHERE s.id = c.id AND c.status = 'pending' AND s.event = c.event AND s.endpoint = c.endpoint
              AND s.status IN ('delivered', 'dead', 'replay', 'discarded');",
     )?;
-    transaction.commit()
+    let deleted = super::purge::follow(&transaction)?;
+    transaction.commit()?;
+    Ok(deleted)
 }
 
-/// Copies what was told, and the events that are newer than the copy.
-fn add(connection: &mut Connection, changes: Vec<Change>) -> rusqlite::Result<()> {
+/// Copies what was told, and the events that are newer than the copy; `true` when something was deleted.
+fn add(connection: &mut Connection, changes: Vec<Change>) -> rusqlite::Result<bool> {
     while add_events(connection)? {}
+    let mut deleted = false;
     let transaction = connection.transaction()?;
     for change in changes {
         match change {
@@ -190,9 +206,14 @@ fn add(connection: &mut Connection, changes: Vec<Change>) -> rusqlite::Result<()
                 super::writer::write_outcome(&transaction, delivery, &outcome)?;
                 1
             }
+            Change::Purge => {
+                deleted |= super::purge::follow(&transaction)?;
+                0
+            }
         };
     }
-    transaction.commit()
+    transaction.commit()?;
+    Ok(deleted)
 }
 
 /// Copies the next events with their contacts and deliveries; `false` when there are none.

@@ -36,7 +36,7 @@ CREATE TABLE remote (
 ";
 
 /// What each version added to the one before; the first makes version 2 of 1.
-const MIGRATIONS: [&str; 2] = ["
+const MIGRATIONS: [&str; 3] = ["
 CREATE TABLE context (id TEXT PRIMARY KEY, site TEXT NOT NULL, expires INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX context_expires ON context (expires);
 ", "
@@ -45,6 +45,8 @@ CREATE TABLE traffic (
     requests INTEGER NOT NULL, bytes_out INTEGER NOT NULL, bytes_in INTEGER NOT NULL, events INTEGER NOT NULL,
     PRIMARY KEY (day, endpoint, use)
 ) WITHOUT ROWID;
+", "
+CREATE TABLE purged (contact TEXT PRIMARY KEY, time INTEGER NOT NULL) WITHOUT ROWID;
 "];
 
 /// Made in every file that has not got them yet: they change no data, so the version stays.

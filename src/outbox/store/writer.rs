@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::copy::{Change, Copier, LOG_PAGES, Places};
+use super::purge;
 use super::reserve::Reserve;
 use super::schema::{self, BUSY};
 use super::{Command, Committed, Counted, Error, Outcome, Receiver, Takes, lock, sqlite};
@@ -100,12 +101,15 @@ impl Writer {
                 break;
             }
         }
-        if group.iter().any(|command| matches!(command, Command::Keep(_) | Command::Forget(_))) {
+        if group.iter().any(|command| matches!(command, Command::Keep(_) | Command::Forget(_) | Command::Purge { .. }))
+        {
             self.empty_at.get_or_insert(Instant::now() + EMPTIED);
         }
         for command in group {
             match command {
-                Command::Commit(_, Some(done)) | Command::Flush(done) => _ = done.send(()),
+                Command::Commit(_, Some(done)) | Command::Flush(done) | Command::Purge { done, .. } => {
+                    _ = done.send(());
+                }
                 Command::Damaged(generation) if generation == self.generation.load(Ordering::Acquire) => {
                     self.recover("a page of it cannot be read");
                 }
@@ -217,6 +221,10 @@ impl Writer {
                 Command::Outcome(delivery, outcome) => write_outcome(&transaction, *delivery, outcome)?,
                 Command::Keep(context) => write_context(&transaction, context)?,
                 Command::Forget(contexts) => forget_contexts(&transaction, contexts)?,
+                Command::Purge { contacts, cut, now, .. } => {
+                    contacts.iter().for_each(|id| _ = self.chains.remove(id));
+                    purge::write(&transaction, contacts, *cut, *now)?;
+                }
                 Command::Count(counted) => write_traffic(&transaction, counted, &self.receivers)?,
                 Command::Repair(id, body) => repair(&transaction, id, body)?,
                 Command::Flush(_) | Command::Damaged(_) => {}
@@ -253,6 +261,7 @@ fn changes_of(group: &[Command]) -> Vec<Change> {
                 changes.push(Change::Contact(contact));
             }
             Command::Outcome(delivery, outcome) => changes.push(Change::Outcome(*delivery, outcome.clone())),
+            Command::Purge { .. } => changes.push(Change::Purge),
             _ => {}
         }
     }
