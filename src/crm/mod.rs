@@ -12,6 +12,7 @@ pub mod webhook;
 pub mod zammad;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::call::number::Number;
 use crate::events::{Data, Match};
@@ -87,6 +88,10 @@ pub struct Declares {
     pub most_requests: u64,
     /// Requests a day that the CRM allows by default; `None`: any number.
     pub requests_per_day: Option<u64>,
+    /// The time of day in Japan at which the CRM's day begins, below 24 hours; zero = midnight.
+    pub day_begins: Duration,
+    /// The most deliveries in flight at once, whatever the endpoint's `concurrency`; `None`: any number.
+    pub at_once: Option<usize>,
 }
 
 /// How a pop reaches the agent's screen.
@@ -153,8 +158,19 @@ pub struct Response {
     pub status: u16,
     /// `Retry-After`, as received.
     pub retry_after: Option<String>,
+    /// How busy the receiver is, where it says so.
+    pub load: Option<Load>,
     /// As much of the body as is read, [`MOST_OF_BODY`] bytes at most.
     pub body: Vec<u8>,
+}
+
+/// Requests that a receiver works on at once, from whomever they are, and the most that it would: `X-ConcurrencyLimit-Running` and `-Limit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Now.
+    pub running: u32,
+    /// At most.
+    pub limit: u32,
 }
 
 /// The most of an answer's body that is read, in bytes.
