@@ -7,6 +7,7 @@ pub mod key;
 pub mod lookup;
 pub mod odoo;
 pub mod settings;
+mod text;
 pub mod verify;
 pub mod webhook;
 pub mod zammad;
