@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod key;
+pub mod kintone;
 pub mod lookup;
 pub mod odoo;
 pub mod settings;
@@ -43,7 +44,7 @@ pub trait Connector: Send + Sync {
 /// Why an endpoint has no connector; the text names the key.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
-    /// It is two CRMs at once.
+    /// It is several CRMs at once.
     #[error(
         "[[endpoint]] id = \"{0}\": it has the sections of two CRMs; expected one of them, and an [[endpoint]] for the other"
     )]
@@ -57,6 +58,9 @@ pub enum Error {
     /// `[endpoint.odoo]` cannot be used.
     #[error(transparent)]
     Odoo(#[from] odoo::SettingsError),
+    /// `[endpoint.kintone]` cannot be used.
+    #[error(transparent)]
+    Kintone(#[from] kintone::SettingsError),
 }
 
 /// Builds the connector of an endpoint: of the CRM whose section it has, else of a webhook.
@@ -64,11 +68,15 @@ pub enum Error {
 /// # Errors
 /// When a secret or a setting of the endpoint cannot be used.
 pub fn connector(endpoint: &Endpoint, secrets: &[Secret]) -> Result<Arc<dyn Connector>, Error> {
-    if endpoint.odoo.is_some() && endpoint.zammad.is_some() {
+    let sections = [endpoint.odoo.is_some(), endpoint.kintone.is_some(), endpoint.zammad.is_some()];
+    if sections.into_iter().filter(|is_there| *is_there).count() > 1 {
         return Err(Error::Two(endpoint.id.clone()));
     }
     if let Some(settings) = &endpoint.odoo {
         return Ok(Arc::new(odoo::Odoo::new(endpoint, settings, secrets)?));
+    }
+    if let Some(settings) = &endpoint.kintone {
+        return Ok(Arc::new(kintone::Kintone::new(endpoint, settings, secrets)?));
     }
     if let Some(settings) = &endpoint.zammad {
         return Ok(Arc::new(zammad::Zammad::new(endpoint, settings, secrets)?));

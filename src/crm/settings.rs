@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{odoo, zammad};
+use super::{kintone, odoo, zammad};
 
 /// One receiver of events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +55,9 @@ pub struct Endpoint {
     /// `[endpoint.odoo]`: it is an Odoo, not a webhook.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub odoo: Option<odoo::settings::Settings>,
+    /// `[endpoint.kintone]`: it is a kintone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kintone: Option<kintone::settings::Settings>,
     /// `[endpoint.zammad]`: it is a Zammad.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zammad: Option<zammad::Settings>,
@@ -82,6 +85,7 @@ impl Default for Endpoint {
             realtime: true,
             partials: false,
             odoo: None,
+            kintone: None,
             zammad: None,
         }
     }
