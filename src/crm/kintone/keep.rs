@@ -313,7 +313,15 @@ impl Keep {
         if !fault.doubts_form() {
             return Err(Next::End(fault.answer));
         }
-        let named = self.wanted().filter(|(_, code)| fault.is_of(code)).map(|(key, _)| key).collect::<Vec<_>>();
+        let named = self
+            .peer
+            .settings
+            .fields
+            .all()
+            .into_iter()
+            .filter(|(_, code)| fault.is_of(code))
+            .map(|(key, _)| key)
+            .collect::<Vec<_>>();
         let answer = match fault.answer {
             Answer::Refused(what) if !named.is_empty() => {
                 Answer::Refused(format!("{what}: not taken: [endpoint.kintone.fields] {}", named.join(", ")))
