@@ -122,8 +122,8 @@ impl Connector for Kintone {
         let what = match event.data {
             Data::CallAnswered(leg) => What::Answered(leg, event.time),
             Data::CallEnded(ended) if event.leg.is_none() => What::Ended(ended, event.time),
-            Data::TranscriptDocument(document) => What::Document(document),
-            // a leg's end is in the contact's
+            Data::TranscriptDocument(document) if self.peer.settings.fields.take_text() => What::Document(document),
+            // a leg's end is in the contact's, and for a text there is no field
             _ => return Box::new(Over(Answer::Delivered)),
         };
         let site = event.source.split('/').nth(2).unwrap_or_default().to_string();

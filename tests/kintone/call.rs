@@ -181,6 +181,21 @@ async fn whatever_answer_is_lost_there_is_one_record_and_one_transcript() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_app_of_two_fields_is_enough() {
+    let fields = vec![Field::new("鍵", Kind::Text).required().unique(), Field::new("通番", Kind::Number)];
+    let kintone = Kintone::start_with(vec![App::contacts(), App::new(CALLS, fields)]);
+    let fields = Fields { key: "鍵".into(), sequence: "通番".into(), ..Fields::default() };
+    let apps = Apps { app: CALLS, fields, ..Apps::default() };
+    let secrets = vec![Secret(kintone.token(CALLS, VIEW | ADD | EDIT))];
+    let running = Running::start(Endpoint { secrets, kintone: Some(apps), ..endpoint(&kintone) }).await;
+    running.commit(call(1, from("+81600001234"))).await;
+    running.all_delivered(4).await;
+    assert_eq!(record(&kintone).text("通番"), "3");
+    assert_eq!(steps(&kintone).join(" "), "read write read write", "there is no place for a transcript");
+    assert_eq!(running.look_up("0600001234").await, None, "there are no contacts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_people_write_meanwhile_stays() {
     let kintone = stand_in();
     let running = Running::start(endpoint(&kintone)).await;

@@ -160,7 +160,7 @@ fn a_configuration_that_cannot_be_names_the_key() {
     fn of(endpoint: &mut Endpoint) -> &mut Apps {
         endpoint.kintone.as_mut().unwrap()
     }
-    let cases: [(String, &str); 10] = [
+    let cases: [(String, &str); 11] = [
         (with(|one| one.secrets.clear()), "id = \"crm\": secret_file: there is no token"),
         (with(|one| one.secrets[0] = Secret("Geheim!".into())), "secret_file: a token has other characters"),
         (with(|one| of(one).app = 0), "[endpoint.kintone] app: 0; expected"),
@@ -170,7 +170,11 @@ fn a_configuration_that_cannot_be_names_the_key() {
         (with(|one| of(one).fields.agent = "担当\" or".into()), "fields.agent: expected a field code"),
         (with(|one| of(one).fields.agent = "拠点".into()), "fields.agent: this field code stands at two keys"),
         (with(|one| of(one).contacts.numbers.clear()), "contacts.numbers: empty"),
-        (with(|one| of(one).contacts.app = 0), "cases.app: there are no contacts"),
+        (with(|one| of(one).contacts.app = 0), "fields.contact: there are no contacts"),
+        (
+            with(|one| (of(one).contacts.app, of(one).fields.contact) = (0, String::new())),
+            "cases.app: there are no contacts",
+        ),
     ];
     for (error, expected) in cases {
         assert!(error.contains(expected) && !error.contains("Geheim"), "{error} / {expected}");

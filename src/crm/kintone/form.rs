@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::rest::odd;
-use super::settings::{Contacts, Fields};
+use super::settings::{Contacts, Settings};
 use crate::outbox::retry::Answer;
 
 /// Problems that are told at once.
@@ -76,7 +76,8 @@ impl Form {
     }
 
     /// What is wrong with the app of calls; `None` when it is as the configuration says.
-    pub(super) fn problem_of_calls(&self, app: u64, fields: &Fields) -> Option<String> {
+    pub(super) fn problem_of_calls(&self, settings: &Settings) -> Option<String> {
+        let fields = &settings.fields;
         let mapped = fields.all().into_iter().filter(|(_, code)| !code.is_empty());
         let mut found: Vec<String> =
             mapped.clone().filter_map(|(key, code)| self.problem("fields", key, code, types(key))).collect();
@@ -87,6 +88,13 @@ impl Form {
             let lacks = STATES.iter().filter(|state| !field.options.iter().any(|one| one == *state));
             found.extend(lacks.map(|state| format!("fields.state `{}` has no option {state}", fields.state)));
         }
+        let looks_up = self.get(&fields.contact).and_then(|field| field.looks_up.as_ref());
+        if let Some((app, _)) = looks_up.filter(|(app, _)| *app != settings.contacts.app) {
+            let (code, expected) = (&fields.contact, settings.contacts.app);
+            found.push(format!(
+                "fields.contact `{code}` looks up app {app}, expected contacts.app, which is {expected}"
+            ));
+        }
         let required =
             self.0.iter().filter(|(code, field)| field.required && !field.has_default && **code != fields.key);
         let mut required: Vec<&String> = required.map(|(code, _)| code).collect();
@@ -96,7 +104,7 @@ impl Form {
                 "`{code}` must not be empty, and not every event fills it; switch 必須項目にする off or set a default"
             )
         }));
-        told(app, found)
+        told(settings.app, found)
     }
 
     /// What is wrong with the app of contacts.

@@ -64,6 +64,11 @@ pub struct Fields {
 }
 
 impl Fields {
+    /// Whether there is a place for a transcript.
+    pub(super) fn take_text(&self) -> bool {
+        !self.transcript.is_empty() || !self.file.is_empty()
+    }
+
     /// Each key with its field code.
     pub(super) fn all(&self) -> [(&'static str, &str); 18] {
         [
@@ -134,9 +139,14 @@ impl Settings {
         for (key, code) in [("fields.key", &self.fields.key), ("fields.sequence", &self.fields.sequence)] {
             needed(key, code)?;
         }
-        let with_text = !self.fields.transcript.is_empty() || !self.fields.file.is_empty();
-        if with_text {
+        if self.fields.take_text() {
             needed("fields.revision", &self.fields.revision)?;
+        }
+        if !self.fields.contact.is_empty() && self.contacts.app == 0 {
+            return wrong(
+                "fields.contact",
+                "there are no contacts to be linked to; set contacts.app, or leave it empty",
+            );
         }
         let fields = self.fields.all();
         for (at, (key, code)) in fields.iter().enumerate() {

@@ -81,7 +81,7 @@ impl Peer {
         let settings = &self.settings;
         let mut problem = None;
         if app == settings.app {
-            problem = form.problem_of_calls(app, &settings.fields);
+            problem = form.problem_of_calls(settings);
         }
         if app == settings.contacts.app {
             problem = problem.or_else(|| form.problem_of_contacts(&settings.contacts));

@@ -9,6 +9,7 @@ use super::*;
 use crate::call::{ContactId, LegId, Tier};
 use crate::crm::{Load, MOST_REQUESTS, Method, Request};
 use crate::events::{Agent, CallEnded, Caller, EndReason, LegRecord, LegState, TranscriptDocument, Turn};
+use crate::outbox::budget::{Budget, Use};
 use crate::pbx::Speaker;
 
 const CONTACT: ContactId = ContactId(Uuid::from_u128(0x0190_b5f2_7c6e_7b1a_9f1e_0000_0000_0001));
@@ -310,12 +311,22 @@ fn a_full_domain_is_left_to_others_for_a_moment_and_pops_are_not_held_up() {
 }
 
 #[test]
+fn the_day_of_requests_begins_at_nine() {
+    let declares = kintone().declares();
+    // 2026-11-24 08:59:59 in Japan
+    let last = Wall(1_795_420_800_000_000 + (16 * 3_600 - 1) * 1_000_000);
+    let budget = Budget::new(declares.requests_per_day.unwrap(), declares.day_begins, 10_000, last);
+    assert!(!budget.reserve(1, Use::Live, last));
+    assert!(budget.reserve(1, Use::Live, last + Duration::from_secs(1)));
+}
+
+#[test]
 fn a_form_is_compared_with_the_configuration() {
     let problem = |change: &dyn Fn(&mut Value)| {
         let mut properties = properties();
         change(&mut properties);
         let form = Form::read(&json!({"properties": properties})).unwrap();
-        form.problem_of_calls(12, &settings().fields).unwrap_or_default()
+        form.problem_of_calls(&settings()).unwrap_or_default()
     };
     assert_eq!(problem(&|_| {}), "");
     let all = problem(&|all| *all = json!({}));
@@ -327,6 +338,10 @@ fn a_form_is_compared_with_the_configuration() {
         (
             json!({"状況": {"type": "DROP_DOWN", "options": {"対応中": {}, "完了": {}}}}),
             "`状況` has no option 応答なし",
+        ),
+        (
+            json!({"連絡先": {"type": "NUMBER", "lookup": {"relatedApp": {"app": "9"}, "relatedKeyField": "番号"}}}),
+            "fields.contact `連絡先` looks up app 9, expected contacts.app, which is 11",
         ),
         (json!({"区分": {"type": "NUMBER", "required": true, "defaultValue": ""}}), "`区分` must not be empty"),
     ] {
