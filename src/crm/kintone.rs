@@ -2,11 +2,12 @@
 //! which field is what says the configuration.
 //!
 //! `rest` knows how kintone is spoken to, `form` compares the apps with the configuration, `talk` carries a conversation, `keep` writes the record of a
-//! call, `who` finds the caller, `text` is what people read. Tried against the stand-in `tests/common/kintone`, which the service's own client drives
-//! too; the service itself was not run.
+//! call (`record`: its values), `who` finds the caller, `text` is what people read. Tried against the stand-in `tests/common/kintone`, which the
+//! service's own client drives too; the service itself was not run.
 
 mod form;
 mod keep;
+mod record;
 mod rest;
 pub mod settings;
 mod talk;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::form::Form;
+use super::record::Record;
 use super::rest::{Call, Fault, is_one_of, odd, records, text};
 use super::talk::{Job, Next, Peer};
 use super::text as words;
@@ -183,7 +183,7 @@ impl Keep {
     /// What is to be written.
     fn record(&self) -> Map<String, Value> {
         let Some(form) = self.peer.form(self.peer.settings.app) else { return Map::new() };
-        let mut record = Record { form: &form, fields: self.peer.settings.fields.all(), values: Map::new() };
+        let mut record = Record::new(&form, &self.peer.settings.fields);
         match &self.what {
             What::Document(document) => self.put_transcript(&mut record, document),
             What::Answered(..) => record.put("sequence", json!(self.sequence)),
@@ -388,42 +388,4 @@ fn put_outcome(record: &mut Record<'_>, ended: &CallEnded, at: Wall) {
     record.put("seconds", json!(talked.unwrap_or_default().as_secs()));
     record.put_text("state", words::state(true, talked.is_some()));
     record.put_text("course", &words::course(ended, at));
-}
-
-/// Values for a record, by field code.
-struct Record<'a> {
-    form: &'a Form,
-    fields: [(&'static str, &'a str); 18],
-    values: Map<String, Value>,
-}
-
-impl Record<'_> {
-    fn code(&self, key: &str) -> Option<&str> {
-        self.fields.iter().find(|(name, _)| *name == key).map(|(_, code)| *code).filter(|code| !code.is_empty())
-    }
-
-    fn put(&mut self, key: &str, value: Value) {
-        if let Some(code) = self.code(key).map(String::from) {
-            self.values.insert(code, json!({"value": value}));
-        }
-    }
-
-    /// Unless it has a value by now.
-    fn put_once(&mut self, key: &str, value: Value) {
-        if self.code(key).is_some_and(|code| !self.values.contains_key(code)) {
-            self.put(key, value);
-        }
-    }
-
-    fn put_text(&mut self, key: &str, text: &str) {
-        if let Some(text) = self.code(key).and_then(|code| self.form.fitted(code, text)) {
-            self.put(key, json!(text));
-        }
-    }
-
-    fn put_text_once(&mut self, key: &str, text: &str, is_open: bool) {
-        if is_open && !text.is_empty() && self.code(key).is_some_and(|code| !self.values.contains_key(code)) {
-            self.put_text(key, text);
-        }
-    }
 }
