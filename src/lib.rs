@@ -27,7 +27,7 @@
 //! disk; a text that ends in digits waits for the rest. Of all texts of a contact it makes its document.
 //!
 //! The session tells the text as an event ([`events`]). A record event is committed to the [`outbox`] on disk before anything else sees
-//! it. Then each endpoint's connector ([`crm`]) says what is to be sent of it, [`bridge::deliver`] carries that until it is accepted, and the `panel`
+//! it. Then each endpoint's connector ([`crm`]: [`crm::webhook`], [`crm::odoo`], [`crm::kintone`], [`crm::zammad`]) says what is to be sent of it, [`bridge::deliver`] carries that until it is accepted, and the `panel`
 //! shows it on the screen. The same connector is asked who is calling ([`bridge::lookup`]).
 //!
 //! Before all that an integrator asks whether an exchange can feed the bridge: [`bridge::probe`] asks it by SIP and ARI, and [`probe`]

@@ -28,7 +28,8 @@ fn whole_sip() -> kakehashi::pbx::sip::PeerSettings {
 
 /// `[[endpoint]]` with all its sections.
 fn whole_endpoint() -> Endpoint {
-    Endpoint { odoo: Some(Default::default()), zammad: Some(Default::default()), ..Endpoint::default() }
+    let kintone = Some(Default::default());
+    Endpoint { kintone, odoo: Some(Default::default()), zammad: Some(Default::default()), ..Endpoint::default() }
 }
 
 /// Every leaf as `section.key`.

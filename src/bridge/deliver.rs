@@ -2,6 +2,7 @@
 //! exchanges, over a wire such as `http`, whose connections `client` makes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -31,9 +32,9 @@ use crate::call::number::Number;
 use crate::crm;
 use crate::crm::settings::{Endpoint, Secret};
 use crate::events::{Event, Match};
-use crate::outbox::budget::{Budget, day_of};
+use crate::outbox::budget::{Budget, date_of, day_of};
 use crate::outbox::settings::Settings;
-use crate::outbox::store::{Committed, Outbox, Receiver};
+use crate::outbox::store::{Committed, Outbox, Receiver, TrafficDay};
 
 /// Realtime events that wait for a place to fly; the newest is dropped when it is full (a pop that late is of no use).
 const REALTIME: usize = 1_024;
@@ -151,22 +152,26 @@ pub fn receivers(endpoints: &[Endpoint]) -> Result<Vec<Receiver>, Error> {
 /// # Errors
 /// The first that cannot be used.
 pub fn check(endpoints: &[Endpoint]) -> Result<(), Error> {
-    endpoints.iter().try_for_each(|endpoint| target(endpoint, 0).map(|_| ()))
+    endpoints.iter().try_for_each(|endpoint| target(endpoint, &[]).map(|_| ()))
 }
 
-/// `used`: the endpoint's requests of today so far.
-fn target(endpoint: &Endpoint, used: u64) -> Result<Target, Error> {
+/// `traffic`: that of the last days.
+fn target(endpoint: &Endpoint, traffic: &[TrafficDay]) -> Result<Target, Error> {
     let wrong = |problem: String| Error::Url { endpoint: endpoint.id.clone(), problem };
     let url = reqwest::Url::parse(&endpoint.url).map_err(|error| wrong(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(wrong(format!("scheme `{}`", url.scheme())));
     }
     let connector = crm::connector(endpoint, &secrets(endpoint)?)?;
+    let (declares, now) = (connector.declares(), now().wall);
     let limit = match endpoint.requests_per_day {
-        0 => connector.declares().requests_per_day,
+        0 => declares.requests_per_day,
         limit => Some(limit),
     };
-    let budget = limit.map(|limit| Budget::new(limit, used, now().wall));
+    let today = date_of(day_of(now, declares.day_begins));
+    let of_it = traffic.iter().filter(|day| day.endpoint == endpoint.id && day.day == today);
+    let used = of_it.map(|day| day.traffic.requests).sum();
+    let budget = limit.map(|limit| Budget::new(limit, declares.day_begins, used, now));
     let wire = Box::new(Http::new(endpoint, url)?);
     Ok(Target { endpoint: endpoint.clone(), connector, wire, counts: Counts::default(), budget })
 }
@@ -195,12 +200,11 @@ pub fn spawn(
     settings: &Settings,
     shown: impl Fn(&Event) + Send + 'static,
 ) -> Result<(Deliverer, JoinHandle<()>), Error> {
-    let today = outbox.traffic(day_of(now().wall))?;
+    // some endpoint's day may be that of yesterday still
+    let traffic = outbox.traffic(day_of(now().wall, Duration::ZERO) - 1)?;
     let mut targets = Vec::new();
     for endpoint in endpoints {
-        let of_it = today.iter().filter(|day| day.endpoint == endpoint.id);
-        let used = of_it.map(|day| day.traffic.requests).sum();
-        targets.push(Arc::new(target(endpoint, used)?));
+        targets.push(Arc::new(target(endpoint, &traffic)?));
     }
     let (end, ending) = mpsc::channel(1);
     let (dispatcher, returns) = Dispatcher::new(outbox.clone(), targets.clone(), settings, ending)?;

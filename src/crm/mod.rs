@@ -4,14 +4,17 @@
 
 pub mod address;
 pub mod key;
+pub mod kintone;
 pub mod lookup;
 pub mod odoo;
 pub mod settings;
+mod text;
 pub mod verify;
 pub mod webhook;
 pub mod zammad;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::call::number::Number;
 use crate::events::{Data, Match};
@@ -41,7 +44,7 @@ pub trait Connector: Send + Sync {
 /// Why an endpoint has no connector; the text names the key.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
-    /// It is two CRMs at once.
+    /// It is several CRMs at once.
     #[error(
         "[[endpoint]] id = \"{0}\": it has the sections of two CRMs; expected one of them, and an [[endpoint]] for the other"
     )]
@@ -55,6 +58,9 @@ pub enum Error {
     /// `[endpoint.odoo]` cannot be used.
     #[error(transparent)]
     Odoo(#[from] odoo::SettingsError),
+    /// `[endpoint.kintone]` cannot be used.
+    #[error(transparent)]
+    Kintone(#[from] kintone::SettingsError),
 }
 
 /// Builds the connector of an endpoint: of the CRM whose section it has, else of a webhook.
@@ -62,11 +68,15 @@ pub enum Error {
 /// # Errors
 /// When a secret or a setting of the endpoint cannot be used.
 pub fn connector(endpoint: &Endpoint, secrets: &[Secret]) -> Result<Arc<dyn Connector>, Error> {
-    if endpoint.odoo.is_some() && endpoint.zammad.is_some() {
+    let sections = [endpoint.odoo.is_some(), endpoint.kintone.is_some(), endpoint.zammad.is_some()];
+    if sections.into_iter().filter(|is_there| *is_there).count() > 1 {
         return Err(Error::Two(endpoint.id.clone()));
     }
     if let Some(settings) = &endpoint.odoo {
         return Ok(Arc::new(odoo::Odoo::new(endpoint, settings, secrets)?));
+    }
+    if let Some(settings) = &endpoint.kintone {
+        return Ok(Arc::new(kintone::Kintone::new(endpoint, settings, secrets)?));
     }
     if let Some(settings) = &endpoint.zammad {
         return Ok(Arc::new(zammad::Zammad::new(endpoint, settings, secrets)?));
@@ -87,6 +97,10 @@ pub struct Declares {
     pub most_requests: u64,
     /// Requests a day that the CRM allows by default; `None`: any number.
     pub requests_per_day: Option<u64>,
+    /// The time of day in Japan at which the CRM's day begins, below 24 hours; zero = midnight.
+    pub day_begins: Duration,
+    /// The most deliveries in flight at once, whatever the endpoint's `concurrency`; `None`: any number.
+    pub at_once: Option<usize>,
 }
 
 /// How a pop reaches the agent's screen.
@@ -153,8 +167,19 @@ pub struct Response {
     pub status: u16,
     /// `Retry-After`, as received.
     pub retry_after: Option<String>,
+    /// How busy the receiver is, where it says so.
+    pub load: Option<Load>,
     /// As much of the body as is read, [`MOST_OF_BODY`] bytes at most.
     pub body: Vec<u8>,
+}
+
+/// Requests that a receiver works on at once, from whomever they are, and the most that it would: `X-ConcurrencyLimit-Running` and `-Limit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Now.
+    pub running: u32,
+    /// At most.
+    pub limit: u32,
 }
 
 /// The most of an answer's body that is read, in bytes.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{odoo, zammad};
+use super::{kintone, odoo, zammad};
 
 /// One receiver of events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,10 +36,10 @@ pub struct Endpoint {
     pub networks: Vec<IpNet>,
     /// Time for one attempt, in milliseconds.
     pub timeout_ms: u64,
-    /// Deliveries in flight at once.
+    /// Deliveries in flight at once; 20 at most for kintone.
     pub concurrency: usize,
-    /// Requests a day that the receiver allows, look-ups included; 0 = what its connector says, which is any number for webhooks. The day is Japan's;
-    /// a tenth of them is kept for pops and look-ups, the rest of a backlog waits for the next day.
+    /// Requests a day that the receiver allows, look-ups included; 0 = what its connector says, which is any number for webhooks. The day is Japan's
+    /// (for kintone it begins at 09:00); a tenth of them is kept for pops and look-ups, the rest of a backlog waits for the next day.
     pub requests_per_day: u64,
     /// Send no event's data, only who may have it can fetch it: `dataref` and `datahash` stand in its place (docs/crm.md). Needs `[panel]`.
     pub thin: bool,
@@ -55,6 +55,9 @@ pub struct Endpoint {
     /// `[endpoint.odoo]`: it is an Odoo, not a webhook.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub odoo: Option<odoo::settings::Settings>,
+    /// `[endpoint.kintone]`: it is a kintone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kintone: Option<kintone::settings::Settings>,
     /// `[endpoint.zammad]`: it is a Zammad.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zammad: Option<zammad::Settings>,
@@ -82,6 +85,7 @@ impl Default for Endpoint {
             realtime: true,
             partials: false,
             odoo: None,
+            kintone: None,
             zammad: None,
         }
     }

@@ -1,6 +1,7 @@
 //! A signed webhook: one body satisfies CloudEvents 1.0 and Standard Webhooks 1.0.0 (`{id}.{timestamp}.{body}`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -102,6 +103,8 @@ impl Connector for Webhook {
             idempotency: "webhook-id",
             most_requests: 1,
             requests_per_day: None,
+            day_begins: Duration::ZERO,
+            at_once: None,
         }
     }
 

@@ -72,7 +72,15 @@ impl Zammad {
 
 impl Connector for Zammad {
     fn declares(&self) -> Declares {
-        Declares { kind: "zammad", pop: Pop::Receiver, idempotency: "callId", most_requests: 3, requests_per_day: None }
+        Declares {
+            kind: "zammad",
+            pop: Pop::Receiver,
+            idempotency: "callId",
+            most_requests: 3,
+            requests_per_day: None,
+            day_begins: Duration::ZERO,
+            at_once: None,
+        }
     }
 
     fn takes(&self, data: &Data) -> bool {

@@ -241,6 +241,13 @@ pub struct CallEnded {
     pub keys: Vec<ExternalKey>,
 }
 
+impl CallEnded {
+    /// The leg that was answered first.
+    pub fn first_answered(&self) -> Option<&LegRecord> {
+        self.legs.iter().filter(|leg| leg.answered.is_some()).min_by_key(|leg| leg.answered)
+    }
+}
+
 /// A leg as recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LegRecord {

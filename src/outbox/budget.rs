@@ -5,20 +5,25 @@ use std::time::Duration;
 
 use crate::time::Wall;
 
-/// A day of Japan begins at 15:00 UTC; there is no summer time.
+/// Japan is nine hours ahead of UTC; there is no summer time.
 const JST: i64 = 9 * 3_600 * 1_000_000;
 const DAY: i64 = 24 * 3_600 * 1_000_000;
 /// The share of the day's requests that is kept for pops and look-ups: the backlog of an outage must not blind the operators.
 const KEPT_PERCENT: u64 = 10;
 
-/// The day in Japan, counted from 1970-01-01.
-pub fn day_of(now: Wall) -> i64 {
-    now.0.saturating_add(JST).div_euclid(DAY)
+/// The day in Japan, counted from 1970-01-01; `begins`: the time of day at which it begins, below 24 hours (zero = midnight). Until then it is the day
+/// before.
+pub fn day_of(now: Wall, begins: Duration) -> i64 {
+    since_first_day(now, begins).div_euclid(DAY)
 }
 
-/// Time until the next day begins in Japan.
-pub fn left_of_day(now: Wall) -> Duration {
-    Duration::from_micros((DAY - now.0.saturating_add(JST).rem_euclid(DAY)) as u64)
+/// Time until the next such day begins in Japan.
+fn left_of_day(now: Wall, begins: Duration) -> Duration {
+    Duration::from_micros((DAY - since_first_day(now, begins).rem_euclid(DAY)) as u64)
+}
+
+fn since_first_day(now: Wall, begins: Duration) -> i64 {
+    (now - begins).0.saturating_add(JST)
 }
 
 /// Such a day as `YYYY-MM-DD`.
@@ -50,6 +55,8 @@ impl Use {
 #[derive(Clone, Debug)]
 pub struct Budget {
     limit: u64,
+    /// The time of day in Japan at which its day begins.
+    begins: Duration,
     day: Arc<Mutex<Day>>,
 }
 
@@ -63,8 +70,7 @@ struct Day {
 
 impl Day {
     /// A new day begins with nothing used. A clock that goes back begins none: the day that was paid for stays.
-    fn turn(&mut self, now: Wall) {
-        let today = day_of(now);
+    fn turn(&mut self, today: i64) {
         if today > self.number {
             (self.number, self.used) = (today, 0);
         }
@@ -72,9 +78,15 @@ impl Day {
 }
 
 impl Budget {
-    /// `limit`: requests a day; `used`: those of the day of `now` so far.
-    pub fn new(limit: u64, used: u64, now: Wall) -> Self {
-        Self { limit, day: Arc::new(Mutex::new(Day { number: day_of(now), used, reserved: 0 })) }
+    /// `limit`: requests a day; `begins`: the time of day in Japan at which that day begins; `used`: requests of the day of `now` so far.
+    pub fn new(limit: u64, begins: Duration, used: u64, now: Wall) -> Self {
+        let day = Day { number: day_of(now, begins), used, reserved: 0 };
+        Self { limit, begins, day: Arc::new(Mutex::new(day)) }
+    }
+
+    /// Time until its next day begins.
+    pub fn left_of_day(&self, now: Wall) -> Duration {
+        left_of_day(now, self.begins)
     }
 
     /// Sets `most` requests aside for something that is about to fly; `false` when the day's share has not got so many left.
@@ -111,7 +123,7 @@ impl Budget {
 
     fn day(&self, now: Wall) -> MutexGuard<'_, Day> {
         let mut day = self.lock();
-        day.turn(now);
+        day.turn(day_of(now, self.begins));
         day
     }
 
@@ -126,19 +138,35 @@ mod tests {
 
     /// 2026-11-23 17:00 in Japan.
     const NOW: Wall = Wall(1_795_420_800_000_000);
+    const MIDNIGHT: Duration = Duration::ZERO;
 
     #[test]
     fn a_day_is_one_of_japan() {
-        assert_eq!(left_of_day(NOW), Duration::from_secs(7 * 3_600));
-        assert_eq!(day_of(NOW + Duration::from_secs(7 * 3_600 - 1)), day_of(NOW));
-        assert_eq!(day_of(NOW + Duration::from_secs(7 * 3_600)), day_of(NOW) + 1);
-        assert_eq!(date_of(day_of(NOW + Duration::from_secs(7 * 3_600))), "2026-11-24");
-        assert_eq!(left_of_day(Wall(-JST - 1)), Duration::from_micros(1), "also before 1970");
+        let day = |now| day_of(now, MIDNIGHT);
+        assert_eq!(left_of_day(NOW, MIDNIGHT), Duration::from_secs(7 * 3_600));
+        assert_eq!(day(NOW + Duration::from_secs(7 * 3_600 - 1)), day(NOW));
+        assert_eq!(day(NOW + Duration::from_secs(7 * 3_600)), day(NOW) + 1);
+        assert_eq!(date_of(day(NOW + Duration::from_secs(7 * 3_600))), "2026-11-24");
+        assert_eq!(left_of_day(Wall(-JST - 1), MIDNIGHT), Duration::from_micros(1), "also before 1970");
+    }
+
+    #[test]
+    fn a_day_may_begin_in_the_morning() {
+        let nine = Duration::from_secs(9 * 3_600);
+        let budget = Budget::new(10, nine, 10, NOW);
+        assert_eq!(budget.left_of_day(NOW), Duration::from_secs(16 * 3_600));
+        let last = NOW + Duration::from_secs(16 * 3_600 - 1);
+        assert_eq!(date_of(day_of(last, nine)), "2026-11-23", "08:59:59 on the 24th");
+        assert!(!budget.reserve(1, Use::Live, NOW + Duration::from_secs(7 * 3_600)), "midnight gives nothing");
+        assert!(!budget.reserve(1, Use::Live, last));
+        let nine_o_clock = last + Duration::from_secs(1);
+        assert_eq!(date_of(day_of(nine_o_clock, nine)), "2026-11-24");
+        assert!(budget.reserve(10, Use::Live, nine_o_clock));
     }
 
     #[test]
     fn what_is_in_flight_counts_before_it_lands_and_pops_have_their_share() {
-        let budget = Budget::new(100, 80, NOW);
+        let budget = Budget::new(100, MIDNIGHT, 80, NOW);
         assert!(budget.reserve(5, Use::Record, NOW) && budget.reserve(5, Use::Record, NOW));
         assert!(!budget.reserve(1, Use::Record, NOW), "90 of 100 are for records");
         assert!(budget.reserve(1, Use::Live, NOW));
@@ -149,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_next_day_begins_anew_and_a_clock_set_back_gives_nothing() {
-        let budget = Budget::new(10, 10, NOW);
+        let budget = Budget::new(10, MIDNIGHT, 10, NOW);
         assert!(!budget.reserve(1, Use::Record, NOW));
         assert!(!budget.reserve(1, Use::Record, NOW + Duration::from_secs(6 * 3_600)));
         let tomorrow = NOW + Duration::from_secs(7 * 3_600);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::breaker::{Breaker, Limits};
-use super::budget::{Budget, Use, left_of_day};
+use super::budget::{Budget, Use};
 use crate::call::ContactId;
 use crate::time::{Mono, Now, Wall};
 
@@ -152,7 +152,7 @@ impl Lanes {
             if let Some((budget, most)) = &receiver.budget {
                 if !budget.reserve(*most, Use::Record, now.wall) {
                     receiver.ready.push_front(id);
-                    receiver.dry_until = Some(now.mono + left_of_day(now.wall).min(DRY));
+                    receiver.dry_until = Some(now.mono + budget.left_of_day(now.wall).min(DRY));
                     return None;
                 }
                 lane.reserved = *most;
@@ -357,7 +357,7 @@ mod tests {
     #[test]
     fn a_day_whose_requests_are_used_up_ends_and_holds_up_nobody_else() {
         let mut lanes = Lanes::new(vec![10, 10], 20, LIMITS);
-        lanes.bind(0, Budget::new(10, 5, NOON), 2);
+        lanes.bind(0, Budget::new(10, Duration::ZERO, 5, NOON), 2);
         (1..=4).for_each(|n| lanes.push(lane(0, n), DeliveryId(n as i64)));
         assert_eq!((take(&mut lanes, 0), take(&mut lanes, 0), take(&mut lanes, 0)), (Some(1), Some(2), None));
         assert!(lanes.is_dry(0));

@@ -114,7 +114,7 @@ pub struct Traffic {
 /// Traffic of one endpoint on one day, for one use.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct TrafficDay {
-    /// The day in Japan.
+    /// The day in Japan; of an endpoint whose CRM begins its day in the morning, from then on.
     pub day: String,
     /// Endpoint.
     pub endpoint: String,

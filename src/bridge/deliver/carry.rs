@@ -9,8 +9,9 @@ use super::counts::Counts;
 use crate::bridge::now;
 use crate::crm::settings::Endpoint;
 use crate::crm::{Connector, Exchange, MOST_REQUESTS, Request, Response, Step};
-use crate::outbox::budget::{Budget, Use};
+use crate::outbox::budget::{Budget, Use, day_of};
 use crate::outbox::store::Traffic;
+use crate::time::Wall;
 
 /// A receiver, ready to be sent to.
 pub(super) struct Target {
@@ -38,6 +39,17 @@ pub(super) trait Wire: Send + Sync {
 pub(super) type Carried<T> = Result<T, String>;
 
 impl Target {
+    /// The endpoint's day, counted from 1970-01-01.
+    pub(super) fn day(&self, now: Wall) -> i64 {
+        day_of(now, self.connector.declares().day_begins)
+    }
+
+    /// Deliveries in flight at once.
+    pub(super) fn at_once(&self) -> usize {
+        let most = self.connector.declares().at_once.unwrap_or(usize::MAX);
+        self.endpoint.concurrency.min(most).max(1)
+    }
+
     /// Carries an exchange to its end. `requests` counts along, also where this is given up half-way.
     pub(super) async fn carry<T>(
         &self,

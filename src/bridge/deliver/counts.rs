@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 
-use crate::outbox::budget::{Use, day_of};
+use crate::outbox::budget::Use;
 use crate::outbox::store::{Counted, Traffic};
 use crate::time::Wall;
 
@@ -157,10 +157,10 @@ impl Counts {
         }
     }
 
-    /// What the store has not been told yet, of endpoint `index`.
-    pub(super) fn untold(&self, index: usize, now: Wall) -> Vec<Counted> {
+    /// What the store has not been told yet, of endpoint `index`; `day`: the endpoint's.
+    pub(super) fn untold(&self, index: usize, day: i64) -> Vec<Counted> {
         let all = [Use::Record, Use::Live].into_iter().zip(&self.untold);
-        let taken = all.map(|(whom, sums)| (day_of(now), index, whom, sums.map(Count::take)));
+        let taken = all.map(|(whom, sums)| (day, index, whom, sums.map(Count::take)));
         taken.filter(|(_, _, _, traffic)| *traffic != Traffic::default()).collect()
     }
 
@@ -210,12 +210,12 @@ mod tests {
         let more = Traffic { requests: 1, bytes_out: 700, bytes_in: 90, events: 1 };
         counts.traffic(Use::Live, more);
         counts.traffic(Use::Live, more);
-        let told = counts.untold(3, Wall(0));
+        let told = counts.untold(3, 0);
         assert_eq!(told.len(), 1);
         assert_eq!((told[0].1, told[0].2, told[0].3.bytes_out), (3, Use::Live, 1_400));
-        assert!(counts.untold(3, Wall(0)).is_empty());
+        assert!(counts.untold(3, 0).is_empty());
         counts.tell_later(&told[0]);
-        assert_eq!(counts.untold(3, Wall(0)), told);
+        assert_eq!(counts.untold(3, 0), told);
         assert_eq!(counts.figures("crm").traffic[1].1.requests, 2);
     }
 }

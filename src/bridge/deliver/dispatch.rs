@@ -74,7 +74,7 @@ impl Dispatcher {
         ending: mpsc::Receiver<oneshot::Sender<()>>,
     ) -> Result<(Dispatcher, Returns), Error> {
         let at_once = settings.deliveries_at_once.max(1);
-        let caps = targets.iter().map(|target| target.endpoint.concurrency.max(1)).collect();
+        let caps = targets.iter().map(|target| target.at_once()).collect();
         let mut lanes = Lanes::new(caps, at_once, settings.limits());
         for (index, target) in targets.iter().enumerate() {
             if let Some(budget) = &target.budget {
@@ -196,7 +196,7 @@ impl Dispatcher {
                 time.inspect_err(|error| tracing::error!(%error, "the oldest event that waits cannot be read")).ok()
             });
             target.counts.set(self.health(index), oldest.flatten());
-            counted.extend(target.counts.untold(index, now().wall));
+            counted.extend(target.counts.untold(index, target.day(now().wall)));
         }
         if counted.is_empty() {
             return;

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use super::carry::{Count, Wire};
 use super::client;
 use crate::crm::settings::Endpoint;
-use crate::crm::{MOST_OF_BODY, Method, Request, Response};
+use crate::crm::{Load, MOST_OF_BODY, Method, Request, Response};
 use crate::outbox::store::Traffic;
 
 /// The connections to an endpoint that speaks HTTP.
@@ -74,6 +74,7 @@ impl Wire for Http {
 async fn receive(mut response: reqwest::Response, count: Count<'_>) -> Response {
     let headers = response.headers();
     let retry_after = headers.get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_string);
+    let load = load(headers);
     let head: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let status = response.status().as_u16();
     let mut body = Vec::new();
@@ -87,7 +88,12 @@ async fn receive(mut response: reqwest::Response, count: Count<'_>) -> Response 
         }
     }
     count(Traffic { bytes_in: read as u64, ..Traffic::default() });
-    Response { status, retry_after, body }
+    Response { status, retry_after, load, body }
+}
+
+fn load(headers: &reqwest::header::HeaderMap) -> Option<Load> {
+    let number = |name| headers.get(name)?.to_str().ok()?.trim().parse().ok();
+    Some(Load { running: number("x-concurrencylimit-running")?, limit: number("x-concurrencylimit-limit")? })
 }
 
 /// Size of a request as it is written: its line, our headers, and those that the client adds.

@@ -16,7 +16,7 @@ use super::text;
 use super::who::{self, People};
 use crate::call::ContactId;
 use crate::call::number::Number;
-use crate::events::{Agent, CallEnded, Caller, LegRecord, LegState, TranscriptDocument};
+use crate::events::{Agent, CallEnded, Caller, LegState, TranscriptDocument};
 use crate::outbox::retry::Answer;
 use crate::time::Wall;
 
@@ -116,7 +116,7 @@ impl Keep {
     fn agent(&self) -> Option<&Agent> {
         match &self.what {
             What::Answered(leg, _) => Some(&leg.agent),
-            What::Ended(ended, _) => first_answered(&ended.legs).map(|leg| &leg.agent),
+            What::Ended(ended, _) => ended.first_answered().map(|leg| &leg.agent),
             What::Document(_) => None,
         }
     }
@@ -195,7 +195,7 @@ impl Keep {
     /// State and duration, which Odoo takes together only.
     fn outcome(&self) -> Vec<(&'static str, Value)> {
         let What::Ended(ended, at) = &self.what else { return Vec::new() };
-        let talked = first_answered(&ended.legs).and_then(|leg| leg.answered).map(|from| at.since(from));
+        let talked = ended.first_answered().and_then(|leg| leg.answered).map(|from| at.since(from));
         let state = if talked.is_some() { "done" } else { "cancel" };
         let minutes = talked.unwrap_or_default().as_secs_f64() / 60.0;
         vec![("state", json!(state)), ("duration", json!((minutes * 10_000.0).round() / 10_000.0))]
@@ -364,8 +364,4 @@ impl Job for Keep {
 
 fn rows(result: &Value) -> Result<&Vec<Value>, Answer> {
     result.as_array().ok_or_else(|| odd("records are no list").answer)
-}
-
-fn first_answered(legs: &[LegRecord]) -> Option<&LegRecord> {
-    legs.iter().filter(|leg| leg.answered.is_some()).min_by_key(|leg| leg.answered)
 }

@@ -13,6 +13,7 @@ mod text;
 mod who;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::settings::{Endpoint, Secret};
 use super::{Connector, Declares, Exchange, Outgoing, Pop, Response, Step};
@@ -89,6 +90,8 @@ impl Connector for Odoo {
             idempotency: "external id (load)",
             most_requests: super::MOST_REQUESTS as u64,
             requests_per_day: None,
+            day_begins: Duration::ZERO,
+            at_once: None,
         }
     }
 

@@ -26,11 +26,11 @@ fn real(name: &str) -> Response {
         LazyLock::new(|| serde_json::from_str(include_str!("../../../tests/data/odoo/answers.json")).unwrap());
     let one = ALL.get(name).unwrap_or_else(|| panic!("no answer {name}"));
     let body = one["body"].as_str().unwrap().as_bytes().to_vec();
-    Response { status: one["status"].as_u64().unwrap() as u16, retry_after: None, body }
+    Response { status: one["status"].as_u64().unwrap() as u16, retry_after: None, load: None, body }
 }
 
 fn response(status: u16, body: impl Into<Vec<u8>>) -> Response {
-    Response { status, retry_after: None, body: body.into() }
+    Response { status, retry_after: None, load: None, body: body.into() }
 }
 
 fn result(value: Value) -> Response {

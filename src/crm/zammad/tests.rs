@@ -61,7 +61,7 @@ fn begin(body: &str) -> Box<dyn Exchange<Answer>> {
 }
 
 fn answer(status: u16, body: &str) -> Option<Response> {
-    Some(Response { status, retry_after: None, body: body.into() })
+    Some(Response { status, retry_after: None, load: None, body: body.into() })
 }
 
 /// What is sent next.

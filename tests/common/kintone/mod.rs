@@ -157,6 +157,13 @@ impl Kintone {
         self.ledger().into_iter().filter(|entry| entry.apps.contains(&app)).collect()
     }
 
+    /// The administrator has changed the form of an app; the records stay as they are.
+    pub(crate) fn change_form(&self, app: App) {
+        let mut state = self.service.state();
+        let id = app.id;
+        state.store.table_mut(id).expect("there is such an app").app = app;
+    }
+
     /// Puts a record there as its administrator would; the values by field code. Gives its number.
     pub(crate) fn add(&self, app: u64, values: Value) -> u64 {
         let values: Map<String, Value> = values.as_object().expect("values by field code").clone();
