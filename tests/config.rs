@@ -28,7 +28,12 @@ fn whole_sip() -> kakehashi::pbx::sip::PeerSettings {
 
 /// `[[endpoint]]` with all its sections.
 fn whole_endpoint() -> Endpoint {
-    Endpoint { odoo: Some(Default::default()), zammad: Some(Default::default()), ..Endpoint::default() }
+    Endpoint {
+        odoo: Some(Default::default()),
+        zammad: Some(Default::default()),
+        relay: Some(Default::default()),
+        ..Endpoint::default()
+    }
 }
 
 /// Every leaf as `section.key`.

@@ -1,5 +1,5 @@
 //! Sends events to the endpoints, and asks them who is calling. `dispatch` sends the record, `realtime` the pops; `carry` leads their
-//! exchanges, over a wire such as `http`, whose connections `client` makes.
+//! exchanges, over a wire: `http`, whose connections `client` makes, or `relay`.
 
 use std::sync::Arc;
 
@@ -14,15 +14,20 @@ mod dispatch;
 mod http;
 mod realtime;
 mod recent;
+mod relay;
 
+pub use carry::Link;
 pub use client::Error as ConnectionError;
 pub use counts::{Figures, Health};
+pub use relay::Error as LinkError;
 
-use carry::Target;
+use carry::{Start, Target, Wire};
 use counts::Counts;
 use dispatch::Dispatcher;
+pub(super) use dispatch::chance;
 use http::Http;
 use recent::Recent;
+use relay::Relay;
 
 use super::now;
 use crate::call::number::Number;
@@ -31,7 +36,7 @@ use crate::crm::settings::{Endpoint, Secret};
 use crate::events::{Event, Match};
 use crate::outbox::budget::{Budget, day_of};
 use crate::outbox::settings::Settings;
-use crate::outbox::store::{Committed, Outbox, Receiver};
+use crate::outbox::store::{Committed, Outbox, Receiver, Traffic};
 
 /// Realtime events that wait for a place to fly; the newest is dropped when it is full (a pop that late is of no use).
 const REALTIME: usize = 1_024;
@@ -65,6 +70,9 @@ pub enum Error {
     /// A setting of its connection is wrong.
     #[error(transparent)]
     Connection(#[from] client::Error),
+    /// The link to a relay cannot be.
+    #[error(transparent)]
+    Link(#[from] relay::Error),
     /// The outbox cannot be read.
     #[error(transparent)]
     Outbox(#[from] crate::outbox::store::Error),
@@ -118,6 +126,7 @@ impl Deliverer {
         if self.end.send(done).await.is_ok() {
             let _ = ended.await;
         }
+        futures_util::future::join_all(self.targets.iter().map(|target| target.wire.end())).await;
     }
 
     /// Reads the files of the connections again: certificates, authorities, proxies' passwords. What is wrong is told, and stays as it was.
@@ -127,7 +136,10 @@ impl Deliverer {
 
     /// What is counted for each endpoint.
     pub fn figures(&self) -> Vec<Figures> {
-        self.targets.iter().map(|target| target.counts.figures(&target.endpoint.id)).collect()
+        self.targets
+            .iter()
+            .map(|target| Figures { link: target.wire.link(), ..target.counts.figures(&target.endpoint.id) })
+            .collect()
     }
 }
 
@@ -154,19 +166,26 @@ pub fn check(endpoints: &[Endpoint]) -> Result<(), Error> {
 
 /// `used`: the endpoint's requests of today so far.
 fn target(endpoint: &Endpoint, used: u64) -> Result<Target, Error> {
-    let wrong = |problem: String| Error::Url { endpoint: endpoint.id.clone(), problem };
-    let url = reqwest::Url::parse(&endpoint.url).map_err(|error| wrong(error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong(format!("scheme `{}`", url.scheme())));
-    }
     let connector = crm::connector(endpoint, &secrets(endpoint)?)?;
     let limit = match endpoint.requests_per_day {
         0 => connector.declares().requests_per_day,
         limit => Some(limit),
     };
     let budget = limit.map(|limit| Budget::new(limit, used, now().wall));
-    let wire = Box::new(Http::new(endpoint, url)?);
+    let wire = wire(endpoint)?;
     Ok(Target { endpoint: endpoint.clone(), connector, wire, counts: Counts::default(), budget })
+}
+
+fn wire(endpoint: &Endpoint) -> Result<Box<dyn Wire>, Error> {
+    if let Some(settings) = &endpoint.relay {
+        return Ok(Box::new(Relay::new(endpoint, settings)?));
+    }
+    let wrong = |problem: String| Error::Url { endpoint: endpoint.id.clone(), problem };
+    let url = reqwest::Url::parse(&endpoint.url).map_err(|error| wrong(error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong(format!("scheme `{}`", url.scheme())));
+    }
+    Ok(Box::new(Http::new(endpoint, url)?))
 }
 
 fn secrets(endpoint: &Endpoint) -> Result<Vec<Secret>, Error> {
@@ -197,8 +216,14 @@ pub fn spawn(
     let mut targets = Vec::new();
     for endpoint in endpoints {
         let of_it = today.iter().filter(|day| day.endpoint == endpoint.id);
-        let used = of_it.map(|day| day.traffic.requests).sum();
-        targets.push(Arc::new(target(endpoint, used)?));
+        let sums = of_it.fold(Traffic::default(), |sums, day| sums + day.traffic);
+        let target = Arc::new(target(endpoint, sums.requests)?);
+        let counted = Arc::downgrade(&target);
+        let tell = Box::new(move |whom, traffic| {
+            counted.upgrade().map(|target| target.counts.traffic(whom, traffic)).is_some()
+        });
+        target.wire.start(Start { outbox: &outbox, today: sums, tell })?;
+        targets.push(target);
     }
     let (end, ending) = mpsc::channel(1);
     let (dispatcher, returns) = Dispatcher::new(outbox.clone(), targets.clone(), settings, ending)?;

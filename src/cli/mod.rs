@@ -11,6 +11,7 @@ pub mod log;
 pub mod model;
 pub mod outbox;
 pub mod probe;
+pub mod relay;
 pub mod score;
 pub mod serve;
 pub mod transcribe;
@@ -50,6 +51,7 @@ enum Command {
     Export(export::ExportArgs),
     Outbox(outbox::OutboxArgs),
     Webhook(webhook::WebhookArgs),
+    Relay(relay::RelayArgs),
     Probe(Box<probe::ProbeArgs>),
     #[cfg(feature = "web")]
     Demo(demo::DemoArgs),
@@ -82,6 +84,7 @@ fn run(command: Command) -> Result {
         Command::Export(args) => export::run(&args),
         Command::Outbox(args) => outbox::run(&args),
         Command::Webhook(args) => webhook::run(&args),
+        Command::Relay(args) => relay::run(&args),
         Command::Probe(_) => Ok(()),
         #[cfg(feature = "web")]
         Command::Demo(args) => demo::run(&args),

@@ -6,6 +6,7 @@ pub mod address;
 pub mod key;
 pub mod lookup;
 pub mod odoo;
+pub mod relay;
 pub mod settings;
 pub mod verify;
 pub mod webhook;
@@ -55,6 +56,9 @@ pub enum Error {
     /// `[endpoint.odoo]` cannot be used.
     #[error(transparent)]
     Odoo(#[from] odoo::SettingsError),
+    /// `[endpoint.relay]` cannot be used.
+    #[error(transparent)]
+    Relay(#[from] relay::SettingsError),
 }
 
 /// Builds the connector of an endpoint: of the CRM whose section it has, else of a webhook.
@@ -62,8 +66,12 @@ pub enum Error {
 /// # Errors
 /// When a secret or a setting of the endpoint cannot be used.
 pub fn connector(endpoint: &Endpoint, secrets: &[Secret]) -> Result<Arc<dyn Connector>, Error> {
-    if endpoint.odoo.is_some() && endpoint.zammad.is_some() {
+    let sections = [endpoint.odoo.is_some(), endpoint.zammad.is_some(), endpoint.relay.is_some()];
+    if sections.into_iter().filter(|there| *there).count() > 1 {
         return Err(Error::Two(endpoint.id.clone()));
+    }
+    if let Some(settings) = &endpoint.relay {
+        return Ok(Arc::new(relay::Relay::new(endpoint, settings)?));
     }
     if let Some(settings) = &endpoint.odoo {
         return Ok(Arc::new(odoo::Odoo::new(endpoint, settings, secrets)?));

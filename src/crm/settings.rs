@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{odoo, zammad};
+use super::{odoo, relay, zammad};
 
 /// One receiver of events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +58,9 @@ pub struct Endpoint {
     /// `[endpoint.zammad]`: it is a Zammad.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zammad: Option<zammad::Settings>,
+    /// `[endpoint.relay]`: it is a relay in another network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relay: Option<relay::Settings>,
 }
 
 impl Default for Endpoint {
@@ -83,6 +86,7 @@ impl Default for Endpoint {
             partials: false,
             odoo: None,
             zammad: None,
+            relay: None,
         }
     }
 }

@@ -28,6 +28,18 @@ impl Lanes {
         now: Now,
         chance: f64,
     ) -> Settled {
+        match answer {
+            // nobody was asked, and it is no attempt
+            Answer::Dry { wait, .. } => {
+                self.run_dry(lane, now.mono + *wait);
+                return again(now, *wait, answer, false);
+            }
+            Answer::NotYet { wait, .. } => {
+                self.wait(lane, now.mono + *wait, false);
+                return again(now, *wait, answer, false);
+            }
+            _ => {}
+        }
         let trouble = trouble(answer, now.wall);
         match trouble {
             Some(asked) if self.unanswered(lane.endpoint, asked, now.mono) => {

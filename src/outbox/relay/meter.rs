@@ -203,7 +203,7 @@ impl Meter {
     /// What has to be written down before more goes; `None` when enough is.
     pub fn wants(&mut self, now: Wall) -> Option<Lease> {
         self.turn(now);
-        let ahead = (self.limits.per_day / 64).clamp(4 * 1024, 256 * 1024);
+        let ahead = (self.limits.per_day / 64).clamp(2 * HANDSHAKE, 256 * 1024);
         let enough = self.leased >= self.used + ahead / 2 || self.leased >= self.limits.per_day;
         let bytes = (self.used + ahead).min(self.limits.per_day);
         (self.limits.per_day > 0 && !enough).then_some(Lease { day: self.day, bytes })
@@ -295,12 +295,12 @@ mod tests {
         let lease = meter.wants(NOW).unwrap();
         meter.take(lease);
         assert_eq!(meter.wants(NOW), None);
-        meter.count(8_000, NOW);
+        meter.count(20_000, NOW);
         let more = meter.wants(NOW).unwrap();
         assert!(Lease::used(&more.text(), NOW) > Lease::used(&lease.text(), NOW));
         assert_eq!(Lease::used(&more.text(), NOW + HOUR * 7), 0, "of another day");
         assert_eq!(Lease::used("nonsense", NOW), 0);
-        assert_eq!(Lease::used(&meter.last(NOW).unwrap().text(), NOW), 8_010);
+        assert_eq!(Lease::used(&meter.last(NOW).unwrap().text(), NOW), 20_010);
         assert_eq!(self::meter(Limits::default(), 10).wants(NOW), None, "without a limit nothing has to be");
     }
 

@@ -97,7 +97,10 @@ pub fn way(connect: &str, listen: &str, peer: &str, keepalive_s: u64) -> Result<
             Opens::Other(listen.parse().map_err(wrong)?)
         }
         _ => {
-            return Err(("connect, listen", "both are given; expected one of them: only one end opens the link".into()));
+            return Err((
+                "connect, listen",
+                "both are given; expected one of them: only one end opens the link".into(),
+            ));
         }
     };
     if peer.is_empty() {

@@ -1,6 +1,7 @@
 //! Contacts, their events and their contexts, as they were stored.
 
 use rusqlite::{OptionalExtension, params};
+use uuid::Uuid;
 
 use super::{Error, Outbox, text};
 use crate::call::ContactId;
@@ -114,6 +115,17 @@ impl Outbox {
     /// When the store cannot be read.
     pub fn event(&self, id: &str) -> Result<Option<String>, Error> {
         self.read(|reader| reader.query_row("SELECT body FROM event WHERE id = ?1", [id], |row| row.get(0)).optional())
+    }
+
+    /// The digest (SHA-256) of an event's text as it was accepted; `None` when there is no such event.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn digest_of(&self, id: Uuid) -> Result<Option<Vec<u8>>, Error> {
+        self.read(|reader| {
+            let mut query = reader.prepare_cached("SELECT digest FROM event WHERE id = ?1")?;
+            query.query_row([id.to_string()], |row| row.get(0)).optional()
+        })
     }
 
     /// The contact that an external key leads to.

@@ -105,7 +105,7 @@ impl Writer {
         }
         for command in group {
             match command {
-                Command::Commit(_, Some(done)) | Command::Flush(done) => _ = done.send(()),
+                Command::Commit(_, Some(done)) | Command::Flush(done) | Command::Note(_, _, done) => _ = done.send(()),
                 Command::Damaged(generation) if generation == self.generation.load(Ordering::Acquire) => {
                     self.recover("a page of it cannot be read");
                 }
@@ -218,6 +218,7 @@ impl Writer {
                 Command::Keep(context) => write_context(&transaction, context)?,
                 Command::Forget(contexts) => forget_contexts(&transaction, contexts)?,
                 Command::Count(counted) => write_traffic(&transaction, counted, &self.receivers)?,
+                Command::Note(key, value, _) => write_note(&transaction, key, value)?,
                 Command::Repair(id, body) => repair(&transaction, id, body)?,
                 Command::Flush(_) | Command::Damaged(_) => {}
             }
@@ -267,6 +268,12 @@ fn repair(transaction: &Transaction<'_>, id: &str, body: &str) -> rusqlite::Resu
         body,
         digest.as_slice()
     ])?;
+    Ok(())
+}
+
+fn write_note(transaction: &Transaction<'_>, key: &str, value: &str) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+    transaction.prepare_cached(sql)?.execute([key, value])?;
     Ok(())
 }
 
