@@ -401,7 +401,9 @@ mod tests {
         assert!(matches!(settled, Settled::Again(Outcome::Again { counted: false, .. })));
         assert_eq!(take(&mut lanes, 0), Some(3), "others go");
         let dry = Answer::Dry { what: "bytes".into(), wait: second };
-        for n in [2, 3, 2] {
+        (0..3).for_each(|_| _ = lanes.unanswered(0, Duration::ZERO, Mono(0)));
+        assert!(lanes.is_down(0));
+        for n in [2, 3] {
             let settled = lanes.settle(lane(0, n), 9, &dry, &[], at(0), 0.5);
             assert!(matches!(settled, Settled::Again(Outcome::Again { counted: false, .. })));
         }

@@ -29,12 +29,14 @@ impl Lanes {
         chance: f64,
     ) -> Settled {
         match answer {
-            // nobody was asked, and it is no attempt
+            // it is no attempt, and what carries it works
             Answer::Dry { wait, .. } => {
+                self.answered(lane.endpoint);
                 self.run_dry(lane, now.mono + *wait);
                 return again(now, *wait, answer, false);
             }
             Answer::NotYet { wait, .. } => {
+                self.answered(lane.endpoint);
                 self.wait(lane, now.mono + *wait, false);
                 return again(now, *wait, answer, false);
             }
