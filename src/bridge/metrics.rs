@@ -85,7 +85,8 @@ pub fn relay_text(text: &mut String, of: super::relay::Figures) {
         ("relay_events_stored_total", "counter", "Record events that were stored.", of.stored),
         ("relay_events_again_total", "counter", "Record events that came again and were stored once.", of.again),
         ("relay_live_events_total", "counter", "Live events that went on at once.", of.live),
-        ("relay_events_refused_total", "counter", "Events that were not taken.", of.refused),
+        ("relay_segments_total", "counter", "Segments of sound that were kept.", of.segments),
+        ("relay_events_refused_total", "counter", "Events and segments that were not taken.", of.refused),
     ];
     for (name, kind, help, value) in all {
         // writing to a string does not fail

@@ -1,4 +1,4 @@
-//! The link between two outboxes: `open` makes it, `near` sends on it, `far` takes from it; and `kakehashi relay`, whose outbox is the far one.
+//! The link between two outboxes: `open` makes it, `near` sends on it, `far` takes from it, `sound` goes beside the events; and `kakehashi relay`, whose outbox is the far one.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 mod far;
 pub(super) mod near;
 mod open;
+pub(super) mod sound;
 mod tally;
 #[cfg(feature = "web")]
 pub mod tell;

@@ -36,9 +36,11 @@ pub struct Settings {
     pub bytes_per_day: u64,
     /// Bytes of events sent in a second; 0 = any number. At most what the line carries, so that a pop waits behind nothing.
     pub bytes_per_second: u64,
-    /// The share of the day's bytes that documents leave to pops and texts, in percent, 10 to 100.
+    /// The share of the day's bytes that documents and sound leave to pops and texts, in percent, 10 to 100.
     pub reserve_percent: u64,
-    /// When documents may go, in Japan's time, such as `22:00-06:00`; empty = always.
+    /// The recordings of contacts whose text may leave go too, once their document is complete; those from when this was set.
+    pub sound: bool,
+    /// When documents and sound may go, in Japan's time, such as `22:00-06:00`; empty = always.
     pub night: String,
 }
 
@@ -52,6 +54,7 @@ impl Default for Settings {
             bytes_per_day: 0,
             bytes_per_second: 0,
             reserve_percent: 30,
+            sound: false,
             night: String::new(),
         }
     }

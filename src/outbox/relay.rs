@@ -18,7 +18,7 @@ pub enum Class {
     Live,
     /// Record events: at once, as far as the day's bytes go.
     Record,
-    /// Whole documents, which say again what the texts have said: within what the reserve leaves, and in the night where one is set.
+    /// Whole documents, which say again what the texts have said, and sound: within what the reserve leaves, and in the night where one is set.
     Bulk,
 }
 
@@ -41,6 +41,8 @@ impl Class {
 pub mod status {
     /// A record event is durable in the relay's outbox, or a live one is on its way.
     pub const TAKEN: u16 = 200;
+    /// The file that was offered is not there: it may come.
+    pub const WANTED: u16 = 204;
     /// Another event with that id is there.
     pub const CONFLICT: u16 = 409;
     /// The message is too long.

@@ -304,6 +304,11 @@ impl Outbox {
         Ok((Outbox { places: Arc::new(places), commands, reader, generation }, out))
     }
 
+    /// The folder that the store is in, and what else belongs to its data.
+    pub fn folder(&self) -> &Path {
+        self.places.store.parent().unwrap_or(Path::new("."))
+    }
+
     /// Accepts a batch; it is committed soon, in order. Waits while the queue is full.
     ///
     /// # Errors

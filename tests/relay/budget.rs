@@ -7,9 +7,7 @@ use kakehashi::bridge::deliver::Health;
 use kakehashi::bridge::now;
 use kakehashi::call::LegId;
 use kakehashi::crm::relay::Settings as Relay;
-use kakehashi::events::{
-    Agent, Caller, Data, Event, LookUp, ScreenPop, TranscriptDocument,
-};
+use kakehashi::events::{Agent, Caller, Data, Event, LookUp, ScreenPop, TranscriptDocument};
 use kakehashi::outbox::Batch;
 use uuid::Uuid;
 
@@ -48,7 +46,7 @@ fn pop(number: u128, valid: Duration) -> Event {
 }
 
 /// A document of about `size` characters: bulk.
-fn document(number: u64, size: usize) -> Batch {
+pub(crate) fn document(number: u64, size: usize) -> Batch {
     let mut batch = batch(number, 1, 1);
     let (mut text, mut seed) = (String::new(), String::new());
     while text.len() < size {

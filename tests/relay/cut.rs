@@ -41,8 +41,10 @@ async fn cut_at_random(near_opens: bool, seed: u64) {
         accepted.extend(near.accept(batches).await);
     }
     near.until(|figures| figures.pending() == 0).await;
-    seen(&hook, move |events| events.iter().map(|event| event.id).collect::<HashSet<_>>().len() as u64 == CONTACTS * EACH)
-        .await;
+    seen(&hook, move |events| {
+        events.iter().map(|event| event.id).collect::<HashSet<_>>().len() as u64 == CONTACTS * EACH
+    })
+    .await;
     let sums = hold(&accepted, &hook);
     assert_eq!((sums.duplicates, near.figures().died), (0, 0), "the relay stores an event once");
     assert!(proxy.connections() > 5, "the link was cut: {}", proxy.connections());
@@ -182,8 +184,10 @@ async fn a_relay_and_a_bridge_that_are_killed_lose_nothing() {
         assert!(Instant::now() < deadline, "not everything was delivered");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    seen(&hook, move |events| events.iter().map(|event| event.id).collect::<HashSet<_>>().len() as u64 == CONTACTS * EACH)
-        .await;
+    seen(&hook, move |events| {
+        events.iter().map(|event| event.id).collect::<HashSet<_>>().len() as u64 == CONTACTS * EACH
+    })
+    .await;
     let mut all = accepted.lock().unwrap().clone();
     let mut known = HashSet::new();
     all.retain(|entry| known.insert(entry.id));

@@ -5,6 +5,7 @@ mod batch;
 mod budget;
 mod cut;
 mod ends;
+mod example;
 #[path = "../common/hook.rs"]
 mod hook;
 #[path = "../faults/ledger.rs"]
@@ -13,5 +14,6 @@ mod ledger;
 mod mutate;
 mod proxy;
 mod raw;
+mod sound;
 #[path = "../common/tls.rs"]
 mod tls;

@@ -151,8 +151,10 @@ async fn garbage_ends_its_link_and_nothing_else() {
 async fn an_event_that_comes_twice_is_stored_once_and_another_with_its_id_is_refused() {
     let (place, hook) = (Place::new(), Arc::new(Hook::listen(0)));
     let (_far, port) = relay(&place, &hook);
-    let of = |message, class, text: &str| {
-        Frame::Piece { message, last: true, bytes: pack::pack(class, text.as_bytes()).unwrap() }
+    let of = |message, class, text: &str| Frame::Piece {
+        message,
+        last: true,
+        bytes: pack::pack(class, text.as_bytes()).unwrap(),
     };
     let event = batch(1, 1, 80).events[0].to_json();
     let other = event.replace("6001", "6002");
@@ -165,7 +167,9 @@ async fn an_event_that_comes_twice_is_stored_once_and_another_with_its_id_is_ref
     // a newer link takes the place of the one before, and knows the event too
     let mut newer = Peer::greeted(&place, port).await;
     assert_eq!(peer.last_words().await.0, Farewell::Replaced);
-    for (message, text) in [(3, event.as_str()), (4, &other), (5, "{}"), (6, &event.replace("call.queued", "call.sung"))] {
+    for (message, text) in
+        [(3, event.as_str()), (4, &other), (5, "{}"), (6, &event.replace("call.queued", "call.sung"))]
+    {
         newer.say(&[of(message, Class::Record, text)]).await;
         answers.push(newer.hear().await.unwrap());
     }

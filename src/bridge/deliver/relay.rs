@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::carry::{Count, Link, Start, Wire};
 use crate::bridge::now;
 use crate::bridge::relay::near::{Order, State, Told};
+use crate::bridge::relay::sound::Courier;
 use crate::bridge::relay::{Files, Needs, Tls, spawn_near};
 use crate::bridge::sip::TlsError;
 use crate::crm::relay::{Settings, SettingsError, path};
@@ -30,6 +31,7 @@ pub(super) struct Relay {
     limits: Limits,
     tls: Arc<Tls>,
     patience: Duration,
+    sound: bool,
     running: OnceLock<(mpsc::Sender<Order>, Arc<State>)>,
 }
 
@@ -77,6 +79,7 @@ impl Relay {
             id: endpoint.id.clone(),
             limits: settings.limits().map_err(wrong)?,
             way,
+            sound: settings.sound,
             tls: Arc::new(tls),
             patience: Duration::from_millis(endpoint.timeout_ms.max(1)),
             running: OnceLock::new(),
@@ -150,6 +153,10 @@ impl Wire for Relay {
             address: format!("{:?}", self.way.opens),
             source,
         })?;
+        if self.sound {
+            let own = format!("sound {}", self.id);
+            tokio::spawn(Courier::new(start.outbox.clone(), own, orders.downgrade()).run());
+        }
         let _ = self.running.set((orders, state));
         Ok(())
     }

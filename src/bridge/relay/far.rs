@@ -1,6 +1,7 @@
 //! The far end of a link: what comes is answered when it is durable here, or on its way where it is live.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,13 +12,15 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use super::near::write;
+use super::near::{USEFUL, write};
 use super::open::{self, Opener, Stream};
+use super::sound;
 use crate::bridge::deliver::Deliverer;
 use crate::bridge::now;
 use crate::events::{self, Event};
 use crate::outbox::relay::frame::{Farewell, Frame};
 use crate::outbox::relay::greet::{Fault, Pulse};
+use crate::outbox::relay::pack::Kind;
 use crate::outbox::relay::receive::{Received, Receiving};
 use crate::outbox::relay::{Class, status};
 use crate::outbox::store::{Error, Outbox};
@@ -48,9 +51,10 @@ pub(super) async fn run(mut opener: Opener, taker: Arc<Taker>, keepalive: Durati
         };
         tracing::info!("the link is up");
         taker.link(true);
+        let since = now().mono;
         let (end, useful) = drive(stream, &mut opener, &taker, keepalive, &mut stop).await;
         taker.link(false);
-        opener.ended(useful);
+        opener.ended(useful || now().mono.since(since) >= USEFUL);
         match end {
             End::Broken(fault) => tracing::warn!(why = %fault, "the link is over"),
             End::Hung(why) => tracing::info!(why, "the link is over"),
@@ -146,7 +150,7 @@ async fn drive(
 /// Goes on when the link is cut meanwhile: what is being stored is stored once.
 async fn answer(taker: Arc<Taker>, received: Received, answers: mpsc::Sender<Frame>) {
     let message = received.message;
-    let (status, why) = taker.take(received.class, &received.event).await;
+    let (status, why) = taker.take(received.kind, received.content).await;
     let _ = answers.send(Frame::Answer { message, status, why: why.into() }).await;
 }
 
@@ -163,7 +167,9 @@ pub struct Figures {
     pub again: u64,
     /// Live events that went on.
     pub live: u64,
-    /// Events that were not taken.
+    /// Segments of sound that were kept.
+    pub segments: u64,
+    /// Events and segments that were not taken.
     pub refused: u64,
 }
 
@@ -176,8 +182,8 @@ pub(super) struct Taker {
     figures: Mutex<Figures>,
 }
 
-type Taken = (u16, &'static str);
-const TAKEN: Taken = (status::TAKEN, "");
+pub(super) type Taken = (u16, &'static str);
+pub(super) const TAKEN: Taken = (status::TAKEN, "");
 
 impl Taker {
     pub(super) fn new(outbox: Outbox, deliverer: Deliverer) -> Taker {
@@ -196,16 +202,29 @@ impl Taker {
         self.counted(|figures| (figures.up, figures.links) = (up, figures.links + u64::from(up)));
     }
 
-    async fn take(&self, class: Class, text: &[u8]) -> Taken {
-        let taken = match read(class, text) {
-            Ok(event) if class == Class::Live => self.pass(event),
-            Ok(event) => self.store(event).await,
-            Err(taken) => taken,
+    async fn take(&self, kind: Kind, content: Vec<u8>) -> Taken {
+        let taken = match kind {
+            Kind::Event(class) => match read(class, &content) {
+                Ok(event) if class == Class::Live => self.pass(event),
+                Ok(event) => self.store(event).await,
+                Err(taken) => taken,
+            },
+            Kind::Offer => sound::offered(self.audio(), content).await,
+            Kind::Segment => {
+                let kept = sound::keep(self.audio(), content).await;
+                self.counted(|figures| figures.segments += u64::from(kept == TAKEN));
+                kept
+            }
         };
-        if taken != TAKEN {
+        if taken != TAKEN && taken.0 != status::WANTED {
             self.counted(|figures| figures.refused += 1);
         }
         taken
+    }
+
+    /// Where the segments of sound are, as at the bridge.
+    fn audio(&self) -> PathBuf {
+        self.outbox.folder().join("audio")
     }
 
     fn pass(&self, event: Event) -> Taken {

@@ -20,7 +20,10 @@ use crate::outbox::relay::greet::{Fault, Pulse};
 use crate::outbox::relay::meter::{Lease, Meter, Wait};
 use crate::outbox::relay::send::{Next, Sending};
 use crate::outbox::store::{Outbox, Traffic};
+use crate::time::Mono;
 
+/// How long a link lasts that is no failure, even where nothing was answered on it.
+pub(super) const USEFUL: Duration = Duration::from_secs(10);
 /// How often a day that is used up is looked at again.
 const REST: Duration = Duration::from_secs(60);
 /// How long what is used may take to be written down; then pops go on all the same.
@@ -134,6 +137,7 @@ struct Link {
     pong: bool,
     /// What the bytes that go are of.
     whom: Use,
+    since: Mono,
     useful: bool,
 }
 
@@ -152,6 +156,7 @@ impl Link {
             pulse: Pulse::new(keepalive, now().mono),
             pong: false,
             whom: Use::Record,
+            since: now().mono,
             useful: false,
         }
     }
@@ -223,7 +228,7 @@ impl Near {
             let mut whole = link.read.unsplit(link.write);
             open::bye(&mut whole, farewell, why).await;
             drop(whole);
-            self.opener.ended(link.useful);
+            self.opener.ended(link.useful || now().mono.since(link.since) >= USEFUL);
             if !self.count(Use::Record) {
                 return;
             }
@@ -302,7 +307,7 @@ impl Near {
     }
 
     /// Puts what goes next into the link, when nothing is on its way; gives when to look again.
-    fn choose(&mut self, link: &mut Link) -> Result<crate::time::Mono, End> {
+    fn choose(&mut self, link: &mut Link) -> Result<Mono, End> {
         let state = Arc::clone(&self.state);
         let mut meter = state.meter();
         let now = now();

@@ -1,12 +1,15 @@
 //! Events packed for the link: deflate (RFC 1951), primed with the words that every event has, each by itself, so that the sizes of one contact's say
 //! nothing of another's.
 //!
-//! A packed event is `class u8 | how u8 | plain length u32 | bytes`.
+//! A message is `kind u8 | how u8 | plain length u32 | bytes`. Beside events there are segments of sound, and offers of them.
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
+use uuid::Uuid;
+
 use super::Class;
 use super::frame::MOST_OF_MESSAGE;
+use crate::pbx::StreamId;
 
 /// Bytes before the event.
 const HEAD: usize = 6;
@@ -14,6 +17,68 @@ const PLAIN: u8 = 0;
 const DEFLATED: u8 = 1;
 /// What both ends have seen before an event begins. It is part of version 1 of the link: another one needs another version.
 const WORDS: &str = include_str!("words.txt");
+
+/// What a message holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An event, as CloudEvents JSON.
+    Event(Class),
+    /// A file of sound: its place, then its bytes.
+    Segment,
+    /// Asks whether that file is wanted: its place, then its SHA-256.
+    Offer,
+}
+
+impl From<Class> for Kind {
+    fn from(class: Class) -> Kind {
+        Kind::Event(class)
+    }
+}
+
+impl Kind {
+    fn number(self) -> u8 {
+        match self {
+            Kind::Event(class) => class.number(),
+            Kind::Segment => 3,
+            Kind::Offer => 4,
+        }
+    }
+
+    fn of_number(number: u8) -> Option<Kind> {
+        match number {
+            3 => Some(Kind::Segment),
+            4 => Some(Kind::Offer),
+            class => Class::of_number(class).map(Kind::Event),
+        }
+    }
+}
+
+/// Which file of sound: the stream, and the number of its segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The stream.
+    pub stream: StreamId,
+    /// Of the segment.
+    pub number: u32,
+}
+
+/// Segments of a stream have six digits.
+const MOST_SEGMENTS: u32 = 1_000_000;
+
+impl Place {
+    /// The place, and what stands behind it in a message.
+    pub fn with(self, rest: &[u8]) -> Vec<u8> {
+        [self.stream.0.as_bytes(), &self.number.to_be_bytes()[..], rest].concat()
+    }
+
+    /// Reads a place; `None` when there is none.
+    pub fn of(bytes: &[u8]) -> Option<(Place, &[u8])> {
+        let (stream, rest) = bytes.split_first_chunk::<16>()?;
+        let (number, rest) = rest.split_first_chunk::<4>()?;
+        let place = Place { stream: StreamId(Uuid::from_bytes(*stream)), number: u32::from_be_bytes(*number) };
+        (place.number < MOST_SEGMENTS).then_some((place, rest))
+    }
+}
 
 /// Why something cannot be unpacked; each ends the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,30 +94,30 @@ pub enum Error {
     Broken,
 }
 
-/// Packs an event.
+/// Packs an event or something else.
 ///
 /// # Errors
 /// When it is longer than a message may be.
-pub fn pack(class: Class, event: &[u8]) -> Result<Vec<u8>, Error> {
+pub fn pack(kind: impl Into<Kind>, event: &[u8]) -> Result<Vec<u8>, Error> {
     let deflated = deflate(event).filter(|packed| packed.len() < event.len());
     let (how, bytes) = deflated.as_deref().map_or((PLAIN, event), |packed| (DEFLATED, packed));
     if event.len().max(HEAD + bytes.len()) > MOST_OF_MESSAGE {
         return Err(Error::Long(event.len()));
     }
-    let mut message = vec![class.number(), how];
+    let mut message = vec![kind.into().number(), how];
     message.extend_from_slice(&(event.len() as u32).to_be_bytes());
     message.extend_from_slice(bytes);
     Ok(message)
 }
 
-/// The event as it was before it was packed.
+/// What it was before it was packed.
 ///
 /// # Errors
 /// When it is not what [`pack`] makes, or would be too long.
-pub fn unpack(message: &[u8]) -> Result<(Class, Vec<u8>), Error> {
+pub fn unpack(message: &[u8]) -> Result<(Kind, Vec<u8>), Error> {
     let (head, bytes) = message.split_first_chunk::<HEAD>().ok_or(Error::Head)?;
-    let [class, how, length @ ..] = *head;
-    let class = Class::of_number(class).ok_or(Error::Head)?;
+    let [kind, how, length @ ..] = *head;
+    let kind = Kind::of_number(kind).ok_or(Error::Head)?;
     let length = u32::from_be_bytes(length) as usize;
     if length > MOST_OF_MESSAGE {
         return Err(Error::Long(length));
@@ -62,7 +127,7 @@ pub fn unpack(message: &[u8]) -> Result<(Class, Vec<u8>), Error> {
         DEFLATED => inflate(bytes, length)?,
         _ => return Err(Error::Head),
     };
-    if event.len() == length { Ok((class, event)) } else { Err(Error::Broken) }
+    if event.len() == length { Ok((kind, event)) } else { Err(Error::Broken) }
 }
 
 /// A compressor that has seen the words, and what it made of them.
@@ -130,7 +195,7 @@ mod tests {
 
     #[test]
     fn an_event_is_as_it_was_and_a_third_of_its_size() {
-        let packed = pack(Class::Record, EVENT.as_bytes()).unwrap();
+        let packed = pack(Kind::Event(Class::Record), EVENT.as_bytes()).unwrap();
         assert!(packed.len() * 3 < EVENT.len(), "{} of {}", packed.len(), EVENT.len());
         assert_eq!(unpack(&packed).unwrap(), (Class::Record, EVENT.as_bytes().to_vec()));
         for text in ["", "x", "あ", &EVENT.repeat(400)] {
@@ -143,7 +208,7 @@ mod tests {
         let noise: Vec<u8> = (0..5_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         let packed = pack(Class::Live, &noise).unwrap();
         assert!(packed.len() <= noise.len() + HEAD);
-        assert_eq!(unpack(&packed).unwrap(), (Class::Live, noise));
+        assert_eq!(unpack(&packed).unwrap(), (Kind::Event(Class::Live), noise));
     }
 
     #[test]
@@ -164,6 +229,16 @@ mod tests {
             assert!(unpack(&bomb[..cut]).is_err(), "{cut}");
         }
         assert_eq!(pack(Class::Bulk, &vec![1; MOST_OF_MESSAGE + 1]), Err(Error::Long(MOST_OF_MESSAGE + 1)));
+    }
+
+    #[test]
+    fn a_place_is_read_back_and_one_that_no_segment_has_is_none() {
+        let place = Place { stream: StreamId(Uuid::from_u128(7)), number: 999_999 };
+        assert_eq!(Place::of(&place.with(b"sound")), Some((place, &b"sound"[..])));
+        assert_eq!(Place::of(&Place { number: 1_000_000, ..place }.with(b"")), None);
+        assert_eq!(Place::of(&[0; 19]), None);
+        let packed = pack(Kind::Offer, &place.with(&[1; 32])).unwrap();
+        assert_eq!(unpack(&packed).unwrap().0, Kind::Offer);
     }
 
     #[test]

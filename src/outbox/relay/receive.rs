@@ -3,7 +3,7 @@
 use super::Class;
 use super::frame::MOST_OF_MESSAGE;
 use super::greet::Fault;
-use super::pack;
+use super::pack::{self, Kind};
 
 /// Messages that have begun.
 #[derive(Debug, Default)]
@@ -17,9 +17,9 @@ pub struct Received {
     /// Its number on this link, for the answer.
     pub message: u32,
     /// What it is.
-    pub class: Class,
-    /// As CloudEvents JSON, if it is one.
-    pub event: Vec<u8>,
+    pub kind: Kind,
+    /// Its content.
+    pub content: Vec<u8>,
 }
 
 impl Receiving {
@@ -48,8 +48,8 @@ impl Receiving {
                 self.begun.swap_remove(place).1
             }
         };
-        let (class, event) = pack::unpack(&whole)?;
-        Ok(Some(Received { message, class, event }))
+        let (kind, content) = pack::unpack(&whole)?;
+        Ok(Some(Received { message, kind, content }))
     }
 }
 
@@ -67,7 +67,7 @@ mod tests {
         }
         assert_eq!(receiving.piece(4, false, one.to_vec()), Err(Fault::Endless));
         let whole = receiving.piece(2, true, two.to_vec()).unwrap().unwrap();
-        assert_eq!((whole.message, whole.class, &whole.event[..]), (2, Class::Bulk, &b"a document"[..]));
+        assert_eq!((whole.message, whole.kind, &whole.content[..]), (2, Kind::Event(Class::Bulk), &b"a document"[..]));
         assert!(receiving.piece(4, true, packed.clone()).unwrap().is_some(), "one piece is a message too");
         assert!(matches!(receiving.piece(5, true, two.to_vec()), Err(Fault::Unpackable(_))));
     }
