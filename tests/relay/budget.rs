@@ -12,7 +12,7 @@ use kakehashi::outbox::Batch;
 use uuid::Uuid;
 
 use crate::ends::{Near, Place, batch, connect, contact, hold, local, seen};
-use crate::hook::{Hook, free_port};
+use crate::hook::Hook;
 use crate::ledger::digest;
 use crate::proxy::Proxy;
 
@@ -68,7 +68,7 @@ fn empty(text: String) -> TranscriptDocument {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pop_goes_between_the_pieces_of_a_document_and_an_old_one_goes_nowhere() {
-    let (place, hook, port) = (Place::new(), Arc::new(Hook::listen(0)), free_port());
+    let (place, hook, port) = (Place::new(), Arc::new(Hook::listen(0)), crate::ends::port());
     let proxy = Proxy::start(local(port), 0, 0).await;
     let _far = place.relay(&format!("listen = \"127.0.0.1:{port}\""), hook.port);
     let slow = Relay { bytes_per_second: 16_000, ..connect(proxy.port) };
@@ -91,7 +91,7 @@ async fn a_pop_goes_between_the_pieces_of_a_document_and_an_old_one_goes_nowhere
 #[tokio::test(flavor = "multi_thread")]
 async fn the_days_bytes_are_kept_to_over_a_restart_and_what_waits_arrives_when_there_are_more() {
     const DAY: u64 = 300_000;
-    let (place, hook, port) = (Place::new(), Arc::new(Hook::listen(0)), free_port());
+    let (place, hook, port) = (Place::new(), Arc::new(Hook::listen(0)), crate::ends::port());
     let proxy = Proxy::start(local(port), 3, 3).await;
     let _far = place.relay(&format!("listen = \"127.0.0.1:{port}\""), hook.port);
     let day = |bytes_per_day| place.endpoint(Relay { bytes_per_day, ..connect(proxy.port) });

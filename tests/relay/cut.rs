@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use kakehashi::crm::relay::Settings as Relay;
 
 use crate::ends::{Near, PATIENCE, Place, batch, connect, contact, endpoint, entry, hold, local, seen};
-use crate::hook::{Hook, free_port};
+use crate::hook::Hook;
 use crate::ledger::Entry;
 use crate::mutate::Dice;
 use crate::proxy::Proxy;
@@ -23,7 +23,7 @@ const SIZES: [usize; 8] = [20, 40, 60, 80, 150, 400, 3_000, 30_000];
 async fn cut_at_random(near_opens: bool, seed: u64) {
     let place = Place::new();
     let hook = Arc::new(Hook::listen(0));
-    let port = free_port();
+    let port = crate::ends::port();
     let proxy = Proxy::start(local(port), 40, seed).await;
     let (far_way, near_way) = match near_opens {
         true => (format!("listen = \"127.0.0.1:{port}\""), connect(proxy.port)),
@@ -156,7 +156,7 @@ impl Drop for Bridge {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_and_a_bridge_that_are_killed_lose_nothing() {
     const KILLS: usize = 12;
-    let (place, hook, port) = (Place::new(), Arc::new(Hook::listen(0)), free_port());
+    let (place, hook, port) = (Place::new(), Arc::new(Hook::listen(0)), crate::ends::port());
     let proxy = Proxy::start(local(port), 10, 7).await;
     let mut far = place.relay(&format!("listen = \"127.0.0.1:{port}\""), hook.port);
     let role = format!("{}|{}|{EACH}", place.folder.path().display(), proxy.port);

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use kakehashi::bridge::deliver::{self, Deliverer, Figures};
@@ -267,6 +268,18 @@ pub(crate) fn hold(accepted: &[Entry], hook: &Hook) -> Sums {
     let arrivals: Vec<Arrival> =
         record.map(|(_, event)| Arrival { endpoint: "crm".into(), event: entry(event), taken: true }).collect();
     check(accepted, &arrivals, &["crm"]).unwrap_or_else(|problem| panic!("{problem}"))
+}
+
+/// A port for a relay that is started and killed: below those that the system gives to others meanwhile, and given once.
+pub(crate) fn port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + (std::process::id() % 100) as u16 * 100;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::SeqCst);
+        if std::net::TcpListener::bind(local(port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 pub(crate) fn local(port: u16) -> SocketAddr {

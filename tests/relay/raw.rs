@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::ends::{BRIDGE, Far, Near, PATIENCE, Place, RELAY, batch, connect, hold, local, seen};
-use crate::hook::{Hook, free_port};
+use crate::hook::Hook;
 use crate::mutate::Dice;
 use crate::tls::{self, Authority};
 
@@ -81,7 +81,7 @@ impl Peer {
 }
 
 fn relay(place: &Place, hook: &Hook) -> (Far, u16) {
-    let port = free_port();
+    let port = crate::ends::port();
     (place.relay(&format!("listen = \"127.0.0.1:{port}\""), hook.port), port)
 }
 

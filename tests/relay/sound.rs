@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::budget::document;
 use crate::ends::{Near, PATIENCE, Place, batch, connect, contact, local, seen};
-use crate::hook::{Hook, free_port};
+use crate::hook::Hook;
 use crate::mutate::Dice;
 use crate::proxy::Proxy;
 
@@ -69,7 +69,7 @@ fn bytes(audio: &Path, stream: StreamId) -> Vec<(String, Vec<u8>)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn recordings_arrive_to_the_last_byte_over_a_link_that_is_cut() {
-    let (place, hook, port) = (Place::new(), Arc::new(Hook::listen(0)), free_port());
+    let (place, hook, port) = (Place::new(), Arc::new(Hook::listen(0)), crate::ends::port());
     let proxy = Proxy::start(local(port), 25, 5).await;
     let mut far = place.relay(&format!("listen = \"127.0.0.1:{port}\""), hook.port);
     let relay = Relay { sound: true, ..connect(proxy.port) };

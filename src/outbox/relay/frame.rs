@@ -203,7 +203,8 @@ fn farewell_of(number: u8) -> Farewell {
 
 /// As much of a text as fits, whole characters.
 fn shortened(text: &str) -> &[u8] {
-    text.get(..text.floor_char_boundary(MOST_OF_TEXT)).unwrap_or_default().as_bytes()
+    let end = (0..=text.len().min(MOST_OF_TEXT)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.get(..end).unwrap_or_default().as_bytes()
 }
 
 /// A text of the other end, for a log: short, and without control characters.
