@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::mutate::Dice;
 
 /// The most bytes of a connection before it is cut; beyond the cuts that are left none is.
-const LONGEST: usize = 20_000;
+const LONGEST: usize = 60_000;
 
 pub(crate) struct Proxy {
     pub(crate) port: u16,
