@@ -88,8 +88,7 @@ async fn copy(
     cut: Arc<Notify>,
 ) {
     let mut buffer = [0; 4_096];
-    loop {
-        let Ok(count @ 1..) = from.read(&mut buffer).await else { break };
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
         let mut may = count;
         if left.load(Ordering::SeqCst) != usize::MAX {
             let before = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| Some(left.saturating_sub(count)));

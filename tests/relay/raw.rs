@@ -12,7 +12,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::ends::{BRIDGE, Far, Near, PATIENCE, Place, RELAY, batch, connect, hold, local, seen};
 use crate::hook::Hook;
-use crate::mutate::Dice;
+use crate::mutate::{Dice, mutate};
 use crate::tls::{self, Authority};
 
 /// A near end that says what it likes.
@@ -109,13 +109,13 @@ async fn garbage_ends_its_link_and_nothing_else() {
         Frame::Piece { message: 1, last, bytes }.write(&mut good);
     }
     let mut dice = Dice(11);
-    for round in 0..60 {
+    for round in 0..60_u64 {
         let mut bytes = good.to_vec();
         for _ in 0..=dice.below(4) {
             let place = dice.below(bytes.len());
             bytes[place] = dice.below(256) as u8;
         }
-        bytes.truncate(bytes.len() - dice.below(40));
+        bytes = mutate(round, &bytes);
         if round % 4 == 0 {
             bytes = (0..dice.below(4_000)).map(|_| dice.below(256) as u8).collect();
         }
