@@ -30,6 +30,9 @@ use crate::pbx::{CallKey, PbxId};
 /// Messages that are being stored at once; nothing more is read meanwhile.
 const AT_ONCE: usize = 256;
 
+/// How often it is looked whether the same event has been stored meanwhile.
+const SAME: Duration = Duration::from_millis(5);
+
 /// Why a link is over.
 enum End {
     Broken(Fault),
@@ -241,11 +244,12 @@ impl Taker {
     async fn store(&self, event: Event) -> Taken {
         let id = event.id;
         let digest = Sha256::digest(event.to_json().as_bytes()).to_vec();
-        let first = self.storing.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
-        let stored = if first { self.commit(event, &digest).await } else { self.follow(id, &digest).await };
-        if first {
-            self.storing.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        // the same one may be being stored already, from a link that was cut
+        while !self.storing.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
+            tokio::time::sleep(SAME).await;
         }
+        let stored = self.commit(event, &digest).await;
+        self.storing.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         stored.unwrap_or_else(|error| {
             tracing::error!(%error, "an event cannot be stored");
             (status::BUSY, "the relay's outbox cannot be used; its log says why")
@@ -262,14 +266,6 @@ impl Taker {
         committed.await.map_err(|_| Error::Stopped)?;
         self.counted(|figures| figures.stored += 1);
         Ok(TAKEN)
-    }
-
-    /// The same event is being stored already, from a link that was cut.
-    async fn follow(&self, id: Uuid, digest: &[u8]) -> Result<Taken, Error> {
-        let outbox = self.outbox.clone();
-        on_disk(move || outbox.flush()).await?.await.map_err(|_| Error::Stopped)?;
-        let known = self.known(id, digest).await?;
-        Ok(known.unwrap_or((status::BUSY, "the same event is being stored")))
     }
 
     async fn known(&self, id: Uuid, digest: &[u8]) -> Result<Option<Taken>, Error> {
