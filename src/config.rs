@@ -13,6 +13,7 @@ use crate::pbx::{PbxId, asterisk, mirror, sip, web};
 
 mod media_connections;
 mod references;
+pub mod relay;
 mod sound;
 
 /// The whole file. Every key has a default; `config/kakehashi.toml` lists them all.
@@ -241,16 +242,20 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong, with its place.
     pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
-        let mut config: Config = toml::from_str(text).map_err(|error| ConfigError::Syntax {
-            path: path.into(),
-            line: error.span().map_or(1, |span| 1 + text.get(..span.start).unwrap_or("").matches('\n').count()),
-            problem: error.message().trim().replace('\n', " "),
-        })?;
+        let mut config: Config = Config::read(path, text)?;
         let refused = |(place, problem)| ConfigError::Value { path: path.into(), place, problem };
         config.check().map_err(refused)?;
         let public_url = references::base(&config).map_err(refused)?;
         config.endpoint.iter_mut().for_each(|endpoint| endpoint.public_url.clone_from(&public_url));
         Ok(config)
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
+        toml::from_str(text).map_err(|error| ConfigError::Syntax {
+            path: path.into(),
+            line: error.span().map_or(1, |span| 1 + text.get(..span.start).unwrap_or("").matches('\n').count()),
+            problem: error.message().trim().replace('\n', " "),
+        })
     }
 
     /// Whether any call may be transcribed, so that recognisers are needed.

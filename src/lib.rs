@@ -30,6 +30,9 @@
 //! it. Then each endpoint's connector ([`crm`]: [`crm::webhook`], [`crm::odoo`], [`crm::kintone`], [`crm::zammad`]) says what is to be sent of it, [`bridge::deliver`] carries that until it is accepted, and the `panel`
 //! shows it on the screen. The same connector is asked who is calling ([`bridge::lookup`]).
 //!
+//! Where the CRM is in another network, the connector is [`crm::relay`]: frames of [`outbox::relay`] go over one link ([`bridge::relay`]) into the
+//! outbox of a `kakehashi relay`, which delivers them there in the same way.
+//!
 //! Before all that an integrator asks whether an exchange can feed the bridge: [`bridge::probe`] asks it by SIP and ARI, and [`probe`]
 //! judges what came back.
 //!

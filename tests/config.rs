@@ -28,8 +28,13 @@ fn whole_sip() -> kakehashi::pbx::sip::PeerSettings {
 
 /// `[[endpoint]]` with all its sections.
 fn whole_endpoint() -> Endpoint {
-    let kintone = Some(Default::default());
-    Endpoint { kintone, odoo: Some(Default::default()), zammad: Some(Default::default()), ..Endpoint::default() }
+    Endpoint {
+        kintone: Some(Default::default()),
+        odoo: Some(Default::default()),
+        zammad: Some(Default::default()),
+        relay: Some(Default::default()),
+        ..Endpoint::default()
+    }
 }
 
 /// Every leaf as `section.key`.

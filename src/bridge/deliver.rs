@@ -1,5 +1,5 @@
 //! Sends events to the endpoints, and asks them who is calling. `dispatch` sends the record, `realtime` the pops; `carry` leads their
-//! exchanges, over a wire such as `http`, whose connections `client` makes.
+//! exchanges, over a wire: `http`, whose connections `client` makes, or `relay`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,15 +17,20 @@ mod dispatch;
 mod http;
 mod realtime;
 mod recent;
+mod relay;
 
+pub use carry::Link;
 pub use client::Error as ConnectionError;
 pub use counts::{Figures, Health};
+pub use relay::Error as LinkError;
 
-use carry::Target;
+use carry::{Start, Target, Wire};
 use counts::Counts;
 use dispatch::Dispatcher;
+pub(super) use dispatch::chance;
 use http::Http;
 use recent::Recent;
+use relay::Relay;
 
 use super::now;
 use crate::call::number::Number;
@@ -34,7 +39,8 @@ use crate::crm::settings::{Endpoint, Secret};
 use crate::events::{Event, Match};
 use crate::outbox::budget::{Budget, date_of, day_of};
 use crate::outbox::settings::Settings;
-use crate::outbox::store::{Committed, Outbox, Receiver, TrafficDay};
+use crate::outbox::store::{Committed, Outbox, Receiver, Traffic, TrafficDay};
+use crate::time::Wall;
 
 /// Realtime events that wait for a place to fly; the newest is dropped when it is full (a pop that late is of no use).
 const REALTIME: usize = 1_024;
@@ -68,6 +74,9 @@ pub enum Error {
     /// A setting of its connection is wrong.
     #[error(transparent)]
     Connection(#[from] client::Error),
+    /// The link to a relay cannot be.
+    #[error(transparent)]
+    Link(#[from] relay::Error),
     /// The outbox cannot be read.
     #[error(transparent)]
     Outbox(#[from] crate::outbox::store::Error),
@@ -121,6 +130,7 @@ impl Deliverer {
         if self.end.send(done).await.is_ok() {
             let _ = ended.await;
         }
+        futures_util::future::join_all(self.targets.iter().map(|target| target.wire.end())).await;
     }
 
     /// Reads the files of the connections again: certificates, authorities, proxies' passwords. What is wrong is told, and stays as it was.
@@ -130,7 +140,10 @@ impl Deliverer {
 
     /// What is counted for each endpoint.
     pub fn figures(&self) -> Vec<Figures> {
-        self.targets.iter().map(|target| target.counts.figures(&target.endpoint.id)).collect()
+        self.targets
+            .iter()
+            .map(|target| Figures { link: target.wire.link(), ..target.counts.figures(&target.endpoint.id) })
+            .collect()
     }
 }
 
@@ -157,23 +170,35 @@ pub fn check(endpoints: &[Endpoint]) -> Result<(), Error> {
 
 /// `traffic`: that of the last days.
 fn target(endpoint: &Endpoint, traffic: &[TrafficDay]) -> Result<Target, Error> {
-    let wrong = |problem: String| Error::Url { endpoint: endpoint.id.clone(), problem };
-    let url = reqwest::Url::parse(&endpoint.url).map_err(|error| wrong(error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong(format!("scheme `{}`", url.scheme())));
-    }
     let connector = crm::connector(endpoint, &secrets(endpoint)?)?;
     let (declares, now) = (connector.declares(), now().wall);
     let limit = match endpoint.requests_per_day {
         0 => declares.requests_per_day,
         limit => Some(limit),
     };
-    let today = date_of(day_of(now, declares.day_begins));
-    let of_it = traffic.iter().filter(|day| day.endpoint == endpoint.id && day.day == today);
-    let used = of_it.map(|day| day.traffic.requests).sum();
+    let used = used(endpoint, declares.day_begins, traffic, now).requests;
     let budget = limit.map(|limit| Budget::new(limit, declares.day_begins, used, now));
-    let wire = Box::new(Http::new(endpoint, url)?);
+    let wire = wire(endpoint)?;
     Ok(Target { endpoint: endpoint.clone(), connector, wire, counts: Counts::default(), budget })
+}
+
+/// What has gone over an endpoint's link today.
+fn used(endpoint: &Endpoint, day_begins: Duration, traffic: &[TrafficDay], now: Wall) -> Traffic {
+    let today = date_of(day_of(now, day_begins));
+    let of_it = traffic.iter().filter(|day| day.endpoint == endpoint.id && day.day == today);
+    of_it.fold(Traffic::default(), |sums, day| sums + day.traffic)
+}
+
+fn wire(endpoint: &Endpoint) -> Result<Box<dyn Wire>, Error> {
+    if let Some(settings) = &endpoint.relay {
+        return Ok(Box::new(Relay::new(endpoint, settings)?));
+    }
+    let wrong = |problem: String| Error::Url { endpoint: endpoint.id.clone(), problem };
+    let url = reqwest::Url::parse(&endpoint.url).map_err(|error| wrong(error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong(format!("scheme `{}`", url.scheme())));
+    }
+    Ok(Box::new(Http::new(endpoint, url)?))
 }
 
 fn secrets(endpoint: &Endpoint) -> Result<Vec<Secret>, Error> {
@@ -204,7 +229,14 @@ pub fn spawn(
     let traffic = outbox.traffic(day_of(now().wall, Duration::ZERO) - 1)?;
     let mut targets = Vec::new();
     for endpoint in endpoints {
-        targets.push(Arc::new(target(endpoint, &traffic)?));
+        let target = Arc::new(target(endpoint, &traffic)?);
+        let counted = Arc::downgrade(&target);
+        let tell = Box::new(move |whom, traffic| {
+            counted.upgrade().map(|target| target.counts.traffic(whom, traffic)).is_some()
+        });
+        let today = used(endpoint, target.connector.declares().day_begins, &traffic, now().wall);
+        target.wire.start(Start { outbox: &outbox, today, tell })?;
+        targets.push(target);
     }
     let (end, ending) = mpsc::channel(1);
     let (dispatcher, returns) = Dispatcher::new(outbox.clone(), targets.clone(), settings, ending)?;

@@ -54,17 +54,44 @@ fn delivery_text(text: &mut String, delivery: &[Figures]) {
         Health::ALL.map(|state| (format!("{},state=\"{}\"", label(of), state.name()), f64::from(of.health == state)))
     });
     family(text, "endpoint_state", "gauge", "1 for the state that the endpoint is in.", states);
+    let links = || delivery.iter().filter_map(|of| Some((label(of), of.link?)));
+    let up = links().map(|(label, link)| (label, f64::from(link.up)));
+    family(text, "link_up", "gauge", "1 while there is a link to the relay.", up);
+    let left = links().filter_map(|(label, link)| Some((label, link.left? as f64)));
+    family(text, "link_bytes_left", "gauge", "Bytes of the day that the link to the relay has left.", left);
     type Part = fn(&Traffic) -> u64;
     let links: [(&str, &str, Part); 3] = [
         ("link_requests_total", "HTTP requests to the endpoint.", |of| of.requests),
-        ("link_bytes_out_total", "Bytes sent to the endpoint (HTTP, without TLS and TCP).", |of| of.bytes_out),
-        ("link_bytes_in_total", "Bytes received from the endpoint (HTTP, without TLS and TCP).", |of| of.bytes_in),
+        (
+            "link_bytes_out_total",
+            "Bytes sent to the endpoint (HTTP, without TLS and TCP; to a relay with TLS).",
+            |of| of.bytes_out,
+        ),
+        ("link_bytes_in_total", "Bytes received from the endpoint (counted the same way).", |of| of.bytes_in),
     ];
     for (name, help, read) in links {
         let samples = delivery.iter().flat_map(|of| {
             of.traffic.map(|(whom, sums)| (format!("{},use=\"{}\"", label(of), whom.name()), read(&sums) as f64))
         });
         family(text, name, "counter", help, samples);
+    }
+}
+
+/// The far end of a link: what came over it.
+pub fn relay_text(text: &mut String, of: super::relay::Figures) {
+    let all = [
+        ("relay_link_up", "gauge", "1 while there is a link to the bridge.", u64::from(of.up)),
+        ("relay_links_total", "counter", "Links since the start.", of.links),
+        ("relay_events_stored_total", "counter", "Record events that were stored.", of.stored),
+        ("relay_events_again_total", "counter", "Record events that came again and were stored once.", of.again),
+        ("relay_live_events_total", "counter", "Live events that went on at once.", of.live),
+        ("relay_segments_total", "counter", "Segments of sound that were kept.", of.segments),
+        ("relay_events_refused_total", "counter", "Events and segments that were not taken.", of.refused),
+    ];
+    for (name, kind, help, value) in all {
+        // writing to a string does not fail
+        let _ =
+            writeln!(text, "# HELP kakehashi_{name} {help}\n# TYPE kakehashi_{name} {kind}\nkakehashi_{name} {value}");
     }
 }
 

@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod mirror;
 pub mod probe;
 pub mod readback;
+pub mod relay;
 pub mod reload;
 pub mod remote;
 pub mod retention;

@@ -36,7 +36,7 @@ mod exchange;
 mod load;
 mod socket;
 mod tcp;
-mod tls;
+pub(super) mod tls;
 mod writes;
 
 pub use self::tls::{Error as TlsError, Tls};

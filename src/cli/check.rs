@@ -60,7 +60,13 @@ fn print(config: &Config, words: usize) {
         println!("  exchange {} of site {}: {}", pbx.id, pbx.site, ways.join(", "));
     }
     for endpoint in &config.endpoint {
-        println!("  endpoint {}: {}", endpoint.id, endpoint.url);
+        match &endpoint.relay {
+            Some(relay) if relay.listen.is_empty() => {
+                println!("  endpoint {}: relay at {}", endpoint.id, relay.connect)
+            }
+            Some(relay) => println!("  endpoint {}: relay that connects to {}", endpoint.id, relay.listen),
+            None => println!("  endpoint {}: {}", endpoint.id, endpoint.url),
+        }
     }
     println!("  dictionary: {words} words");
     let remote = &config.speech.remote;

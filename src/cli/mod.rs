@@ -12,6 +12,7 @@ pub mod log;
 pub mod model;
 pub mod outbox;
 pub mod probe;
+pub mod relay;
 pub mod score;
 pub mod serve;
 pub mod transcribe;
@@ -53,6 +54,7 @@ enum Command {
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
     Webhook(webhook::WebhookArgs),
+    Relay(relay::RelayArgs),
     Probe(Box<probe::ProbeArgs>),
     #[cfg(feature = "web")]
     Demo(demo::DemoArgs),
@@ -87,6 +89,7 @@ fn run(command: Command) -> Result {
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Webhook(args) => webhook::run(&args),
+        Command::Relay(args) => relay::run(&args),
         Command::Probe(_) => Ok(()),
         #[cfg(feature = "web")]
         Command::Demo(args) => demo::run(&args),

@@ -7,6 +7,7 @@ pub mod key;
 pub mod kintone;
 pub mod lookup;
 pub mod odoo;
+pub mod relay;
 pub mod settings;
 mod text;
 pub mod verify;
@@ -61,6 +62,9 @@ pub enum Error {
     /// `[endpoint.kintone]` cannot be used.
     #[error(transparent)]
     Kintone(#[from] kintone::SettingsError),
+    /// `[endpoint.relay]` cannot be used.
+    #[error(transparent)]
+    Relay(#[from] relay::SettingsError),
 }
 
 /// Builds the connector of an endpoint: of the CRM whose section it has, else of a webhook.
@@ -68,9 +72,13 @@ pub enum Error {
 /// # Errors
 /// When a secret or a setting of the endpoint cannot be used.
 pub fn connector(endpoint: &Endpoint, secrets: &[Secret]) -> Result<Arc<dyn Connector>, Error> {
-    let sections = [endpoint.odoo.is_some(), endpoint.kintone.is_some(), endpoint.zammad.is_some()];
+    let sections =
+        [endpoint.odoo.is_some(), endpoint.kintone.is_some(), endpoint.zammad.is_some(), endpoint.relay.is_some()];
     if sections.into_iter().filter(|is_there| *is_there).count() > 1 {
         return Err(Error::Two(endpoint.id.clone()));
+    }
+    if let Some(settings) = &endpoint.relay {
+        return Ok(Arc::new(relay::Relay::new(endpoint, settings)?));
     }
     if let Some(settings) = &endpoint.odoo {
         return Ok(Arc::new(odoo::Odoo::new(endpoint, settings, secrets)?));

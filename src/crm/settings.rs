@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{kintone, odoo, zammad};
+use super::{kintone, odoo, relay, zammad};
 
 /// One receiver of events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,6 +61,9 @@ pub struct Endpoint {
     /// `[endpoint.zammad]`: it is a Zammad.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zammad: Option<zammad::Settings>,
+    /// `[endpoint.relay]`: it is a relay in another network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relay: Option<relay::Settings>,
 }
 
 impl Default for Endpoint {
@@ -87,6 +90,7 @@ impl Default for Endpoint {
             odoo: None,
             kintone: None,
             zammad: None,
+            relay: None,
         }
     }
 }

@@ -18,7 +18,7 @@ pub fn day_of(now: Wall, begins: Duration) -> i64 {
 }
 
 /// Time until the next such day begins in Japan.
-fn left_of_day(now: Wall, begins: Duration) -> Duration {
+pub(super) fn left_of_day(now: Wall, begins: Duration) -> Duration {
     Duration::from_micros((DAY - since_first_day(now, begins).rem_euclid(DAY)) as u64)
 }
 

@@ -259,6 +259,14 @@ impl Lanes {
         self.ready(id);
     }
 
+    /// What may be sent to the endpoint in a day is used up: its lanes wait until then, this one with them.
+    pub fn run_dry(&mut self, id: LaneId, until: Mono) {
+        self.back(id);
+        if let Some(receiver) = self.receivers.get_mut(id.endpoint) {
+            receiver.dry_until = Some(until);
+        }
+    }
+
     /// A lane whose head was tried before the last restart: it goes on waiting until `until`.
     pub fn hold(&mut self, id: LaneId, until: Mono) {
         if let Some(lane) = self.lanes.get_mut(&id) {
@@ -376,6 +384,32 @@ mod tests {
         let next_day = Now { mono: again + DRY, wall: NOON + Duration::from_secs(86_400) };
         let taken = std::iter::from_fn(|| lanes.take(next_day)).count();
         assert_eq!(taken, 2);
+    }
+
+    #[test]
+    fn an_endpoint_that_ran_dry_waits_with_all_its_lanes_and_counts_no_attempt() {
+        use crate::outbox::retry::Answer;
+        use crate::outbox::settle::Settled;
+        use crate::outbox::store::Outcome;
+        let mut lanes = Lanes::new(vec![2], 10, LIMITS);
+        (1..=3).for_each(|n| lanes.push(lane(0, n), DeliveryId(n as i64)));
+        assert_eq!((take(&mut lanes, 0), take(&mut lanes, 0)), (Some(1), Some(2)));
+        let at = |nanos| Now { mono: Mono(nanos), wall: NOON };
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        let not_yet = Answer::NotYet { what: "night".into(), wait: minute };
+        let settled = lanes.settle(lane(0, 1), 1, &not_yet, &[], at(0), 0.5);
+        assert!(matches!(settled, Settled::Again(Outcome::Again { counted: false, .. })));
+        assert_eq!(take(&mut lanes, 0), Some(3), "others go");
+        let dry = Answer::Dry { what: "bytes".into(), wait: second };
+        (0..3).for_each(|_| _ = lanes.unanswered(0, Duration::ZERO, Mono(0)));
+        assert!(lanes.is_down(0));
+        for n in [2, 3] {
+            let settled = lanes.settle(lane(0, n), 9, &dry, &[], at(0), 0.5);
+            assert!(matches!(settled, Settled::Again(Outcome::Again { counted: false, .. })));
+        }
+        assert_eq!((lanes.is_dry(0), lanes.is_down(0), take(&mut lanes, 0)), (true, false, None));
+        assert_eq!(lanes.due(), Some(Mono(0) + second));
+        assert_eq!(take(&mut lanes, 1_000_000_000), Some(2));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod breaker;
 pub mod budget;
 pub mod lane;
+pub mod relay;
 pub mod retry;
 pub mod settings;
 pub mod settle;

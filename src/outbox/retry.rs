@@ -27,6 +27,20 @@ pub enum Answer {
     Refused(String),
     /// It was not sent: it is too old to be of use there.
     Late(String),
+    /// It was not sent: what may be sent in a day is used up. Nothing else goes either.
+    Dry {
+        /// What is used up.
+        what: String,
+        /// When it is looked at again.
+        wait: Duration,
+    },
+    /// It was not sent: it has its own time of the day. Others may go.
+    NotYet {
+        /// What it waits for.
+        what: String,
+        /// How long.
+        wait: Duration,
+    },
     /// It wants nothing any more.
     Gone,
     /// No answer: refused, reset, timed out, TLS failed.
@@ -54,7 +68,7 @@ impl std::fmt::Display for Answer {
         match self {
             Answer::Delivered => f.write_str("delivered"),
             Answer::Gone => f.write_str("status 410"),
-            Answer::Busy { what, .. } => f.write_str(what),
+            Answer::Busy { what, .. } | Answer::Dry { what, .. } | Answer::NotYet { what, .. } => f.write_str(what),
             Answer::Denied(what)
             | Answer::Unfit(what)
             | Answer::Refused(what)
@@ -87,7 +101,8 @@ pub fn trouble(answer: &Answer, now: Wall) -> Option<Duration> {
             Some(asked.unwrap_or_default().min(LONGEST_WAIT))
         }
         Answer::Denied(_) | Answer::Failed(_) => Some(Duration::ZERO),
-        Answer::Delivered | Answer::Unfit(_) | Answer::Refused(_) | Answer::Late(_) | Answer::Gone => None,
+        Answer::Delivered | Answer::Unfit(_) | Answer::Refused(_) | Answer::Gone => None,
+        Answer::Late(_) | Answer::Dry { .. } | Answer::NotYet { .. } => None,
     }
 }
 
@@ -105,6 +120,7 @@ pub fn judge(answer: &Answer, attempts: u32, schedule: &[u64], now: Wall, chance
         }
         Answer::Refused(what) => Verdict::Dead(what.clone()),
         Answer::Late(what) => Verdict::Dropped(what.clone()),
+        Answer::Dry { wait, .. } | Answer::NotYet { wait, .. } => Verdict::Again((*wait).min(LONGEST_WAIT)),
     }
 }
 

@@ -28,6 +28,20 @@ impl Lanes {
         now: Now,
         chance: f64,
     ) -> Settled {
+        match answer {
+            // it is no attempt, and what carries it works
+            Answer::Dry { wait, .. } => {
+                self.answered(lane.endpoint);
+                self.run_dry(lane, now.mono + *wait);
+                return again(now, *wait, answer, false);
+            }
+            Answer::NotYet { wait, .. } => {
+                self.answered(lane.endpoint);
+                self.wait(lane, now.mono + *wait, false);
+                return again(now, *wait, answer, false);
+            }
+            _ => {}
+        }
         let trouble = trouble(answer, now.wall);
         match trouble {
             Some(asked) if self.unanswered(lane.endpoint, asked, now.mono) => {

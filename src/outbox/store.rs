@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -103,12 +103,24 @@ impl<T: Into<String>> From<T> for Receiver {
 pub struct Traffic {
     /// HTTP requests.
     pub requests: u64,
-    /// Bytes sent: HTTP with headers, without TLS and TCP.
+    /// Bytes sent: HTTP with headers, without TLS and TCP; to a relay all that is on the socket, TLS too.
     pub bytes_out: u64,
     /// Bytes received, counted the same way.
     pub bytes_in: u64,
     /// Events that arrived.
     pub events: u64,
+}
+
+impl std::ops::Add for Traffic {
+    type Output = Traffic;
+    fn add(self, more: Traffic) -> Traffic {
+        Traffic {
+            requests: self.requests.saturating_add(more.requests),
+            bytes_out: self.bytes_out.saturating_add(more.bytes_out),
+            bytes_in: self.bytes_in.saturating_add(more.bytes_in),
+            events: self.events.saturating_add(more.events),
+        }
+    }
 }
 
 /// Traffic of one endpoint on one day, for one use.
@@ -214,6 +226,8 @@ enum Command {
         done: oneshot::Sender<()>,
     },
     Count(Vec<Counted>),
+    /// A key and its value, and who is told when it is on disk.
+    Note(String, String, oneshot::Sender<()>),
     /// The text of an event as it was, after it was found damaged.
     Repair(String, String),
     /// A page cannot be read; how often the store had been opened anew before.
@@ -301,6 +315,11 @@ impl Outbox {
         Ok((Outbox { places: Arc::new(places), commands, reader, generation }, out))
     }
 
+    /// The folder that the store is in, and what else belongs to its data.
+    pub fn folder(&self) -> &Path {
+        self.places.store.parent().unwrap_or(Path::new("."))
+    }
+
     /// Accepts a batch; it is committed soon, in order. Waits while the queue is full.
     ///
     /// # Errors
@@ -367,6 +386,22 @@ impl Outbox {
             Err(TrySendError::Full(Command::Count(counted))) => Err(counted),
             Ok(()) | Err(_) => Ok(()),
         }
+    }
+
+    /// Keeps a value under a key, in place of an earlier one; resolves when it is on disk. `None` while the queue is full.
+    pub fn note(&self, key: &str, value: &str) -> Option<oneshot::Receiver<()>> {
+        let (done, wait) = oneshot::channel();
+        self.commands.try_send(Command::Note(key.into(), value.into(), done)).ok().map(|()| wait)
+    }
+
+    /// What is kept under a key.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn noted(&self, key: &str) -> Result<Option<String>, Error> {
+        self.read(|reader| {
+            reader.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()
+        })
     }
 
     /// Traffic by day, newest first; `since`: the first day, counted from 1970-01-01 in Japan.

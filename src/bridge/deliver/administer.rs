@@ -1,5 +1,7 @@
 //! The deliveries as whoever administers the bridge sees them over its API.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::Deliverer;
@@ -28,7 +30,7 @@ impl Deliveries for Deliverer {
     }
 
     fn traffic(&self, days: u32) -> Result<Value, String> {
-        let since = day_of(now().wall) - i64::from(days) + 1;
+        let since = day_of(now().wall, Duration::ZERO) - i64::from(days) + 1;
         self.outbox.traffic(since).map(|days| json!(days)).map_err(told)
     }
 }

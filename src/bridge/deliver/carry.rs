@@ -10,7 +10,7 @@ use crate::bridge::now;
 use crate::crm::settings::Endpoint;
 use crate::crm::{Connector, Exchange, MOST_REQUESTS, Request, Response, Step};
 use crate::outbox::budget::{Budget, Use, day_of};
-use crate::outbox::store::Traffic;
+use crate::outbox::store::{Outbox, Traffic};
 use crate::time::Wall;
 
 /// A receiver, ready to be sent to.
@@ -33,6 +33,39 @@ pub(super) trait Wire: Send + Sync {
 
     /// Reads the files of its connections again. What is wrong is told, and stays as it was.
     fn reload(&self);
+
+    /// Begins to keep a connection, where it is one that is kept.
+    fn start(&self, _start: Start<'_>) -> Result<(), super::Error> {
+        Ok(())
+    }
+
+    /// How the connection is, where it is one that is kept.
+    fn link(&self) -> Option<Link> {
+        None
+    }
+
+    /// Ends what was begun.
+    fn end(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+/// What a wire that keeps a connection begins with.
+pub(super) struct Start<'a> {
+    pub(super) outbox: &'a Outbox,
+    /// What went over it today so far.
+    pub(super) today: Traffic,
+    /// Is told what goes over it besides the requests; `false` when nobody is there any more.
+    pub(super) tell: Box<dyn Fn(Use, Traffic) -> bool + Send + Sync>,
+}
+
+/// A connection that is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Whether it is there.
+    pub up: bool,
+    /// Bytes of the day that are left; `None` where any number may be used.
+    pub left: Option<u64>,
 }
 
 /// How an exchange ended: its result, or why there was no answer (no personal data).

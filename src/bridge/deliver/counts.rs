@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 
+use super::carry::Link;
 use crate::outbox::budget::Use;
 use crate::outbox::store::{Counted, Traffic};
 use crate::time::Wall;
@@ -132,6 +133,8 @@ pub struct Figures {
     pub oldest: Option<Wall>,
     /// Traffic of record events, and of pops and look-ups.
     pub traffic: [(Use, Traffic); 2],
+    /// How the link is, to a relay.
+    pub link: Option<Link>,
 }
 
 impl Figures {
@@ -196,6 +199,7 @@ impl Counts {
             health: Health::ALL.get(health).copied().unwrap_or_default(),
             oldest: (oldest != 0).then_some(Wall(oldest)),
             traffic: [(Use::Record, record.map(Count::get)), (Use::Live, live.map(Count::get))],
+            link: None,
         }
     }
 }

@@ -360,7 +360,7 @@ fn count_end(target: &Target, outcome: &Outcome) {
 }
 
 /// Random, 0–1.
-fn chance() -> f64 {
+pub(in crate::bridge) fn chance() -> f64 {
     let mut bytes = [0; 4];
     match getrandom::fill(&mut bytes) {
         Ok(()) => f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX),

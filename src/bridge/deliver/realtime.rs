@@ -71,7 +71,9 @@ async fn persist(target: &Target, id: &str, body: &str, expires: Wall) {
             return;
         }
         match wait {
-            Some(wait) if !matches!(answer, Answer::Late(_)) && now().wall < expires => tokio::time::sleep(*wait).await,
+            Some(wait) if !matches!(answer, Answer::Late(_) | Answer::Dry { .. }) && now().wall < expires => {
+                tokio::time::sleep(*wait).await
+            }
             _ => {
                 tracing::warn!(endpoint = target.endpoint.id, error = %answer, "a realtime event was dropped");
                 break;

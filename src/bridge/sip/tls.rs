@@ -59,10 +59,10 @@ pub enum Error {
 }
 
 /// A file and the key that names it.
-struct Source<'a> {
-    section: &'a str,
-    key: &'static str,
-    path: &'a Path,
+pub(in crate::bridge) struct Source<'a> {
+    pub(in crate::bridge) section: &'a str,
+    pub(in crate::bridge) key: &'static str,
+    pub(in crate::bridge) path: &'a Path,
 }
 
 impl Source<'_> {
@@ -70,7 +70,7 @@ impl Source<'_> {
         format!("{} {}", self.section, self.key)
     }
 
-    fn wrong(&self, problem: impl Into<String>, remedy: &'static str) -> Error {
+    pub(in crate::bridge) fn wrong(&self, problem: impl Into<String>, remedy: &'static str) -> Error {
         Error::Content { place: self.place(), path: self.path.into(), problem: problem.into(), remedy }
     }
 
@@ -79,7 +79,7 @@ impl Source<'_> {
     }
 
     /// All certificates of the file, at least one.
-    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, Error> {
+    pub(in crate::bridge) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, Error> {
         let pem = self.read()?;
         let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
         let remedy = "expected PEM: -----BEGIN CERTIFICATE----- and so on (openssl x509 -in FILE -text shows one)";
@@ -90,7 +90,7 @@ impl Source<'_> {
         Ok(all)
     }
 
-    fn key(&self) -> Result<PrivateKeyDer<'static>, Error> {
+    pub(in crate::bridge) fn key(&self) -> Result<PrivateKeyDer<'static>, Error> {
         let remedy = "expected an unencrypted private key as PEM: -----BEGIN PRIVATE KEY----- (openssl pkey -in FILE -out NEW \
                       takes a passphrase off)";
         PrivateKeyDer::from_pem_slice(&self.read()?)
@@ -98,7 +98,7 @@ impl Source<'_> {
     }
 
     /// The first certificate is in force.
-    fn check_dates(&self, chain: &[CertificateDer<'_>]) -> Result<(), Error> {
+    pub(in crate::bridge) fn check_dates(&self, chain: &[CertificateDer<'_>]) -> Result<(), Error> {
         let first = chain.first().map(AsRef::as_ref).unwrap_or_default();
         let (_, certificate) = X509Certificate::from_der(first).map_err(|error| {
             self.wrong(format!("its certificate cannot be read ({error})"), "expected an X.509 certificate")
@@ -139,7 +139,11 @@ fn identity(section: &str, certificate: &Path, key: &Path) -> Result<Option<Iden
 }
 
 /// Authorities of a file; `None` when none is named.
-fn authorities(section: &str, key: &'static str, path: &Path) -> Result<Option<RootCertStore>, Error> {
+pub(in crate::bridge) fn authorities(
+    section: &str,
+    key: &'static str,
+    path: &Path,
+) -> Result<Option<RootCertStore>, Error> {
     if path.as_os_str().is_empty() {
         return Ok(None);
     }
@@ -371,7 +375,7 @@ impl ServerCertVerifier for Named {
 
 /// Whether a certificate is one of `names`: by a `sip:` URI, a DNS name or an address in its subjectAltName. Nothing stands for
 /// several names: a wildcard matches only itself (RFC 5922 §7.2).
-pub(super) fn has_name(certificate: &CertificateDer<'_>, names: &[String]) -> bool {
+pub(in crate::bridge) fn has_name(certificate: &CertificateDer<'_>, names: &[String]) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return false };
     let Ok(Some(own)) = certificate.subject_alternative_name() else { return false };
     let is_one = |text: &str| names.iter().any(|name| bare(name).eq_ignore_ascii_case(bare(text)));

@@ -1,6 +1,7 @@
 //! Contacts, their events and their contexts, as they were stored.
 
 use rusqlite::{OptionalExtension, params};
+use uuid::Uuid;
 
 use super::{Error, Outbox, text};
 use crate::call::ContactId;
@@ -114,6 +115,37 @@ impl Outbox {
     /// When the store cannot be read.
     pub fn event(&self, id: &str) -> Result<Option<String>, Error> {
         self.read(|reader| reader.query_row("SELECT body FROM event WHERE id = ?1", [id], |row| row.get(0)).optional())
+    }
+
+    /// Events of a type behind row `after`, at most `limit`, in the order in which they were accepted, each with its row; and the row up to which
+    /// there are no others. Events that do not parse are left out.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn events_after(&self, kind: &str, after: i64, limit: usize) -> Result<(Vec<(i64, Event)>, i64), Error> {
+        let (last, found) = self.read(|reader| {
+            let last: Option<i64> = reader.query_row("SELECT max(row) FROM event", [], |row| row.get(0))?;
+            let sql = "SELECT row, body FROM event WHERE row > ?1 AND row <= ?2 AND type = ?3 ORDER BY row LIMIT ?4";
+            let mut query = reader.prepare_cached(sql)?;
+            let last = last.unwrap_or(0).max(after);
+            let rows =
+                query.query_map(params![after, last, kind, limit as i64], |row| Ok((row.get(0)?, text(row, 1)?)))?;
+            Ok((last, rows.collect::<rusqlite::Result<Vec<(i64, String)>>>()?))
+        })?;
+        let last = if found.len() < limit { last } else { found.last().map_or(last, |(row, _)| *row) };
+        let parsed = found.into_iter().filter_map(|(row, body)| Some((row, Event::from_json(&body).ok()?)));
+        Ok((parsed.collect(), last))
+    }
+
+    /// The digest (SHA-256) of an event's text as it was accepted; `None` when there is no such event.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn digest_of(&self, id: Uuid) -> Result<Option<Vec<u8>>, Error> {
+        self.read(|reader| {
+            let mut query = reader.prepare_cached("SELECT digest FROM event WHERE id = ?1")?;
+            query.query_row([id.to_string()], |row| row.get(0)).optional()
+        })
     }
 
     /// The contact that an external key leads to.

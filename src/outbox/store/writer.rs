@@ -107,9 +107,10 @@ impl Writer {
         }
         for command in group {
             match command {
-                Command::Commit(_, Some(done)) | Command::Flush(done) | Command::Purge { done, .. } => {
-                    _ = done.send(());
-                }
+                Command::Commit(_, Some(done))
+                | Command::Flush(done)
+                | Command::Note(_, _, done)
+                | Command::Purge { done, .. } => _ = done.send(()),
                 Command::Damaged(generation) if generation == self.generation.load(Ordering::Acquire) => {
                     self.recover("a page of it cannot be read");
                 }
@@ -226,6 +227,7 @@ impl Writer {
                     purge::write(&transaction, contacts, *cut, *now)?;
                 }
                 Command::Count(counted) => write_traffic(&transaction, counted, &self.receivers)?,
+                Command::Note(key, value, _) => write_note(&transaction, key, value)?,
                 Command::Repair(id, body) => repair(&transaction, id, body)?,
                 Command::Flush(_) | Command::Damaged(_) => {}
             }
@@ -276,6 +278,12 @@ fn repair(transaction: &Transaction<'_>, id: &str, body: &str) -> rusqlite::Resu
         body,
         digest.as_slice()
     ])?;
+    Ok(())
+}
+
+fn write_note(transaction: &Transaction<'_>, key: &str, value: &str) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+    transaction.prepare_cached(sql)?.execute([key, value])?;
     Ok(())
 }
 
