@@ -253,6 +253,14 @@ impl Config {
         if self.speech.remote.is_exposed() {
             doubts.push("[speech.remote] url: http:// to another machine, so callers' voices cross the network unencrypted; expected https://".into());
         }
+        for endpoint in self.endpoint.iter().filter(|one| one.nats.is_some()) {
+            if crate::speech::nats::is_exposed(&endpoint.url) {
+                let place = format!("[[endpoint]] id = \"{}\": url", endpoint.id);
+                doubts.push(format!(
+                    "{place}: nats:// to another machine, so events cross the network unencrypted; expected tls://"
+                ));
+            }
+        }
         if self.speech.nats.is_exposed() {
             doubts.push("[speech.nats] url: nats:// to another machine, so callers' voices cross the network unencrypted; expected tls://".into());
         }

@@ -28,7 +28,8 @@ fn whole_sip() -> kakehashi::pbx::sip::PeerSettings {
 
 /// `[[endpoint]]` with all its sections.
 fn whole_endpoint() -> Endpoint {
-    Endpoint { odoo: Some(Default::default()), zammad: Some(Default::default()), ..Endpoint::default() }
+    let (odoo, zammad, nats) = (Some(Default::default()), Some(Default::default()), Some(Default::default()));
+    Endpoint { odoo, zammad, nats, ..Endpoint::default() }
 }
 
 /// Every leaf as `section.key`.

@@ -1,5 +1,5 @@
 //! Sends events to the endpoints, and asks them who is calling. `dispatch` sends the record, `realtime` the pops; `carry` leads their
-//! exchanges, over a wire such as `http`, whose connections `client` makes.
+//! exchanges over a wire: `http`, whose connections `client` makes, or `nats`.
 
 use std::sync::Arc;
 
@@ -12,13 +12,14 @@ mod client;
 mod counts;
 mod dispatch;
 mod http;
+mod nats;
 mod realtime;
 mod recent;
 
 pub use client::Error as ConnectionError;
 pub use counts::{Figures, Health};
 
-use carry::Target;
+use carry::{Target, Wire};
 use counts::Counts;
 use dispatch::Dispatcher;
 use http::Http;
@@ -65,6 +66,9 @@ pub enum Error {
     /// A setting of its connection is wrong.
     #[error(transparent)]
     Connection(#[from] client::Error),
+    /// A setting of its connection to NATS is wrong.
+    #[error(transparent)]
+    Nats(#[from] super::nats::Error),
     /// The outbox cannot be read.
     #[error(transparent)]
     Outbox(#[from] crate::outbox::store::Error),
@@ -154,19 +158,27 @@ pub fn check(endpoints: &[Endpoint]) -> Result<(), Error> {
 
 /// `used`: the endpoint's requests of today so far.
 fn target(endpoint: &Endpoint, used: u64) -> Result<Target, Error> {
-    let wrong = |problem: String| Error::Url { endpoint: endpoint.id.clone(), problem };
-    let url = reqwest::Url::parse(&endpoint.url).map_err(|error| wrong(error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong(format!("scheme `{}`", url.scheme())));
-    }
+    let wire = wire(endpoint)?;
     let connector = crm::connector(endpoint, &secrets(endpoint)?)?;
     let limit = match endpoint.requests_per_day {
         0 => connector.declares().requests_per_day,
         limit => Some(limit),
     };
     let budget = limit.map(|limit| Budget::new(limit, used, now().wall));
-    let wire = Box::new(Http::new(endpoint, url)?);
     Ok(Target { endpoint: endpoint.clone(), connector, wire, counts: Counts::default(), budget })
+}
+
+/// What its `url` is spoken to by.
+fn wire(endpoint: &Endpoint) -> Result<Box<dyn Wire>, Error> {
+    if endpoint.nats.is_some() {
+        return Ok(Box::new(nats::Nats::new(endpoint)?));
+    }
+    let wrong = |problem: String| Error::Url { endpoint: endpoint.id.clone(), problem };
+    let url = reqwest::Url::parse(&endpoint.url).map_err(|error| wrong(error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong(format!("scheme `{}`", url.scheme())));
+    }
+    Ok(Box::new(Http::new(endpoint, url)?))
 }
 
 fn secrets(endpoint: &Endpoint) -> Result<Vec<Secret>, Error> {

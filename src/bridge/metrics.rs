@@ -83,8 +83,19 @@ fn escaped(value: &str) -> String {
 
 /// The recognisers' counters.
 fn recognition_text(recognition: &Counters) -> String {
-    let Counters { load, counts, behind_ms, decodes, failures, restarts, decode_ms, remote, machines, rejected, looped } =
-        recognition;
+    let Counters {
+        load,
+        counts,
+        behind_ms,
+        decodes,
+        failures,
+        restarts,
+        decode_ms,
+        remote,
+        machines,
+        rejected,
+        looped,
+    } = recognition;
     let seconds = |ms: u64| ms as f64 / 1e3;
     let all: [(&str, &str, &str, f64); 17] = [
         ("waiting_jobs", "gauge", "Jobs that wait for a recogniser.", load.waiting as f64),

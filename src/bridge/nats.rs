@@ -95,7 +95,8 @@ impl Link {
         }
         if !self.certificate.as_os_str().is_empty() {
             let certificate = CertificateDer::from_pem_file(&self.certificate);
-            certificate.map_err(|e| self.wrong("client_cert_file", &self.certificate, e, "a PEM file with a certificate"))?;
+            certificate
+                .map_err(|e| self.wrong("client_cert_file", &self.certificate, e, "a PEM file with a certificate"))?;
             let key = PrivateKeyDer::from_pem_file(&self.key);
             key.map_err(|e| self.wrong("client_key_file", &self.key, e, "a PEM file with an unencrypted private key"))?;
             options = options.add_client_certificate(self.certificate.clone(), self.key.clone());
@@ -126,8 +127,17 @@ impl Link {
     /// # Errors
     /// As [`Link::options`], and addresses that cannot be read.
     pub async fn connect(&self) -> Result<Client, Error> {
+        self.connect_telling(|_| ()).await
+    }
+
+    /// As [`Link::connect`], with somebody who is told as well.
+    ///
+    /// # Errors
+    /// As [`Link::connect`].
+    pub async fn connect_telling(&self, told: impl Fn(&Event) + Send + Sync + 'static) -> Result<Client, Error> {
         let section = self.section.clone();
         let options = self.options()?.event_callback(move |event| {
+            told(&event);
             tell(&section, &event);
             std::future::ready(())
         });
@@ -141,7 +151,9 @@ fn tell(section: &str, event: &Event) {
     match event {
         Event::Connected => info!("{section}: connected to NATS"),
         Event::Disconnected => warn!("{section}: no connection to NATS; it is tried again"),
-        Event::SlowConsumer(_) => warn!("{section}: messages of NATS were dropped, they came faster than they were read"),
+        Event::SlowConsumer(_) => {
+            warn!("{section}: messages of NATS were dropped, they came faster than they were read")
+        }
         Event::ServerError(error) => warn!("{section}: the NATS server says: {error}"),
         Event::ClientError(error) => warn!("{section}: NATS: {error}"),
         _ => {}

@@ -75,7 +75,9 @@ impl WorkerArgs {
             return Ok(None);
         }
         if !speech.nats.is_on() {
-            return Err("no NATS server is named; expected --nats tls://HOST:4222, or [speech.nats] url in --config".into());
+            return Err(
+                "no NATS server is named; expected --nats tls://HOST:4222, or [speech.nats] url in --config".into()
+            );
         }
         speech.nats.check().map_err(|(key, problem)| format!("[speech.nats] {key}: {problem}"))?;
         Ok(Some(speech))

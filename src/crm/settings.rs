@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{odoo, zammad};
+use super::{nats, odoo, zammad};
 
 /// One receiver of events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +58,9 @@ pub struct Endpoint {
     /// `[endpoint.zammad]`: it is a Zammad.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zammad: Option<zammad::Settings>,
+    /// `[endpoint.nats]`: it is a NATS, with a stream of JetStream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nats: Option<nats::Settings>,
 }
 
 impl Default for Endpoint {
@@ -83,6 +86,7 @@ impl Default for Endpoint {
             partials: false,
             odoo: None,
             zammad: None,
+            nats: None,
         }
     }
 }

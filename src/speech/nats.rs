@@ -77,22 +77,30 @@ impl Settings {
             return Err(("group", format!("\"{}\"; expected 1 to 64 letters, digits, - and _", self.group)));
         }
         if self.client_cert_file.as_os_str().is_empty() != self.client_key_file.as_os_str().is_empty() {
-            return Err(("client_key_file", "expected client_cert_file and client_key_file together, or neither".into()));
+            return Err((
+                "client_key_file",
+                "expected client_cert_file and client_key_file together, or neither".into(),
+            ));
         }
         Ok(())
     }
 
     /// Whether callers' voices would cross a network unencrypted.
     pub fn is_exposed(&self) -> bool {
-        self.url.split(',').filter_map(|url| url.trim().strip_prefix("nats://")).any(|authority| {
-            let host = match authority.strip_prefix('[') {
-                Some(v6) => v6.split(']').next().unwrap_or_default(),
-                None => authority.split(':').next().unwrap_or_default(),
-            };
-            let loopback = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-            !loopback && host != "localhost"
-        })
+        is_exposed(&self.url)
     }
+}
+
+/// Whether what is said to NATS servers crosses a network unencrypted.
+pub fn is_exposed(urls: &str) -> bool {
+    urls.split(',').filter_map(|url| url.trim().strip_prefix("nats://")).any(|authority| {
+        let host = match authority.strip_prefix('[') {
+            Some(v6) => v6.split(']').next().unwrap_or_default(),
+            None => authority.split(':').next().unwrap_or_default(),
+        };
+        let loopback = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        !loopback && host != "localhost"
+    })
 }
 
 /// Checks addresses of NATS servers, joined by commas.
@@ -214,6 +222,8 @@ pub struct Beat {
     pub free: bool,
     /// The lease that it works on.
     pub lease: Option<Lease>,
+    /// Its job has come, and is being recognised.
+    pub decoding: bool,
     /// It ends now.
     pub leaving: bool,
 }

@@ -190,7 +190,9 @@ impl Slot {
     async fn claimed(&mut self, message: &Received) {
         let Some(reply) = &message.reply else { return };
         let grant = match read::<Claim>(&message.payload) {
-            Err(problem) => Grant::Refused(format!("the claim cannot be read: {problem}; install the same version on both")),
+            Err(problem) => {
+                Grant::Refused(format!("the claim cannot be read: {problem}; install the same version on both"))
+            }
             Ok(claim) if (claim.bus, claim.protocol) != (VERSION, protocol::VERSION) => {
                 let ours = env!("CARGO_PKG_VERSION");
                 Grant::Refused(format!("the worker is version {ours}; install the same version on bridge and worker"))
@@ -259,6 +261,7 @@ impl Slot {
             let result = work.unwrap_or_else(|_| Err(format!("no answer within {} ms", patience.as_millis())));
             (result.is_ok().then_some(process), result)
         }));
+        self.beat(false).await;
     }
 
     async fn worked(&mut self, process: Option<Worker>, result: Result<Outcome, String>) {
@@ -331,6 +334,7 @@ impl Slot {
             dictionary: self.words.back().map_or_else(String::new, |words| words.version.clone()),
             free: self.held.is_none() && matches!(self.doing, Doing::Idle(_)),
             lease: self.held.as_ref().map(|held| held.lease),
+            decoding: matches!(self.doing, Doing::Working(_)),
             leaving,
         };
         if let Ok(body) = serde_json::to_vec(&beat) {

@@ -60,7 +60,13 @@ impl Bus {
     pub(super) async fn connect(settings: &Settings, model: &str, language: &str) -> Result<Bus, Error> {
         let client = Link::of_speech(settings).connect().await?;
         let roster = Mutex::new(Roster::new(model, language));
-        Ok(Bus { client, subjects: Subjects::new(&settings.group), roster, changed: Notify::new(), slots: Mutex::default() })
+        Ok(Bus {
+            client,
+            subjects: Subjects::new(&settings.group),
+            roster,
+            changed: Notify::new(),
+            slots: Mutex::default(),
+        })
     }
 
     fn roster(&self) -> MutexGuard<'_, Roster> {

@@ -70,7 +70,8 @@ impl Roster {
     /// Takes a beat.
     pub fn heard(&mut self, now: Mono, beat: &Beat) -> News {
         if !is_token(&beat.worker) {
-            return self.refuse("?", "a worker whose name is none; install the same version on bridge and worker".into());
+            return self
+                .refuse("?", "a worker whose name is none; install the same version on bridge and worker".into());
         }
         if beat.leaving {
             return if self.workers.remove(&beat.worker).is_some() { News::Left } else { News::Ignored };
@@ -84,7 +85,8 @@ impl Roster {
             return News::Known;
         }
         if self.workers.len() >= MOST_WORKERS {
-            return self.refuse(&beat.machine, format!("more than {MOST_WORKERS} workers; use another [speech.nats] group"));
+            return self
+                .refuse(&beat.machine, format!("more than {MOST_WORKERS} workers; use another [speech.nats] group"));
         }
         let entry = Entry { heard: now, free: beat.free, lease: beat.lease, mine: None };
         self.workers.insert(beat.worker.clone(), entry);
@@ -94,7 +96,10 @@ impl Roster {
     fn problem(&self, beat: &Beat) -> Option<String> {
         if (beat.bus, beat.protocol) != (VERSION, protocol::VERSION) {
             let ours = env!("CARGO_PKG_VERSION");
-            return Some(format!("it is version {}, this bridge {ours}; install the same version on both", shown(&beat.version)));
+            return Some(format!(
+                "it is version {}, this bridge {ours}; install the same version on both",
+                shown(&beat.version)
+            ));
         }
         if beat.model != self.model {
             let theirs = shown(&beat.model);
@@ -193,6 +198,7 @@ mod tests {
             dictionary: String::new(),
             free: true,
             lease: None,
+            decoding: false,
             leaving: false,
         }
     }
