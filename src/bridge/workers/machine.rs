@@ -14,7 +14,7 @@ use async_nats::{Client, Message as Received};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, info, warn};
 
 use super::process::Worker;
@@ -31,6 +31,8 @@ use crate::time::Mono;
 const PIECES: Duration = Duration::from_secs(3);
 /// Dictionaries that a slot keeps, of so many bridges.
 const DICTIONARIES: usize = 4;
+/// How long a running job may go on after the stop.
+const LAST: Duration = Duration::from_secs(10);
 /// Waits between attempts to start a process that does not start.
 const RESTART: Duration = Duration::from_secs(5);
 
@@ -52,7 +54,7 @@ pub async fn serve(executable: PathBuf, settings: &Settings, stop: impl Future<O
             executable: executable.clone(),
             name: format!("{}-{n}", name.1),
             machine: name.0.clone(),
-            doing: Doing::Idle(process),
+            doing: Doing::Idle(Box::new(process)),
             held: None,
             words: VecDeque::new(),
             abort: Arc::new(Notify::new()),
@@ -97,11 +99,13 @@ struct Slot {
     abort: Arc<Notify>,
 }
 
+/// The process, unless it broke, and what it made of the job.
+type Worked = (Option<Box<Worker>>, Result<Outcome, String>);
+
 enum Doing {
-    Idle(Worker),
-    /// Gives back the process, unless it broke, and what it made of the job.
-    Working(BoxFuture<'static, (Option<Worker>, Result<Outcome, String>)>),
-    Starting(BoxFuture<'static, Worker>),
+    Idle(Box<Worker>),
+    Working(BoxFuture<'static, Worked>),
+    Starting(BoxFuture<'static, Box<Worker>>),
 }
 
 /// A lease that was given.
@@ -122,8 +126,8 @@ struct Held {
 enum Event {
     Received(Received),
     Tick,
-    Worked(Option<Worker>, Result<Outcome, String>),
-    Started(Worker),
+    Worked(Option<Box<Worker>>, Result<Outcome, String>),
+    Started(Box<Worker>),
     Stop,
 }
 
@@ -153,16 +157,22 @@ impl Slot {
                 Event::Stop => break,
             }
         }
-        self.end().await;
+        self.end(tick).await;
     }
 
     /// Lets a running job finish, then says goodbye.
-    async fn end(mut self) {
-        if let Doing::Working(work) = &mut self.doing
-            && let Ok((process, result)) = timeout(STOP, work).await
-        {
-            self.answer(result).await;
-            self.doing = process.map_or(Doing::Starting(Box::pin(std::future::pending())), Doing::Idle);
+    async fn end(mut self, mut tick: Interval) {
+        let late = sleep(LAST);
+        tokio::pin!(late);
+        while let Doing::Working(_) = self.doing {
+            tokio::select! {
+                event = self.doing.next() => if let Event::Worked(process, result) = event {
+                    self.doing = process.map_or(Doing::Starting(Box::pin(std::future::pending())), Doing::Idle);
+                    self.answer(result).await;
+                },
+                _ = tick.tick() => self.beat(false).await,
+                () = &mut late => break,
+            }
         }
         self.beat(true).await;
         if let Doing::Idle(process) = &mut self.doing {
@@ -264,7 +274,7 @@ impl Slot {
         self.beat(false).await;
     }
 
-    async fn worked(&mut self, process: Option<Worker>, result: Result<Outcome, String>) {
+    async fn worked(&mut self, process: Option<Box<Worker>>, result: Result<Outcome, String>) {
         if let Err(reason) = &result {
             warn!(slot = self.name, "a worker failed and is replaced: {reason}");
         }
@@ -358,10 +368,10 @@ impl Doing {
 }
 
 /// Starts a process, as often as needed.
-async fn start(executable: PathBuf, settings: Settings) -> Worker {
+async fn start(executable: PathBuf, settings: Settings) -> Box<Worker> {
     loop {
         match Worker::start(&executable, &settings).await {
-            Ok(worker) => return worker,
+            Ok(worker) => return Box::new(worker),
             Err(problem) => {
                 error!("a worker could not be started again, next try in {} s: {problem}", RESTART.as_secs());
                 sleep(RESTART).await;

@@ -40,11 +40,9 @@ pub(super) struct Bus {
     slots: Mutex<HashSet<String>>,
 }
 
-/// What became of a job with a worker.
+/// Why a worker gave no answer to a job.
 #[derive(Debug)]
 enum Ended {
-    /// It was answered.
-    Done(Outcome),
     /// It was not begun.
     NotBegun,
     /// The worker, or the way to it, is gone.
@@ -182,6 +180,7 @@ impl Bus {
             }
         };
         tokio::select! {
+            biased; // an answer may come together with its worker's goodbye
             ended = timeout(patience, exchange) => {
                 ended.unwrap_or_else(|_| Err(Ended::Failed(format!("no answer within {} ms", patience.as_millis()))))
             }
@@ -307,12 +306,10 @@ async fn run(shared: Arc<Shared>, worker: String, hub: mpsc::Sender<Input>) {
         let Some((patience, job)) = next.job else { continue };
         let words = lock(&shared.words).clone();
         let ended = tokio::select! {
-            ended = bus.work(&worker, &job, &words, patience, shared.given_up(&job)) => {
-                ended.map_or_else(|ended| ended, Ended::Done)
-            }
+            ended = bus.work(&worker, &job, &words, patience, shared.given_up(&job)) => ended,
             () = stopped_for_long(&shared) => break,
         };
-        if !matches!(ended, Ended::Done(_)) {
+        if ended.is_err() {
             bus.roster().taken(&worker); // until its next beat
         }
         bus.roster().released(&worker);
@@ -325,25 +322,25 @@ async fn run(shared: Arc<Shared>, worker: String, hub: mpsc::Sender<Input>) {
 
 impl Shared {
     /// Notes what became of a job with a worker on another machine.
-    fn note_far(&self, job: &Job, ended: Ended) -> Option<Outcome> {
+    fn note_far(&self, job: &Job, ended: Result<Outcome, Ended>) -> Option<Outcome> {
         let id = job.id;
         match ended {
-            Ended::Done(outcome) => {
+            Ok(outcome) => {
                 self.done.remote.fetch_add(u64::from(outcome.result.is_ok()), Ordering::Relaxed);
                 self.note(id, Ok(outcome))
             }
-            Ended::NotBegun => self.with_schedule(|schedule| schedule.put_back(now(), id)),
-            Ended::Refused(why) => {
+            Err(Ended::NotBegun) => self.with_schedule(|schedule| schedule.put_back(now(), id)),
+            Err(Ended::Refused(why)) => {
                 warn!(job = id, "a worker on another machine takes nothing of this bridge: {why}");
                 self.with_schedule(|schedule| schedule.put_back(now(), id))
             }
-            Ended::Lost(why) => {
+            Err(Ended::Lost(why)) => {
                 warn!(job = id, "a job goes to another worker: {why}");
                 let outcome = self.with_schedule(|schedule| schedule.lost(now(), id, &why))?;
                 self.done.failures.fetch_add(u64::from(!job.kind.is_partial()), Ordering::Relaxed);
                 Some(outcome)
             }
-            Ended::Failed(why) => {
+            Err(Ended::Failed(why)) => {
                 warn!(job = id, "a worker on another machine failed: {why}");
                 self.note(id, Err(why))
             }
