@@ -251,3 +251,29 @@ async fn two_bridges_share_a_worker_each_with_its_large_dictionary_and_partials_
     println!("dictionary of {bytes} bytes in pieces; {} partials given up", workers.counters().counts.partials_aborted);
     workers.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab: make lab"]
+async fn the_permissions_of_the_documents_are_enough_for_bridge_and_worker() {
+    let said = utterances();
+    let server = Server::guarded();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("{name}:secret\n")).unwrap();
+        path
+    };
+    let mut settings = settings(&server);
+    settings.nats.credentials_file = file("bridge");
+    let mut worker = std::process::Command::new(env!("CARGO_BIN_EXE_kakehashi"))
+        .args(["worker", "--nats", &server.url("127.0.0.1"), "--model", MODEL, "--workers", "1", "--credentials"])
+        .arg(file("worker"))
+        .spawn()
+        .unwrap();
+    let (workers, mut inputs) = pool::start(&settings, Arc::new(Dictionary::empty())).await;
+    there(&workers, 1).await;
+    submit(&workers, &said[..2]);
+    assert_eq!(texts(workers, &mut inputs, 2).await.len(), 2);
+    nats::kill("TERM", worker.id());
+    assert!(worker.wait().unwrap().success());
+}

@@ -206,3 +206,26 @@ async fn a_full_stream_loses_nothing_and_realtime_events_are_not_stored() {
     }
     println!("{some} of {} events filled the stream, the rest waited", CONTACTS * 4);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab: make lab"]
+async fn a_wrong_password_loses_nothing_and_the_permissions_of_the_documents_are_enough() {
+    let server = Server::guarded();
+    let folder = tempfile::tempdir().unwrap();
+    let secret_file = folder.path().join("login");
+    std::fs::write(&secret_file, "bridge:wrong\n").unwrap();
+    let endpoint = Endpoint { secret_file: secret_file.clone(), ..endpoint(&server, NatsSettings::default()) };
+    let (outbox, deliverer) = start(folder.path(), endpoint);
+    submit(&outbox, 1..3);
+    let told = async {
+        let is_told = |error: Option<String>| error.is_some_and(|text| text.contains("NATS does not know us"));
+        while !outbox.list(None, 10).unwrap().into_iter().any(|row| is_told(row.error)) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("what is wrong is told");
+    assert_eq!((deliverer.figures()[0].delivered, deliverer.figures()[0].died), (0, 0));
+    std::fs::write(&secret_file, "bridge:secret\n").unwrap();
+    deliverer.reload();
+    delivered(&deliverer, CONTACTS * 2).await;
+}

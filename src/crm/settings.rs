@@ -100,7 +100,9 @@ impl Endpoint {
     /// The files that its connections are made with; they may change while the bridge runs.
     pub fn connection_files(&self) -> impl Iterator<Item = &PathBuf> {
         let all = [&self.ca_file, &self.client_cert_file, &self.client_key_file, &self.proxy_secret_file];
-        all.into_iter().filter(|path| !path.as_os_str().is_empty())
+        // a NATS is shown its secret when it is connected to
+        let login = self.nats.as_ref().map(|_| &self.secret_file);
+        all.into_iter().chain(login).filter(|path| !path.as_os_str().is_empty())
     }
 }
 

@@ -13,7 +13,20 @@ pub(crate) struct Server {
 impl Server {
     /// On a port of its own, with what `store` holds from an earlier run (empty: nothing, and nothing is kept).
     pub(crate) fn start(port: Option<u16>, store: &str) -> Server {
+        Server::configured(port, store, "")
+    }
+
+    /// One that lets in only whom `docs/growing.md` lets in: `bridge` and `worker`, each with the password `secret`.
+    pub(crate) fn guarded() -> Server {
+        let docs = std::fs::read_to_string("docs/growing.md").unwrap();
+        let begin = docs.find("authorization {").unwrap();
+        let text = docs[begin..].split("```").next().unwrap().replace("$2a$…", "secret");
+        Server::configured(None, "", &text)
+    }
+
+    fn configured(port: Option<u16>, store: &str, more: &str) -> Server {
         let mut command = Command::new("tests/lab/nats.sh");
+        command.env("NATS_MORE", more);
         command.arg("up").env("NATS_LISTEN", "0.0.0.0").stdout(Stdio::piped());
         if let Some(port) = port {
             command.arg(port.to_string());

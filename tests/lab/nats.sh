@@ -5,7 +5,7 @@
 #   tests/lab/nats.sh up [PORT]            on 127.0.0.1; a free port when none is named. What it stored is deleted at the end
 #   tests/lab/nats.sh up PORT STORE        keeps what it stored below .lab under that name: the next run with the name finds it
 #
-# NATS_LISTEN=0.0.0.0 lets machines in other networks (namespaces) in.
+# NATS_LISTEN=0.0.0.0 lets machines in other networks (namespaces) in. NATS_MORE is more text for the server's configuration (users, limits).
 set -eu
 . "$(dirname "$0")/common.sh"
 
@@ -34,6 +34,7 @@ cat >"$under/$store/nats.conf" <<CONF
 listen: "$address:$port"
 http: "127.0.0.1:-1"
 jetstream { store_dir: "/$store", sync_interval: always }
+${NATS_MORE:-}
 CONF
 log=$under/$store/log
 : >"$log"
