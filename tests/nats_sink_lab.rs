@@ -5,6 +5,9 @@
 mod batch;
 #[path = "common/nats.rs"]
 mod nats;
+#[path = "common/tls.rs"]
+#[allow(dead_code, reason = "this test uses its part")]
+mod tls;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -62,6 +65,20 @@ async fn delivered(deliverer: &Deliverer, count: u64) {
     };
     let late = || format!("{} of {count} were delivered", deliverer.figures()[0].delivered);
     tokio::time::timeout(PATIENCE, all).await.unwrap_or_else(|_| panic!("{}", late()));
+}
+
+/// Waits until `kakehashi outbox list` shows why nothing arrives.
+async fn told(outbox: &Outbox, why: &str) {
+    let told = async {
+        loop {
+            let mut errors = outbox.list(None, 10).unwrap().into_iter().filter_map(|row| row.error);
+            if let Some(error) = errors.find(|error| error.contains(why)) {
+                return println!("{error}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.unwrap_or_else(|_| panic!("told: {why}"));
 }
 
 async fn ask(server: &Server, subject: &str, body: Value) -> Value {
@@ -217,15 +234,35 @@ async fn a_wrong_password_loses_nothing_and_the_permissions_of_the_documents_are
     let endpoint = Endpoint { secret_file: secret_file.clone(), ..endpoint(&server, NatsSettings::default()) };
     let (outbox, deliverer) = start(folder.path(), endpoint);
     submit(&outbox, 1..3);
-    let told = async {
-        let is_told = |error: Option<String>| error.is_some_and(|text| text.contains("NATS does not know us"));
-        while !outbox.list(None, 10).unwrap().into_iter().any(|row| is_told(row.error)) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, told).await.expect("what is wrong is told");
+    told(&outbox, "NATS does not know us").await;
     assert_eq!((deliverer.figures()[0].delivered, deliverer.figures()[0].died), (0, 0));
     std::fs::write(&secret_file, "bridge:secret\n").unwrap();
     deliverer.reload();
     delivered(&deliverer, CONTACTS * 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab: make lab"]
+async fn by_tls_both_sides_show_certificates_and_a_foreign_server_gets_nothing() {
+    let (authority, foreign) = (tls::Authority::new(), tls::Authority::new());
+    let files = tls::Files::new();
+    files.write_pair(&authority.issue(&["127.0.0.1"]));
+    let ca_file = files.write("authority.pem", &authority.pem());
+    let server = Server::encrypted(ca_file.parent().unwrap());
+    let own = authority.issue(&["bridge"]);
+    let client_cert_file = files.write("bridge.pem", &own.certificate);
+    let client_key_file = files.write("bridge.key", &own.key);
+    let url = server.url("127.0.0.1").replace("nats://", "tls://");
+    let nats = Some(NatsSettings::default());
+    let good =
+        Endpoint { url, nats, ca_file, client_cert_file, client_key_file, timeout_ms: 2_000, ..Endpoint::default() };
+    let wrong = Endpoint { ca_file: files.write("foreign.pem", &foreign.pem()), ..good.clone() };
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (waits, refused) = start(there.path(), wrong);
+    submit(&waits, 1..2);
+    let (outbox, deliverer) = start(here.path(), good);
+    submit(&outbox, 1..3);
+    delivered(&deliverer, CONTACTS * 2).await;
+    told(&waits, "no connection to NATS: nats: ").await;
+    assert_eq!((refused.figures()[0].delivered, refused.figures()[0].died), (0, 0));
 }

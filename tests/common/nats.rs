@@ -13,7 +13,7 @@ pub(crate) struct Server {
 impl Server {
     /// On a port of its own, with what `store` holds from an earlier run (empty: nothing, and nothing is kept).
     pub(crate) fn start(port: Option<u16>, store: &str) -> Server {
-        Server::configured(port, store, "")
+        Server::configured(port, store, &[])
     }
 
     /// One that lets in only whom `docs/growing.md` lets in: `bridge` and `worker`, each with the password `secret`.
@@ -21,12 +21,17 @@ impl Server {
         let docs = std::fs::read_to_string("docs/growing.md").unwrap();
         let begin = docs.find("authorization {").unwrap();
         let text = docs[begin..].split("```").next().unwrap().replace("$2a$…", "secret");
-        Server::configured(None, "", &text)
+        Server::configured(None, "", &[("NATS_MORE", &text)])
     }
 
-    fn configured(port: Option<u16>, store: &str, more: &str) -> Server {
+    /// One that speaks TLS by what stands in `folder`: own.pem, own.key, authority.pem.
+    pub(crate) fn encrypted(folder: &std::path::Path) -> Server {
+        Server::configured(None, "", &[("NATS_TLS", folder.to_str().unwrap())])
+    }
+
+    fn configured(port: Option<u16>, store: &str, more: &[(&str, &str)]) -> Server {
         let mut command = Command::new("tests/lab/nats.sh");
-        command.env("NATS_MORE", more);
+        command.envs(more.iter().copied());
         command.arg("up").env("NATS_LISTEN", "0.0.0.0").stdout(Stdio::piped());
         if let Some(port) = port {
             command.arg(port.to_string());

@@ -6,6 +6,7 @@
 #   tests/lab/nats.sh up PORT STORE        keeps what it stored below .lab under that name: the next run with the name finds it
 #
 # NATS_LISTEN=0.0.0.0 lets machines in other networks (namespaces) in. NATS_MORE is more text for the server's configuration (users, limits).
+# NATS_TLS=FOLDER makes it speak TLS by own.pem and own.key of that folder, with clients that authority.pem vouches for.
 set -eu
 . "$(dirname "$0")/common.sh"
 
@@ -30,10 +31,16 @@ else
     store=$top/run-$$
     mkdir "$under/$store"
 fi
+tls=
+if [ -n "${NATS_TLS:-}" ]; then
+    cp "$NATS_TLS/own.pem" "$NATS_TLS/own.key" "$NATS_TLS/authority.pem" "$under/$store/"
+    tls="tls { cert_file: \"/$store/own.pem\", key_file: \"/$store/own.key\", ca_file: \"/$store/authority.pem\", verify: true }"
+fi
 cat >"$under/$store/nats.conf" <<CONF
 listen: "$address:$port"
 http: "127.0.0.1:-1"
 jetstream { store_dir: "/$store", sync_interval: always }
+$tls
 ${NATS_MORE:-}
 CONF
 log=$under/$store/log

@@ -4,7 +4,7 @@
 //! the server takes, 401 and 403 what it does not let us do.
 
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -33,6 +33,8 @@ struct Line {
     client: OnceCell<Client>,
     /// What the server does not let us do, as a status; 0 for nothing.
     denied: Arc<AtomicU16>,
+    /// Why there was no connection when it was last tried.
+    problem: Arc<Mutex<String>>,
 }
 
 impl Nats {
@@ -61,13 +63,23 @@ impl Nats {
             // what a server denies it does not answer, or it has closed the connection
             (Ok(Err(_)) | Err(_), status @ 1..) => Ok(status_only(status)),
             (Ok(Err(problem)), _) => Err(problem),
+            (Err(_), _) if line.client.get().is_none_or(|client| client.connection_state() != State::Connected) => {
+                let problem = line.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                // the library does not say that it was the certificate
+                let encrypted = self.link.url.starts_with("tls://");
+                let hint = if encrypted {
+                    " (is the server's certificate of ca_file, and ours of its authority?)"
+                } else {
+                    ""
+                };
+                Err(format!("no connection to NATS{problem}{hint}"))
+            }
             (Err(_), _) => Err(format!("no answer within {} ms", self.patience.as_millis())),
         }
     }
 
     async fn send_on(&self, line: &Line, request: Request, count: Count<'_>) -> Result<Response, String> {
-        let client =
-            line.client.get_or_try_init(|| self.connect(&line.denied)).await.map_err(|error| error.to_string())?;
+        let client = line.client.get_or_try_init(|| self.connect(line)).await.map_err(|error| error.to_string())?;
         if client.connection_state() != State::Connected {
             client.flush().await.map_err(|_| "no connection".to_string())?;
         }
@@ -106,12 +118,15 @@ impl Nats {
         }
     }
 
-    async fn connect(&self, denied: &Arc<AtomicU16>) -> Result<Client, Error> {
-        let denied = Arc::clone(denied);
+    async fn connect(&self, line: &Line) -> Result<Client, Error> {
+        let (denied, problem) = (Arc::clone(&line.denied), Arc::clone(&line.problem));
         self.link
             .connect_telling(move |event| {
                 if let Some(status) = status_of(event) {
                     denied.store(status, Ordering::Relaxed);
+                }
+                if let Event::ClientError(error) = event {
+                    *problem.lock().unwrap_or_else(PoisonError::into_inner) = format!(": {error}");
                 }
             })
             .await
