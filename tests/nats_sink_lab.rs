@@ -6,7 +6,6 @@ mod batch;
 #[path = "common/nats.rs"]
 mod nats;
 #[path = "common/tls.rs"]
-#[allow(dead_code, reason = "this test uses its part")]
 mod tls;
 
 use std::collections::BTreeMap;
