@@ -68,7 +68,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        kill("TERM", self.script.id());
+        // one that was killed has no process id any more
+        if matches!(self.script.try_wait(), Ok(None)) {
+            kill("TERM", self.script.id());
+        }
         let _ = self.script.wait();
     }
 }
