@@ -270,6 +270,17 @@ impl Config {
         if self.speech.remote.is_exposed() {
             doubts.push("[speech.remote] url: http:// to another machine, so callers' voices cross the network unencrypted; expected https://".into());
         }
+        for endpoint in self.endpoint.iter().filter(|one| one.nats.is_some()) {
+            if crate::speech::nats::is_exposed(&endpoint.url) {
+                let place = format!("[[endpoint]] id = \"{}\": url", endpoint.id);
+                doubts.push(format!(
+                    "{place}: nats:// to another machine, so events cross the network unencrypted; expected tls://"
+                ));
+            }
+        }
+        if self.speech.nats.is_exposed() {
+            doubts.push("[speech.nats] url: nats:// to another machine, so callers' voices cross the network unencrypted; expected tls://".into());
+        }
         doubts
     }
 
@@ -335,6 +346,11 @@ impl Config {
         }
         self.check_webcall()?;
         self.speech.remote.check().map_err(|(key, problem)| (format!("[speech.remote] {key}"), problem))?;
+        self.speech.nats.check().map_err(|(key, problem)| (format!("[speech.nats] {key}"), problem))?;
+        if self.speech.nats.is_on() && self.speech.remote.is_on() {
+            let problem = "[speech.remote] url is there too; expected a transcription server, or workers by NATS";
+            return Err(("[speech.nats] url".into(), problem.into()));
+        }
         sound::check(self)
     }
 

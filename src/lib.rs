@@ -16,8 +16,8 @@
 //! checks its source and its header, decodes it, and puts the PCM where it belongs in time; what was lost becomes a marked gap. The
 //! PCM is appended to a segment on disk and handed to the listener ([`bridge::listener`]), where [`speech::vad`] and [`speech::endpoint`] cut
 //! it into utterances. The session makes a job of each utterance; [`speech::schedule`] says which job is next, and a worker process
-//! ([`bridge::workers`], [`speech::protocol`]) recognises it by `speech::whisper`, or a server of the site does ([`bridge::remote`],
-//! [`speech::remote`]). Tones, music and noise are kept away before that, and [`speech::plausible`] drops what nobody can have said. While an
+//! ([`bridge::workers`], [`speech::protocol`]) recognises it by `speech::whisper`, on this machine or on another one ([`speech::nats`],
+//! [`bridge::workers::machine`]), or a server of the site does ([`bridge::remote`], [`speech::remote`]). Tones, music and noise are kept away before that, and [`speech::plausible`] drops what nobody can have said. While an
 //! utterance is still being said it is read as often as the load allows ([`speech::pace`]), and what two readings agree on
 //! ([`speech::agreement`]) is shown as settled.
 //!

@@ -33,6 +33,7 @@ fn whole_endpoint() -> Endpoint {
         odoo: Some(Default::default()),
         zammad: Some(Default::default()),
         relay: Some(Default::default()),
+        nats: Some(Default::default()),
         ..Endpoint::default()
     }
 }

@@ -1,5 +1,5 @@
 //! Sends events to the endpoints, and asks them who is calling. `dispatch` sends the record, `realtime` the pops; `carry` leads their
-//! exchanges, over a wire: `http`, whose connections `client` makes, or `relay`.
+//! exchanges, over a wire: `http`, whose connections `client` makes, `nats`, or `relay`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ mod client;
 mod counts;
 mod dispatch;
 mod http;
+mod nats;
 mod realtime;
 mod recent;
 mod relay;
@@ -77,6 +78,9 @@ pub enum Error {
     /// The link to a relay cannot be.
     #[error(transparent)]
     Link(#[from] relay::Error),
+    /// A setting of its connection to NATS is wrong.
+    #[error(transparent)]
+    Nats(#[from] super::nats::Error),
     /// The outbox cannot be read.
     #[error(transparent)]
     Outbox(#[from] crate::outbox::store::Error),
@@ -189,9 +193,13 @@ fn used(endpoint: &Endpoint, day_begins: Duration, traffic: &[TrafficDay], now: 
     of_it.fold(Traffic::default(), |sums, day| sums + day.traffic)
 }
 
+/// What its `url` is spoken to by.
 fn wire(endpoint: &Endpoint) -> Result<Box<dyn Wire>, Error> {
     if let Some(settings) = &endpoint.relay {
         return Ok(Box::new(Relay::new(endpoint, settings)?));
+    }
+    if endpoint.nats.is_some() {
+        return Ok(Box::new(nats::Nats::new(endpoint)?));
     }
     let wrong = |problem: String| Error::Url { endpoint: endpoint.id.clone(), problem };
     let url = reqwest::Url::parse(&endpoint.url).map_err(|error| wrong(error.to_string()))?;

@@ -110,10 +110,21 @@ fn escaped(value: &str) -> String {
 
 /// The recognisers' counters.
 fn recognition_text(recognition: &Counters) -> String {
-    let Counters { load, counts, behind_ms, decodes, failures, restarts, decode_ms, remote, rejected, looped } =
-        recognition;
+    let Counters {
+        load,
+        counts,
+        behind_ms,
+        decodes,
+        failures,
+        restarts,
+        decode_ms,
+        remote,
+        machines,
+        rejected,
+        looped,
+    } = recognition;
     let seconds = |ms: u64| ms as f64 / 1e3;
-    let all: [(&str, &str, &str, f64); 15] = [
+    let all: [(&str, &str, &str, f64); 17] = [
         ("waiting_jobs", "gauge", "Jobs that wait for a recogniser.", load.waiting as f64),
         ("waiting_seconds", "gauge", "Sound of the jobs that wait for a recogniser.", load.waiting_seconds),
         ("running_jobs", "gauge", "Jobs that are recognised now.", load.running as f64),
@@ -128,9 +139,16 @@ fn recognition_text(recognition: &Counters) -> String {
         (
             "remote_decodes_total",
             "counter",
-            "Finals and partials recognised by the server on another machine.",
+            "Finals and partials recognised by the server, or workers, on other machines.",
             *remote as f64,
         ),
+        (
+            "remote_lost_total",
+            "counter",
+            "Times that a final went to another worker because its machine was gone.",
+            counts.finals_lost as f64,
+        ),
+        ("remote_workers", "gauge", "Workers on other machines that live and fit.", *machines as f64),
         (
             "rejected_total",
             "counter",

@@ -10,6 +10,7 @@ pub mod lookup;
 pub mod media;
 pub mod metrics;
 pub mod mirror;
+pub mod nats;
 pub mod probe;
 pub mod readback;
 pub mod relay;

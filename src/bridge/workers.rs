@@ -22,6 +22,8 @@ use crate::speech::{Job, JobKind, Outcome};
 use crate::time::Now;
 
 mod counters;
+pub mod machine;
+mod nats_slots;
 mod pace;
 mod process;
 mod remote_slots;
@@ -30,6 +32,7 @@ mod shared;
 pub use counters::Counters;
 pub use pace::Pace;
 
+use nats_slots::Bus;
 use process::Worker;
 use shared::Shared;
 
@@ -73,6 +76,9 @@ pub enum Error {
     /// The recogniser on another machine cannot be used.
     #[error(transparent)]
     Remote(#[from] remote::Error),
+    /// NATS cannot be used as it is set.
+    #[error(transparent)]
+    Nats(#[from] crate::bridge::nats::Error),
     /// It does not speak our protocol.
     #[error("worker: {0}; install the same version of bridge and worker")]
     Protocol(#[from] ProtocolError),
@@ -118,7 +124,11 @@ pub async fn spawn_with(
     }
     let remote = settings.remote.is_on().then(|| Remote::new(&settings.remote, &settings.language)).transpose()?;
     let count = if settings.is_local() { count(settings.workers) } else { 0 };
-    let shared = Arc::new(Shared::new(settings, executable, count, dictionary, remote));
+    let mut shared = Shared::new(settings, executable, count, dictionary, remote);
+    if settings.nats.is_on() {
+        shared.nats = Some(Bus::connect(&settings.nats, &settings.model_name(), &settings.language).await?);
+    }
+    let shared = Arc::new(shared);
     let mut ready = Vec::new();
     for slot in 0..count {
         ready.push(shared.start(slot).await?);
@@ -127,6 +137,7 @@ pub async fn spawn_with(
         info!(workers = count, model = %settings.model.display(), "recognition is ready");
     }
     shared.start_remote(&hub);
+    shared.start_nats(&hub);
     for (slot, worker) in ready.into_iter().enumerate() {
         shared.running.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(run(shared.clone(), slot, worker, hub.clone()));
@@ -212,7 +223,8 @@ impl Workers {
         let schedule = lock(&self.shared.schedule);
         let (load, counts, behind) = (schedule.load(), schedule.counts(), schedule.behind(now().mono));
         let behind_ms = u64::try_from(behind.as_millis()).unwrap_or(u64::MAX);
-        self.shared.done.add_to(Counters { load, counts, behind_ms, ..Counters::default() })
+        let machines = self.shared.nats.as_ref().map_or(0, Bus::living);
+        self.shared.done.add_to(Counters { load, counts, behind_ms, machines, ..Counters::default() })
     }
 
     /// Process ids of the workers that run.

@@ -35,6 +35,7 @@ pub fn run(args: &CheckArgs) -> super::Result {
     #[cfg(feature = "web")]
     config.panel.check()?;
     crate::bridge::remote::check(&config.speech.remote)?;
+    crate::bridge::nats::check(&config.speech.nats)?;
     if config.transcribes() && config.speech.is_local() {
         super::model::manifest(&config.speech.model)?;
         super::model::check(&config.speech.model)?;
@@ -75,6 +76,13 @@ fn print(config: &Config, words: usize) {
             println!("  recognition: {} by the server at {} (not asked)", remote.model, remote.url);
             if remote.fallback {
                 println!("  model while it does not answer: {}", config.speech.model.display());
+            }
+        }
+        true if config.speech.nats.is_on() => {
+            let (model, nats) = (config.speech.model_name(), &config.speech.nats);
+            println!("  recognition: {model} by the workers of group {} at {} (not asked)", nats.group, nats.url);
+            if nats.local {
+                println!("  model beside them: {}", config.speech.model.display());
             }
         }
         true => println!("  model: {}", config.speech.model.display()),

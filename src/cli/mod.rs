@@ -47,7 +47,6 @@ enum Command {
     Transcribe(transcribe::TranscribeArgs),
     Dictionary(dictionary::DictionaryArgs),
     Model(model::command::ModelArgs),
-    #[command(hide = true)]
     Worker(worker::WorkerArgs),
     Export(export::ExportArgs),
     Outbox(outbox::OutboxArgs),

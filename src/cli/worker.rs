@@ -1,24 +1,88 @@
-//! `kakehashi worker`: one recogniser, driven over standard input and output by the bridge that started it. Not for people.
+//! `kakehashi worker`: one recogniser, driven over standard input and output by the bridge that started it; or, with `--nats` or `--config`, a machine
+//! that recognises for bridges over NATS by such processes of its own.
 //!
 //! It ends when its input ends, also in the middle of a decode: a bridge that was killed leaves no worker behind. A partial that nobody waits for
 //! any more is given up in the middle too.
 
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::model;
+use crate::bridge::workers::machine;
 use crate::dictionary::Dictionary;
 use crate::media::resample::at_16_khz;
 use crate::speech::protocol::{
     Decoder, Done, FromWorker, Hello, Message, ProtocolError, Ready, Sound, ToWorker, VERSION,
 };
+use crate::speech::settings::Settings;
 use crate::speech::{Failure, Hypothesis, Recognizer, Stop};
 
-/// Recognise what the bridge sends (started by `kakehashi serve`, not by hand).
+/// Recognise for bridges on other machines, over NATS (without arguments: what `kakehashi serve` starts, not for people).
 #[derive(Debug, clap::Args)]
-pub struct WorkerArgs {}
+pub struct WorkerArgs {
+    /// Configuration file with `[speech]` and `[speech.nats]`; what is given beside it counts more.
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Addresses of the NATS servers, joined by commas.
+    #[arg(long, value_name = "URL")]
+    nats: Option<String>,
+    /// Group of bridges and workers.
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// File with what the NATS server wants to see: .creds, an nkey's seed, user:password or a token.
+    #[arg(long, value_name = "FILE")]
+    credentials: Option<PathBuf>,
+    /// PEM file with the certificate authorities of the NATS server.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Whisper model in ggml format.
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// Spoken language.
+    #[arg(long, value_name = "NAME")]
+    language: Option<String>,
+    /// Worker processes; 0 means one for every two cores.
+    #[arg(long, value_name = "N")]
+    workers: Option<u16>,
+    /// Threads of one process.
+    #[arg(long, value_name = "N")]
+    threads: Option<u16>,
+}
+
+impl WorkerArgs {
+    /// Settings for work over NATS; `None` without any argument.
+    fn settings(self) -> Result<Option<Settings>, Box<dyn std::error::Error + Send + Sync>> {
+        let mut speech = match &self.config {
+            Some(path) => super::load_config(path)?.speech,
+            None => Settings::default(),
+        };
+        let set = [
+            self.nats.map(|url| speech.nats.url = url),
+            self.group.map(|group| speech.nats.group = group),
+            self.credentials.map(|file| speech.nats.credentials_file = file),
+            self.ca.map(|file| speech.nats.ca_file = file),
+            self.model.map(|file| speech.model = file),
+            self.language.map(|language| speech.language = language),
+            self.workers.map(|workers| speech.workers = workers),
+            self.threads.map(|threads| speech.threads = threads),
+        ];
+        if self.config.is_none() && set.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        if !speech.nats.is_on() {
+            return Err(
+                "no NATS server is named; expected --nats tls://HOST:4222, or [speech.nats] url in --config".into()
+            );
+        }
+        speech.nats.check().map_err(|(key, problem)| format!("[speech.nats] {key}: {problem}"))?;
+        Ok(Some(speech))
+    }
+}
 
 /// Why a worker ended.
 #[derive(Debug, thiserror::Error)]
@@ -59,13 +123,35 @@ pub enum WorkerError {
 ///
 /// # Errors
 /// When the bridge does not keep to the protocol, or the model cannot be used.
-pub fn run(_: WorkerArgs) -> super::Result {
+pub fn run(args: WorkerArgs) -> super::Result {
+    if let Some(speech) = args.settings()? {
+        return over_nats(&speech);
+    }
     let state = Arc::new(State::default());
     let (frames, received) = sync_channel(2);
     let shared = state.clone();
     std::thread::Builder::new().name("input".into()).spawn(move || read(&frames, &shared))?;
     let mut out = std::io::stdout().lock();
     Ok(serve(&received, &mut out, &state)?)
+}
+
+/// Recognises for bridges until the process is told to end.
+fn over_nats(speech: &Settings) -> super::Result {
+    super::log::start(&crate::config::Log::default());
+    model::manifest(&speech.model)?;
+    model::check(&speech.model)?;
+    let executable = std::env::current_exe()?;
+    super::runtime()?.block_on(async {
+        let mut term = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let stop = async move {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        Ok(machine::serve(executable, speech, stop).await?)
+    })
 }
 
 /// What the thread that reads tells the one that decodes, and the other way round.

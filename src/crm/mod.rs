@@ -6,6 +6,7 @@ pub mod address;
 pub mod key;
 pub mod kintone;
 pub mod lookup;
+pub mod nats;
 pub mod odoo;
 pub mod relay;
 pub mod settings;
@@ -65,6 +66,9 @@ pub enum Error {
     /// `[endpoint.relay]` cannot be used.
     #[error(transparent)]
     Relay(#[from] relay::SettingsError),
+    /// `[endpoint.nats]` cannot be used.
+    #[error(transparent)]
+    Nats(#[from] nats::SettingsError),
 }
 
 /// Builds the connector of an endpoint: of the CRM whose section it has, else of a webhook.
@@ -72,8 +76,13 @@ pub enum Error {
 /// # Errors
 /// When a secret or a setting of the endpoint cannot be used.
 pub fn connector(endpoint: &Endpoint, secrets: &[Secret]) -> Result<Arc<dyn Connector>, Error> {
-    let sections =
-        [endpoint.odoo.is_some(), endpoint.kintone.is_some(), endpoint.zammad.is_some(), endpoint.relay.is_some()];
+    let sections = [
+        endpoint.odoo.is_some(),
+        endpoint.kintone.is_some(),
+        endpoint.zammad.is_some(),
+        endpoint.relay.is_some(),
+        endpoint.nats.is_some(),
+    ];
     if sections.into_iter().filter(|is_there| *is_there).count() > 1 {
         return Err(Error::Two(endpoint.id.clone()));
     }
@@ -88,6 +97,9 @@ pub fn connector(endpoint: &Endpoint, secrets: &[Secret]) -> Result<Arc<dyn Conn
     }
     if let Some(settings) = &endpoint.zammad {
         return Ok(Arc::new(zammad::Zammad::new(endpoint, settings, secrets)?));
+    }
+    if let Some(settings) = &endpoint.nats {
+        return Ok(Arc::new(nats::Nats::new(endpoint, settings)?));
     }
     Ok(Arc::new(webhook::Webhook::new(endpoint, secrets)?))
 }
@@ -144,7 +156,7 @@ pub enum Step<T> {
     End(T),
 }
 
-/// An HTTP request to the endpoint.
+/// An HTTP request to the endpoint; of a NATS see [`nats`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// What is to be done.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{kintone, odoo, relay, zammad};
+use super::{kintone, nats, odoo, relay, zammad};
 
 /// One receiver of events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,6 +64,9 @@ pub struct Endpoint {
     /// `[endpoint.relay]`: it is a relay in another network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relay: Option<relay::Settings>,
+    /// `[endpoint.nats]`: it is a NATS, with a stream of JetStream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nats: Option<nats::Settings>,
 }
 
 impl Default for Endpoint {
@@ -91,6 +94,7 @@ impl Default for Endpoint {
             kintone: None,
             zammad: None,
             relay: None,
+            nats: None,
         }
     }
 }
@@ -104,7 +108,9 @@ impl Endpoint {
     /// The files that its connections are made with; they may change while the bridge runs.
     pub fn connection_files(&self) -> impl Iterator<Item = &PathBuf> {
         let all = [&self.ca_file, &self.client_cert_file, &self.client_key_file, &self.proxy_secret_file];
-        all.into_iter().filter(|path| !path.as_os_str().is_empty())
+        // a NATS is shown its secret when it is connected to
+        let login = self.nats.as_ref().map(|_| &self.secret_file);
+        all.into_iter().chain(login).filter(|path| !path.as_os_str().is_empty())
     }
 }
 

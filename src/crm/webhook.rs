@@ -149,7 +149,7 @@ impl Exchange<Answer> for Post {
 
 /// The envelope with `dataref` (CloudEvents extension) and `datahash` instead of the data: the SHA-256 of the value of `data`, byte for byte as it
 /// stands in the event that is fetched.
-fn by_reference(base: &str, id: &str, body: &str) -> String {
+pub(super) fn by_reference(base: &str, id: &str, body: &str) -> String {
     #[derive(Deserialize)]
     struct Whole<'a> {
         #[serde(borrow)]

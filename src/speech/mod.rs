@@ -2,7 +2,7 @@
 //!
 //! In: PCM of one stream, cut into utterances by `vad` and `endpoint`. Out: a [`Hypothesis`] or a [`Failure`] per job; nothing is lost in
 //! between. `schedule` says which job is next, worker processes do the work and speak `protocol`; `whisper` is the recogniser on this machine,
-//! `remote` one on another. While an utterance runs, its readings so far become text that is settled and text that may change (`agreement`),
+//! `remote` one on another, `nats` how workers on other machines are found and given jobs. While an utterance runs, its readings so far become text that is settled and text that may change (`agreement`),
 //! as often as the load allows (`pace`).
 
 pub mod agreement;
@@ -12,6 +12,7 @@ pub mod evidence;
 pub mod ggml;
 pub mod manifest;
 mod music;
+pub mod nats;
 pub mod pace;
 pub mod plausible;
 pub mod protocol;

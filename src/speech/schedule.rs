@@ -21,6 +21,8 @@ use crate::time::{Mono, Now};
 const CATCH_UP_PART: u64 = 4;
 /// Times that a final is tried.
 const TRIES: u8 = 2;
+/// Workers on other machines that may vanish with a final before that counts as a failure: it may be what makes them vanish.
+const MOST_LOST: u8 = 8;
 /// Partials that wait at once; of a stream one at most.
 const MOST_PARTIALS: usize = 1_024;
 /// Shortest time between two partials: less new sound settles nothing (`agreement`).
@@ -60,6 +62,8 @@ pub struct Attempt {
     pub job: Job,
     /// Tries that failed.
     pub failed: u8,
+    /// Tries whose machine, or the way to it, was gone before it answered.
+    pub lost: u8,
 }
 
 #[derive(Debug)]
@@ -93,6 +97,8 @@ pub struct Counts {
     pub partials_aborted: u64,
     /// Partials whose worker died or hung.
     pub partials_failed: u64,
+    /// Times that a final went to another worker, because the machine that had begun it was gone or cut off.
+    pub finals_lost: u64,
     /// The longest that a live final has waited from the end of its utterance until a worker had time, in milliseconds.
     pub longest_wait_ms: u64,
 }
@@ -184,7 +190,7 @@ impl Schedule {
             return Err(job);
         }
         let (stream, utterance) = (job.stream, job.utterance);
-        queue.push_back(Attempt { job, failed: 0 });
+        queue.push_back(Attempt { job, failed: 0, lost: 0 });
         let mut replaced = self.withdraw(stream, utterance);
         replaced.running |= self.make_way();
         Ok(replaced)
@@ -196,7 +202,7 @@ impl Schedule {
             self.counts.partials_dropped += 1;
             return Err(job);
         }
-        let mut attempt = Attempt { job, failed: 0 };
+        let mut attempt = Attempt { job, failed: 0, lost: 0 };
         let mut replaced = Replaced::default();
         if let Some(place) = before.and_then(|index| self.partials.get_mut(index)) {
             // it keeps its place, so that a stream that is read often does not wait for ever
@@ -396,6 +402,18 @@ impl Schedule {
         }
         self.queue(attempt.job.kind).push_front(attempt);
         None
+    }
+
+    /// A running job was begun on a machine that is gone, or cut off: a final waits before all others of its kind for another worker, and the
+    /// try does not count as failed unless that has happened too often; a partial comes to nothing.
+    pub fn lost(&mut self, now: Now, id: u64, reason: &str) -> Option<Outcome> {
+        let running = self.running.iter_mut().find(|one| one.attempt.job.id == id)?;
+        running.attempt.lost = running.attempt.lost.saturating_add(1);
+        self.counts.finals_lost += u64::from(!running.attempt.job.kind.is_partial());
+        if running.attempt.lost >= MOST_LOST && !running.attempt.job.kind.is_partial() {
+            return self.failed(now, id, reason);
+        }
+        self.put_back(now, id)
     }
 
     /// What waits and runs now.

@@ -52,12 +52,22 @@ pub struct Settings {
     pub partial_every_busy_ms: u32,
     /// `[speech.remote]`: a recogniser on another machine.
     pub remote: super::remote::Settings,
+    /// `[speech.nats]`: workers on other machines.
+    pub nats: super::nats::Settings,
 }
 
 impl Settings {
     /// Whether the model of this machine is needed.
     pub fn is_local(&self) -> bool {
-        !self.remote.is_on() || self.remote.fallback
+        match self.nats.is_on() {
+            true => self.nats.local,
+            false => !self.remote.is_on() || self.remote.fallback,
+        }
+    }
+
+    /// Name of the model: its file's, without the ending.
+    pub fn model_name(&self) -> String {
+        self.model.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
     }
 }
 
@@ -86,6 +96,7 @@ impl Default for Settings {
             partial_every_ms: 600,
             partial_every_busy_ms: 2_000,
             remote: super::remote::Settings::default(),
+            nats: super::nats::Settings::default(),
         }
     }
 }

@@ -88,6 +88,7 @@ versions() {
     echo "tshark:      $( (tshark --version 2>/dev/null || true) | sed -n '1s/^TShark (Wireshark) \([^ ]*\).*/\1/p')"
     echo "python3:     $( (python3 --version 2>/dev/null || echo missing))"
     echo "nats-server: $( (lab_exec dpkg-query -W -f '${Version}' nats-server 2>/dev/null) || echo missing)"
+    echo "kamailio:    $( (dpkg-query -W -f '${Version}' kamailio 2>/dev/null) || echo missing)"
     echo "odoo:        $( (chroot "$lab/odoo-root" dpkg-query -W -f '${Version}' odoo-14 2>/dev/null) || echo missing)"
     echo "kintone:     $(cat "$lab/node/.node-packages" 2>/dev/null || echo missing)"
     echo "webhooks:    $(sed 's/==/ /' "$lab/venv/.python-packages" 2>/dev/null || echo missing)"

@@ -4,11 +4,15 @@
 #
 #   tests/lab/nats.sh up [PORT]            on 127.0.0.1; a free port when none is named. What it stored is deleted at the end
 #   tests/lab/nats.sh up PORT STORE        keeps what it stored below .lab under that name: the next run with the name finds it
+#
+# NATS_LISTEN=0.0.0.0 lets machines in other networks (namespaces) in. NATS_MORE is more text for the server's configuration (users, limits).
+# NATS_TLS=FOLDER makes it speak TLS by own.pem and own.key of that folder, with clients that authority.pem vouches for.
 set -eu
 . "$(dirname "$0")/common.sh"
 
 [ "${1:-}" = up ] || fail "nats.sh up [PORT [STORE]]: see the head of $0"
 port=${2:--1}
+address=${NATS_LISTEN:-127.0.0.1}
 server=/usr/sbin/nats-server
 [ -x "$root$server" ] || fail "no $server below $root: run tests/lab/setup.sh --root"
 
@@ -27,10 +31,17 @@ else
     store=$top/run-$$
     mkdir "$under/$store"
 fi
+tls=
+if [ -n "${NATS_TLS:-}" ]; then
+    cp "$NATS_TLS/own.pem" "$NATS_TLS/own.key" "$NATS_TLS/authority.pem" "$under/$store/"
+    tls="tls { cert_file: \"/$store/own.pem\", key_file: \"/$store/own.key\", ca_file: \"/$store/authority.pem\", verify: true }"
+fi
 cat >"$under/$store/nats.conf" <<CONF
-listen: "127.0.0.1:$port"
+listen: "$address:$port"
 http: "127.0.0.1:-1"
 jetstream { store_dir: "/$store", sync_interval: always }
+$tls
+${NATS_MORE:-}
 CONF
 log=$under/$store/log
 : >"$log"
@@ -55,7 +66,7 @@ until grep -q 'Server is ready' "$log"; do
     [ "$tries" -lt 300 ] || fail "the NATS server was not ready within 30 s: $(tail -n 1 "$log")"
     sleep 0.1
 done
-listens() { sed -n "s/.*$1.* on .*127.0.0.1:\([0-9]*\).*/\1/p" "$log" | head -n 1; }
+listens() { sed -n "s/.*$1.* on .*[.0-9]:\([0-9]*\).*/\1/p" "$log" | head -n 1; }
 echo "PID=$nats"
 echo "MONITOR=http://127.0.0.1:$(listens 'http monitor')"
 echo "URL=nats://127.0.0.1:$(listens 'client connections')"

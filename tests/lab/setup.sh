@@ -30,7 +30,7 @@ bootstrap() {
 
 host_peers() {
     missing=
-    for peer in sipp:sip-tester baresip:baresip chromium:chromium python3:python3 tshark:tshark dumpcap:tshark curl:curl; do
+    for peer in sipp:sip-tester baresip:baresip chromium:chromium python3:python3 tshark:tshark dumpcap:tshark curl:curl kamailio:kamailio; do
         command -v "${peer%%:*}" >/dev/null 2>&1 || missing="$missing ${peer#*:}"
     done
     # shellcheck disable=SC2086 # a list of names

@@ -29,8 +29,10 @@ pub struct Counters {
     pub restarts: u64,
     /// Milliseconds that the workers decoded.
     pub decode_ms: u64,
-    /// Utterances of `decodes` that the server on another machine recognised.
+    /// Utterances of `decodes` that the server, or workers, on other machines recognised.
     pub remote: u64,
+    /// Workers on other machines that live and fit.
+    pub machines: usize,
 }
 
 /// What was done so far, counted while it is done; see [`Counters`] for what is what.

@@ -45,6 +45,9 @@ impl Shared {
     /// How many slots take jobs now, or would if the server worked.
     pub(super) fn slots(&self) -> usize {
         let local = self.pids.len();
+        if let Some(bus) = &self.nats {
+            return local + bus.usable();
+        }
         let of_server = |remote: &Remote| remote.works() || local == 0;
         match self.remote.as_ref().is_some_and(of_server) {
             true => self.settings.remote.concurrency.into(),

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tracing::error;
 
 use super::counters::Done;
+use super::nats_slots::Bus;
 use super::process::Worker;
 use super::{Error, Pace, lock, words};
 use crate::bridge::now;
@@ -38,6 +39,8 @@ pub(super) struct Shared {
     pub(super) pace: Arc<Pace>,
     /// The recogniser on another machine.
     pub(super) remote: Option<Remote>,
+    /// Workers on other machines.
+    pub(super) nats: Option<Bus>,
     /// Running jobs that it handed to the local workers: finals, so one of each stream at most.
     pub(super) handed: Mutex<VecDeque<Job>>,
     pub(super) stopping: watch::Sender<bool>,
@@ -66,6 +69,7 @@ impl Shared {
             abort: Notify::new(),
             pace: Arc::new(Pace::new(settings)),
             remote,
+            nats: None,
             handed: Mutex::new(VecDeque::new()),
             stopping: watch::Sender::new(false),
             pids: (0..count).map(|_| AtomicU32::new(0)).collect(),

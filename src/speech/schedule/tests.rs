@@ -358,3 +358,30 @@ fn a_final_that_was_handed_on_waits_and_is_counted_until_another_worker_has_begu
     schedule.hand_on(at(13_000), 3);
     assert_eq!((schedule.behind(at(20_000).mono), schedule.load().waiting), (Duration::ZERO, 1));
 }
+
+#[test]
+fn a_final_whose_machines_vanish_goes_on_and_counts_as_failed_only_after_many() {
+    let mut schedule = schedule();
+    schedule.submit(at(0), job(1, LiveFinal, 1, 2)).unwrap();
+    for n in 1..MOST_LOST {
+        assert_eq!(take(&mut schedule), Some(1));
+        assert!(schedule.lost(at(0), 1, "silent").is_none(), "{n}");
+    }
+    assert_eq!(take(&mut schedule), Some(1));
+    assert!(schedule.failed(at(0), 1, "broke").is_none(), "its first try that failed");
+    assert_eq!(take(&mut schedule), Some(1));
+    let outcome = schedule.lost(at(0), 1, "silent").unwrap();
+    assert!(matches!(outcome.result, Err(Failure::Failed(_))));
+    assert_eq!(schedule.counts().finals_lost, u64::from(MOST_LOST));
+    assert_eq!(schedule.load(), Load::default());
+}
+
+#[test]
+fn a_partial_whose_machine_vanishes_comes_to_nothing() {
+    let mut schedule = schedule();
+    schedule.submit(at(0), job(1, FirstPartial, 1, 2)).unwrap();
+    assert_eq!(take(&mut schedule), Some(1));
+    let outcome = schedule.lost(at(0), 1, "silent").unwrap();
+    assert!(matches!(outcome.result, Err(Failure::Withdrawn)));
+    assert_eq!((schedule.counts().finals_lost, schedule.load()), (0, Load::default()));
+}
