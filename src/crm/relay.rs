@@ -259,7 +259,12 @@ mod tests {
     #[test]
     fn answers_of_the_link_are_classes_of_answers() {
         let answer = |status, retry_after: Option<&str>| {
-            understood(&Response { status, retry_after: retry_after.map(str::to_string), body: b"so".to_vec() })
+            understood(&Response {
+                status,
+                retry_after: retry_after.map(str::to_string),
+                load: None,
+                body: b"so".to_vec(),
+            })
         };
         let so = || "so".to_string();
         assert_eq!(answer(200, None), Answer::Delivered);

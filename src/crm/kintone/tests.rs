@@ -230,8 +230,9 @@ fn the_forms_are_asked_for_once_and_what_is_done_is_not_done_again() {
 
 #[test]
 fn whose_trouble_a_refusal_is() {
+    type Fits = fn(&Answer) -> bool;
     let busy = |what: &str| Answer::Busy { what: what.into(), retry_after: None };
-    let cases: [(Response, fn(&Answer) -> bool); 12] = [
+    let cases: [(Response, Fits); 12] = [
         (refusal(400, "GAIA_IA02", &[]), |answer| matches!(answer, Answer::Denied(_))),
         (refusal(400, "GAIA_DA03", &[]), |answer| matches!(answer, Answer::Denied(_))),
         (refusal(401, "CB_AU01", &[]), |answer| matches!(answer, Answer::Denied(_))),

@@ -48,7 +48,7 @@ fn ringing() -> Event {
 }
 
 fn reply(body: &str) -> Option<Response> {
-    Some(Response { status: 200, retry_after: None, body: body.into() })
+    Some(Response { status: 200, retry_after: None, load: None, body: body.into() })
 }
 
 fn error(code: u64, number: u64, text: &str) -> Option<Response> {
@@ -138,7 +138,7 @@ fn replies_are_classes_of_answers() {
         assert!(!nats.ready.load(Ordering::Relaxed), "the stream is looked at again");
         answer
     };
-    let status = |status| of(Some(Response { status, retry_after: None, body: Vec::new() }));
+    let status = |status| of(Some(Response { status, retry_after: None, load: None, body: Vec::new() }));
     assert!(matches!(status(503), Answer::Failed(_)));
     assert!(matches!(status(401), Answer::Denied(_)));
     assert!(matches!(status(403), Answer::Denied(_)));
@@ -162,7 +162,7 @@ fn realtime_events_are_published_to_whoever_listens() {
     let request = sent(exchange.next(None, NOW));
     assert!(request.path.starts_with("live.osaka.") && request.path.ends_with(".screenpop.withdrawn.v1"));
     assert_eq!((request.method, request.headers.len()), (Method::Put, 1));
-    let done = Response { status: 204, retry_after: None, body: Vec::new() };
+    let done = Response { status: 204, retry_after: None, load: None, body: Vec::new() };
     assert_eq!(ended(exchange.next(Some(done), NOW)), Answer::Delivered);
 }
 

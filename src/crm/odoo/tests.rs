@@ -388,7 +388,7 @@ fn letter(answer: &Answer) -> char {
         Answer::Refused(_) => 'R',
         Answer::Busy { .. } => 'B',
         Answer::Gone => 'G',
-        Answer::Delivered | Answer::Late(_) | Answer::Failed(_) => '-',
+        Answer::Delivered | Answer::Late(_) | Answer::Dry { .. } | Answer::NotYet { .. } | Answer::Failed(_) => '-',
     }
 }
 

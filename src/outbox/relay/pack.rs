@@ -197,7 +197,7 @@ mod tests {
     fn an_event_is_as_it_was_and_a_third_of_its_size() {
         let packed = pack(Kind::Event(Class::Record), EVENT.as_bytes()).unwrap();
         assert!(packed.len() * 3 < EVENT.len(), "{} of {}", packed.len(), EVENT.len());
-        assert_eq!(unpack(&packed).unwrap(), (Class::Record, EVENT.as_bytes().to_vec()));
+        assert_eq!(unpack(&packed).unwrap(), (Kind::Event(Class::Record), EVENT.as_bytes().to_vec()));
         for text in ["", "x", "あ", &EVENT.repeat(400)] {
             assert_eq!(unpack(&pack(Class::Bulk, text.as_bytes()).unwrap()).unwrap().1, text.as_bytes());
         }

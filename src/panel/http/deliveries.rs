@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::control::{NoBody, body, too_slow};
-use super::guard::Guard;
+use super::guard::{Guard, Refusal};
 use super::routes::{Shared, problem, refused};
 
 /// Most deliveries of one answer.
@@ -123,7 +123,7 @@ async fn change(
     let headers = request.headers().clone();
     let from = match administrator(shared, &headers) {
         Ok(from) => from,
-        Err(answer) => return answer,
+        Err(refusal) => return refused(refusal),
     };
     let chosen = match body(shared, request, BODY_BYTES).await {
         Ok(body) => serde_json::from_slice::<Chosen>(&body).ok().filter(Chosen::is_good),
@@ -149,8 +149,8 @@ async fn ask(
     headers: &HeaderMap,
     question: impl FnOnce(&dyn Deliveries) -> Result<Value, String> + Send + 'static,
 ) -> Response {
-    if let Err(answer) = administrator(shared, headers) {
-        return answer;
+    if let Err(refusal) = administrator(shared, headers) {
+        return refused(refusal);
     }
     let Some(kept) = shared.deliveries.get().cloned() else {
         return problem(StatusCode::NOT_IMPLEMENTED, "this panel only shows; no bridge keeps deliveries");
@@ -165,7 +165,6 @@ async fn ask(
     }
 }
 
-fn administrator(shared: &Shared, headers: &HeaderMap) -> Result<String, Response> {
-    let source = Guard::check_origin(headers).and_then(|()| shared.guard.administrator(headers));
-    source.map_err(refused)
+fn administrator(shared: &Shared, headers: &HeaderMap) -> Result<String, Refusal> {
+    Guard::check_origin(headers).and_then(|()| shared.guard.administrator(headers))
 }
