@@ -19,13 +19,13 @@ mod who;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::milestone::{self, Milestone, Over};
 use super::settings::{Endpoint, Secret};
-use super::{Connector, Declares, Exchange, Outgoing, Pop, Response, Step};
+use super::{Connector, Declares, Exchange, Outgoing, Pop};
 use crate::call::number::Number;
 use crate::events::{Data, Event, Match};
 use crate::outbox::retry::Answer;
-use crate::time::Wall;
-use keep::{Keep, What};
+use keep::Keep;
 use settings::Settings;
 use talk::{Peer, Talk};
 use who::Find;
@@ -111,25 +111,24 @@ impl Connector for Kintone {
         }
     }
 
-    /// Few writes for each call: when it is answered, when it has ended, and what was said. The rest would be told anew by these.
     fn takes(&self, data: &Data) -> bool {
-        matches!(data, Data::CallAnswered(_) | Data::CallEnded(_) | Data::TranscriptDocument(_))
+        milestone::takes(data)
     }
 
     fn deliver(&self, event: &Outgoing<'_>) -> Box<dyn Exchange<Answer>> {
         let Ok(event) = Event::from_json(event.body) else {
             return Box::new(Over(Answer::Refused("the event cannot be read".into())));
         };
-        let what = match event.data {
-            Data::CallAnswered(leg) => What::Answered(leg, event.time),
-            Data::CallEnded(ended) if event.leg.is_none() => What::Ended(ended, event.time),
-            Data::TranscriptDocument(document) if self.peer.settings.fields.take_text() => What::Document(document),
-            // a leg's end is in the contact's, and for a text there is no field
-            _ => return Box::new(Over(Answer::Delivered)),
-        };
         let site = event.source.split('/').nth(2).unwrap_or_default().to_string();
         let sequence = event.sequence.unwrap_or_default();
-        let keep = Keep::new(Arc::clone(&self.peer), event.contact, site, sequence, what);
+        let contact = event.contact;
+        let what = match Milestone::of(event) {
+            // for a text there is no field
+            Some(Milestone::Document(_)) if !self.peer.settings.fields.take_text() => None,
+            what => what,
+        };
+        let Some(what) = what else { return Box::new(Over(Answer::Delivered)) };
+        let keep = Keep::new(Arc::clone(&self.peer), contact, site, sequence, what);
         Box::new(Talk::new(Arc::clone(&self.peer), keep))
     }
 
@@ -139,14 +138,5 @@ impl Connector for Kintone {
             let find = Find::new(Arc::clone(&self.peer), number.clone());
             Box::new(Talk::new(Arc::clone(&self.peer), find)) as Box<dyn Exchange<_>>
         })
-    }
-}
-
-/// An exchange that needs no request.
-struct Over(Answer);
-
-impl Exchange<Answer> for Over {
-    fn next(&mut self, _answer: Option<Response>, _now: Wall) -> Step<Answer> {
-        Step::End(self.0.clone())
     }
 }

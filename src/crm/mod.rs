@@ -6,6 +6,7 @@ pub mod address;
 pub mod key;
 pub mod kintone;
 pub mod lookup;
+mod milestone;
 pub mod nats;
 pub mod odoo;
 pub mod relay;

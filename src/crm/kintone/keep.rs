@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::super::milestone::Milestone;
 use super::record::Record;
 use super::rest::{Call, Fault, is_one_of, odd, records, text};
 use super::talk::{Job, Next, Peer};
@@ -14,63 +15,12 @@ use super::text as words;
 use super::who::{self, People};
 use crate::call::ContactId;
 use crate::call::number::Number;
-use crate::events::{Agent, CallEnded, Caller, LegState, TranscriptDocument};
+use crate::events::{CallEnded, TranscriptDocument};
 use crate::outbox::retry::Answer;
 use crate::time::Wall;
 
 /// How often an event begins anew because somebody else wrote meanwhile.
 const MOST_CONFLICTS: u32 = 2;
-
-/// What happened, and when.
-pub(super) enum What {
-    Answered(LegState, Wall),
-    Ended(CallEnded, Wall),
-    Document(TranscriptDocument),
-}
-
-impl What {
-    pub(super) fn caller(&self) -> Option<&Caller> {
-        match self {
-            What::Answered(leg, _) => Some(&leg.caller),
-            What::Ended(ended, _) => Some(&ended.caller),
-            What::Document(_) => None,
-        }
-    }
-
-    /// Whoever answered first.
-    fn agent(&self) -> Option<&Agent> {
-        match self {
-            What::Answered(leg, _) => Some(&leg.agent),
-            What::Ended(ended, _) => ended.first_answered().map(|leg| &leg.agent),
-            What::Document(_) => None,
-        }
-    }
-
-    fn called(&self) -> &str {
-        match self {
-            What::Answered(leg, _) => &leg.called,
-            What::Ended(ended, _) => &ended.called,
-            What::Document(_) => "",
-        }
-    }
-
-    fn queue(&self) -> &str {
-        let queue = match self {
-            What::Answered(leg, _) => leg.queue.as_deref(),
-            What::Ended(ended, _) => ended.legs.iter().find_map(|leg| leg.queue.as_deref()),
-            What::Document(_) => None,
-        };
-        queue.unwrap_or_default()
-    }
-
-    fn began(&self) -> Option<Wall> {
-        match self {
-            What::Answered(_, at) => Some(*at),
-            What::Ended(ended, _) => Some(ended.started),
-            What::Document(document) => document.turns.first().map(|turn| turn.start),
-        }
-    }
-}
 
 /// An event under way into its record.
 pub(super) struct Keep {
@@ -78,7 +28,7 @@ pub(super) struct Keep {
     contact: ContactId,
     site: String,
     sequence: u64,
-    what: What,
+    what: Milestone,
     step: Step,
     /// The record as it was read; `None` where there is none.
     there: Option<Value>,
@@ -103,7 +53,7 @@ enum Step {
 }
 
 impl Keep {
-    pub(super) fn new(peer: Arc<Peer>, contact: ContactId, site: String, sequence: u64, what: What) -> Keep {
+    pub(super) fn new(peer: Arc<Peer>, contact: ContactId, site: String, sequence: u64, what: Milestone) -> Keep {
         Keep {
             peer,
             contact,
@@ -141,7 +91,7 @@ impl Keep {
 
     /// Keys and codes of the fields that this event looks at or writes.
     fn wanted(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let of_text = matches!(self.what, What::Document(_));
+        let of_text = matches!(self.what, Milestone::Document(_));
         let wanted = move |key: &str| match key {
             // long, and of no use here
             "transcript" => false,
@@ -164,7 +114,7 @@ impl Keep {
     }
 
     fn upload(&self) -> Option<Call> {
-        let What::Document(document) = &self.what else { return None };
+        let Milestone::Document(document) = &self.what else { return None };
         let text = words::transcript(document);
         let mut boundary = format!("kakehashi-{}", self.contact);
         while text.contains(&boundary) {
@@ -185,9 +135,9 @@ impl Keep {
         let Some(form) = self.peer.form(self.peer.settings.app) else { return Map::new() };
         let mut record = Record::new(&form, &self.peer.settings.fields);
         match &self.what {
-            What::Document(document) => self.put_transcript(&mut record, document),
-            What::Answered(..) => record.put("sequence", json!(self.sequence)),
-            What::Ended(ended, at) => {
+            Milestone::Document(document) => self.put_transcript(&mut record, document),
+            Milestone::Answered(..) => record.put("sequence", json!(self.sequence)),
+            Milestone::Ended(ended, at) => {
                 record.put("sequence", json!(self.sequence));
                 put_outcome(&mut record, ended, *at);
             }
@@ -206,7 +156,7 @@ impl Keep {
             record.put_once("started", json!(words::utc(began)));
         }
         let Some(caller) = self.what.caller() else { return };
-        if matches!(self.what, What::Answered(..)) && self.is_empty(&fields.sequence) {
+        if matches!(self.what, Milestone::Answered(..)) && self.is_empty(&fields.sequence) {
             record.put_text("state", words::state(false, true));
         }
         let nobody = People::default();
@@ -247,7 +197,9 @@ impl Keep {
         let fields = &self.peer.settings.fields;
         let number = |code: &str| text(there, code).parse::<f64>().ok();
         match &self.what {
-            What::Document(document) => number(&fields.revision).is_some_and(|has| has >= f64::from(document.revision)),
+            Milestone::Document(document) => {
+                number(&fields.revision).is_some_and(|has| has >= f64::from(document.revision))
+            }
             _ => number(&fields.sequence).is_some_and(|has| has >= self.sequence as f64),
         }
     }

@@ -7,10 +7,11 @@ use super::form::{Form, STATES};
 use super::settings::{Contacts, Fields};
 use super::*;
 use crate::call::{ContactId, LegId, Tier};
-use crate::crm::{Load, MOST_REQUESTS, Method, Request};
+use crate::crm::{Load, MOST_REQUESTS, Method, Request, Response, Step};
 use crate::events::{Agent, CallEnded, Caller, EndReason, LegRecord, LegState, TranscriptDocument, Turn};
 use crate::outbox::budget::{Budget, Use};
 use crate::pbx::Speaker;
+use crate::time::Wall;
 
 const CONTACT: ContactId = ContactId(Uuid::from_u128(0x0190_b5f2_7c6e_7b1a_9f1e_0000_0000_0001));
 const LEG: LegId = LegId(Uuid::from_u128(2));

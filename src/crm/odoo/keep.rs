@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::super::milestone::Milestone;
 use super::rpc::{Call, Loaded, odd};
 use super::settings::TranscriptAs;
 use super::talk::{Job, Next, Peer};
@@ -16,7 +17,6 @@ use super::text;
 use super::who::{self, People};
 use crate::call::ContactId;
 use crate::call::number::Number;
-use crate::events::{Agent, CallEnded, Caller, LegState, TranscriptDocument};
 use crate::outbox::retry::Answer;
 use crate::time::Wall;
 
@@ -25,18 +25,11 @@ const MODULE: &str = "kakehashi";
 /// How often a write that met another one is tried again at once.
 const MOST_CONFLICTS: u32 = 3;
 
-/// What happened, and when.
-pub(super) enum What {
-    Answered(LegState, Wall),
-    Ended(CallEnded, Wall),
-    Document(TranscriptDocument),
-}
-
 /// An event under way into its record.
 pub(super) struct Keep {
     peer: Arc<Peer>,
     contact: ContactId,
-    what: What,
+    what: Milestone,
     step: Step,
     /// The record, once it is known or made.
     call: Option<u64>,
@@ -69,7 +62,7 @@ enum Step {
 }
 
 impl Keep {
-    pub(super) fn new(peer: Arc<Peer>, contact: ContactId, what: What) -> Keep {
+    pub(super) fn new(peer: Arc<Peer>, contact: ContactId, what: Milestone) -> Keep {
         Keep {
             peer,
             contact,
@@ -99,26 +92,9 @@ impl Keep {
 
     /// The number that decides whose call it is.
     fn number(&self) -> Option<Number> {
-        let caller = self.caller()?;
+        let caller = self.what.caller()?;
         let number = caller.number.as_deref().filter(|_| text::unlinkable(caller).is_none())?;
         Some(Number::parse(number))
-    }
-
-    fn caller(&self) -> Option<&Caller> {
-        match &self.what {
-            What::Answered(leg, _) => Some(&leg.caller),
-            What::Ended(ended, _) => Some(&ended.caller),
-            What::Document(_) => None,
-        }
-    }
-
-    /// Whoever answered first.
-    fn agent(&self) -> Option<&Agent> {
-        match &self.what {
-            What::Answered(leg, _) => Some(&leg.agent),
-            What::Ended(ended, _) => ended.first_answered().map(|leg| &leg.agent),
-            What::Document(_) => None,
-        }
     }
 
     /// The call of a step; `None` where nothing is to be called for it.
@@ -144,12 +120,12 @@ impl Keep {
     }
 
     fn ask_user(&self) -> Option<Call> {
-        let login = self.agent().filter(|_| self.peer.settings.agents_are_logins)?.id.as_deref()?;
+        let login = self.what.agent().filter(|_| self.peer.settings.agents_are_logins)?.id.as_deref()?;
         Some(Call::search_read("res.users", json!([["login", "=", login]]), &["login"], "", 1))
     }
 
     fn ask_revision(&self) -> Option<Call> {
-        let (id, What::Document(_)) = (self.transcript?, &self.what) else { return None };
+        let (id, Milestone::Document(_)) = (self.transcript?, &self.what) else { return None };
         let model = self.transcript_kind().1;
         Some(Call::search_read(model, json!([["id", "=", id]]), &[self.revision_field()], "", 1))
     }
@@ -166,14 +142,14 @@ impl Keep {
         let mut row = vec![
             ("id", json!(format!("{MODULE}.{}", self.external("call")))),
             ("direction", json!("in")),
-            ("date", json!(text::utc(self.began()))),
+            ("date", json!(text::utc(self.what.began().unwrap_or(Wall(0))))),
         ];
         row.extend(self.outcome());
-        let Some(caller) = self.caller() else {
+        let Some(caller) = self.what.caller() else {
             row.push(("name", json!("着信（記録は書き起こしのみ）")));
             return row;
         };
-        let description = text::description(caller, self.called(), self.agent(), &self.people);
+        let description = text::description(caller, self.what.called(), self.what.agent(), &self.people);
         row.extend([("name", json!(text::title(caller))), ("description", json!(description))]);
         row.extend(caller.number.as_deref().map(|number| ("partner_phone", json!(text::clean(number)))));
         row.extend(self.partner().map(|id| ("partner_id/.id", json!(id))));
@@ -183,7 +159,7 @@ impl Keep {
 
     /// What the end adds to a record that is there: what people may have changed in it meanwhile stays.
     fn rest_of_record(&self) -> Option<Vec<(&'static str, Value)>> {
-        let What::Ended(ended, _) = &self.what else { return None };
+        let Milestone::Ended(ended, _) = &self.what else { return None };
         let mut row = vec![
             ("id", json!(format!("{MODULE}.{}", self.external("call")))),
             ("date", json!(text::utc(ended.started))),
@@ -194,27 +170,11 @@ impl Keep {
 
     /// State and duration, which Odoo takes together only.
     fn outcome(&self) -> Vec<(&'static str, Value)> {
-        let What::Ended(ended, at) = &self.what else { return Vec::new() };
+        let Milestone::Ended(ended, at) = &self.what else { return Vec::new() };
         let talked = ended.first_answered().and_then(|leg| leg.answered).map(|from| at.since(from));
         let state = if talked.is_some() { "done" } else { "cancel" };
         let minutes = talked.unwrap_or_default().as_secs_f64() / 60.0;
         vec![("state", json!(state)), ("duration", json!((minutes * 10_000.0).round() / 10_000.0))]
-    }
-
-    fn began(&self) -> Wall {
-        match &self.what {
-            What::Answered(_, at) => *at,
-            What::Ended(ended, _) => ended.started,
-            What::Document(document) => document.turns.first().map_or(Wall(0), |turn| turn.start),
-        }
-    }
-
-    fn called(&self) -> &str {
-        match &self.what {
-            What::Answered(leg, _) => &leg.called,
-            What::Ended(ended, _) => &ended.called,
-            What::Document(_) => "",
-        }
     }
 
     /// Whose call it is, when one contact alone has the number.
@@ -226,7 +186,7 @@ impl Keep {
     }
 
     fn course(&self) -> Option<Call> {
-        let What::Ended(ended, at) = &self.what else { return None };
+        let Milestone::Ended(ended, at) = &self.what else { return None };
         Some(self.message("course", "通話の経過", text::course(ended, *at)))
     }
 
@@ -246,7 +206,7 @@ impl Keep {
     }
 
     fn write_transcript(&self) -> Option<Call> {
-        let What::Document(document) = &self.what else { return None };
+        let Milestone::Document(document) = &self.what else { return None };
         let (kind, model) = self.transcript_kind();
         let revision = text::revision_text(document.revision);
         Some(match self.peer.settings.transcript {
@@ -288,7 +248,7 @@ impl Keep {
             Step::Revision => {
                 let there = rows(result)?.first().and_then(|row| row[self.revision_field()].as_str());
                 let there = there.and_then(text::revision_in).unwrap_or(0);
-                self.outdated = matches!(&self.what, What::Document(document) if document.revision < there);
+                self.outdated = matches!(&self.what, Milestone::Document(document) if document.revision < there);
             }
             Step::Record | Step::Course | Step::Transcript => return self.loaded(Loaded::of(result)),
             Step::Begin | Step::Done => {}

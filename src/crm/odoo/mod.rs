@@ -15,13 +15,13 @@ mod who;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::milestone::{self, Milestone, Over};
 use super::settings::{Endpoint, Secret};
-use super::{Connector, Declares, Exchange, Outgoing, Pop, Response, Step};
+use super::{Connector, Declares, Exchange, Outgoing, Pop};
 use crate::call::number::Number;
 use crate::events::{Data, Event, Match};
 use crate::outbox::retry::Answer;
-use crate::time::Wall;
-use keep::{Keep, What};
+use keep::Keep;
 use settings::{Protocol, Settings};
 use talk::{Peer, Talk};
 use who::Find;
@@ -95,35 +95,20 @@ impl Connector for Odoo {
         }
     }
 
-    /// Few writes for each call: when it is answered, when it has ended, and what was said. The rest would be told anew by these.
     fn takes(&self, data: &Data) -> bool {
-        matches!(data, Data::CallAnswered(_) | Data::CallEnded(_) | Data::TranscriptDocument(_))
+        milestone::takes(data)
     }
 
     fn deliver(&self, event: &Outgoing<'_>) -> Box<dyn Exchange<Answer>> {
         let Ok(event) = Event::from_json(event.body) else {
             return Box::new(Over(Answer::Refused("the event cannot be read".into())));
         };
-        let what = match event.data {
-            Data::CallAnswered(leg) => What::Answered(leg, event.time),
-            Data::CallEnded(ended) if event.leg.is_none() => What::Ended(ended, event.time),
-            Data::TranscriptDocument(document) => What::Document(document),
-            // a leg's end is in the contact's
-            _ => return Box::new(Over(Answer::Delivered)),
-        };
-        Box::new(Talk::new(Arc::clone(&self.peer), Keep::new(Arc::clone(&self.peer), event.contact, what)))
+        let contact = event.contact;
+        let Some(what) = Milestone::of(event) else { return Box::new(Over(Answer::Delivered)) };
+        Box::new(Talk::new(Arc::clone(&self.peer), Keep::new(Arc::clone(&self.peer), contact, what)))
     }
 
     fn look_up(&self, number: &Number) -> Option<Box<dyn Exchange<Result<Vec<Match>, Answer>>>> {
         Some(Box::new(Talk::new(Arc::clone(&self.peer), Find::new(Arc::clone(&self.peer), number.clone()))))
-    }
-}
-
-/// An exchange that needs no request.
-struct Over(Answer);
-
-impl Exchange<Answer> for Over {
-    fn next(&mut self, _answer: Option<Response>, _now: Wall) -> Step<Answer> {
-        Step::End(self.0.clone())
     }
 }

@@ -9,11 +9,12 @@ use uuid::Uuid;
 use super::settings::TranscriptAs;
 use super::*;
 use crate::call::{ContactId, LegId, Tier};
-use crate::crm::{MOST_REQUESTS, Request};
+use crate::crm::{MOST_REQUESTS, Request, Response, Step};
 use crate::events::{
     Agent, CallAbandoned, CallEnded, Caller, EndReason, LegRecord, LegState, TranscriptDocument, Turn,
 };
 use crate::pbx::{Speaker, Tag};
+use crate::time::Wall;
 
 const CONTACT: ContactId = ContactId(Uuid::from_u128(0x0190_b5f2_7c6e_7b1a_9f1e_0000_0000_0001));
 const LEG: LegId = LegId(Uuid::from_u128(2));
