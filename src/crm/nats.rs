@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::settings::Endpoint;
+use super::settings::{Endpoint, Wants};
 use super::webhook::by_reference;
 use super::{Connector, Declares, Exchange, Method, Outgoing, Pop, Request, Response, Step};
 use crate::events::{Class, Data, Event};
@@ -145,8 +145,7 @@ pub struct Nats {
     settings: Arc<Settings>,
     max_body_bytes: usize,
     public_url: Arc<str>,
-    realtime: bool,
-    partials: bool,
+    wants: Wants,
     /// The stream was looked at and is as it should be.
     ready: Arc<AtomicBool>,
 }
@@ -167,8 +166,7 @@ impl Nats {
             settings: Arc::new(settings.clone()),
             max_body_bytes: endpoint.most_with_data(),
             public_url: endpoint.public_url.as_str().into(),
-            realtime: endpoint.realtime,
-            partials: endpoint.partials,
+            wants: endpoint.wants(),
             ready: Arc::new(AtomicBool::new(false)),
         })
     }
@@ -229,10 +227,7 @@ impl Connector for Nats {
     }
 
     fn takes(&self, data: &Data) -> bool {
-        match data {
-            Data::TranscriptPartial(_) => self.realtime && self.partials,
-            _ => data.class() == Class::Record || self.realtime,
-        }
+        self.wants.takes(data)
     }
 
     fn deliver(&self, event: &Outgoing<'_>) -> Box<dyn Exchange<Answer>> {

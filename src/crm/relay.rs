@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::Endpoint;
+use super::settings::{Endpoint, Wants};
 use super::{Connector, Declares, Exchange, Method, Outgoing, Pop, Request, Response, Step};
 use crate::events::Data;
 use crate::outbox::relay::meter::{Limits, Night};
@@ -114,8 +114,7 @@ pub struct SettingsError {
 /// A relay.
 #[derive(Clone, Copy, Debug)]
 pub struct Relay {
-    realtime: bool,
-    partials: bool,
+    wants: Wants,
 }
 
 impl Relay {
@@ -137,7 +136,7 @@ impl Relay {
                 return Err(wrong(key.into(), problem));
             }
         }
-        Ok(Relay { realtime: endpoint.realtime, partials: endpoint.partials })
+        Ok(Relay { wants: endpoint.wants() })
     }
 }
 
@@ -155,11 +154,7 @@ impl Connector for Relay {
     }
 
     fn takes(&self, data: &Data) -> bool {
-        match data {
-            Data::TranscriptPartial(_) => self.realtime && self.partials,
-            Data::ScreenPop(_) | Data::ScreenPopWithdrawn(_) => self.realtime,
-            _ => true,
-        }
+        self.wants.takes(data)
     }
 
     fn deliver(&self, event: &Outgoing<'_>) -> Box<dyn Exchange<Answer>> {

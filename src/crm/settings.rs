@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{kintone, nats, odoo, relay, zammad};
+use crate::events::{Class, Data};
 
 /// One receiver of events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,12 +106,34 @@ impl Endpoint {
         if self.thin { 0 } else { self.max_body_bytes }
     }
 
+    /// Which events it gets, where its connector takes all of them.
+    pub(super) fn wants(&self) -> Wants {
+        Wants { realtime: self.realtime, partials: self.partials }
+    }
+
     /// The files that its connections are made with; they may change while the bridge runs.
     pub fn connection_files(&self) -> impl Iterator<Item = &PathBuf> {
         let all = [&self.ca_file, &self.client_cert_file, &self.client_key_file, &self.proxy_secret_file];
         // a NATS is shown its secret when it is connected to
         let login = self.nats.as_ref().map(|_| &self.secret_file);
         all.into_iter().chain(login).filter(|path| !path.as_os_str().is_empty())
+    }
+}
+
+/// Which events a receiver of all kinds of events gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wants {
+    realtime: bool,
+    partials: bool,
+}
+
+impl Wants {
+    /// Record events always, realtime events and partials where they are wanted.
+    pub(super) fn takes(self, data: &Data) -> bool {
+        match data {
+            Data::TranscriptPartial(_) => self.realtime && self.partials,
+            _ => data.class() == Class::Record || self.realtime,
+        }
     }
 }
 

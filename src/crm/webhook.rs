@@ -8,9 +8,9 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::key::{EXPECTED, Key};
-use super::settings::{Endpoint, Secret};
+use super::settings::{Endpoint, Secret, Wants};
 use super::{Connector, Declares, Exchange, Method, Outgoing, Pop, Request, Response, Step};
-use crate::events::{Class, Data};
+use crate::events::Data;
 use crate::outbox::retry::Answer;
 use crate::time::Wall;
 
@@ -41,8 +41,7 @@ pub struct Webhook {
     /// Above this an event goes by reference: zero for thin ones.
     max_body_bytes: usize,
     public_url: Arc<str>,
-    realtime: bool,
-    partials: bool,
+    wants: Wants,
 }
 
 /// What is sent for one attempt.
@@ -80,8 +79,7 @@ impl Webhook {
             keys: keys.into(),
             max_body_bytes: endpoint.most_with_data(),
             public_url: endpoint.public_url.as_str().into(),
-            realtime: endpoint.realtime,
-            partials: endpoint.partials,
+            wants: endpoint.wants(),
         })
     }
 
@@ -109,10 +107,7 @@ impl Connector for Webhook {
     }
 
     fn takes(&self, data: &Data) -> bool {
-        match data {
-            Data::TranscriptPartial(_) => self.realtime && self.partials,
-            _ => data.class() == Class::Record || self.realtime,
-        }
+        self.wants.takes(data)
     }
 
     fn deliver(&self, event: &Outgoing<'_>) -> Box<dyn Exchange<Answer>> {
