@@ -27,8 +27,9 @@
 //! disk; a text that ends in digits waits for the rest. Of all texts of a contact it makes its document.
 //!
 //! The session tells the text as an event ([`events`]). A record event is committed to the [`outbox`] on disk before anything else sees
-//! it. Then each endpoint's connector ([`crm`]: [`crm::webhook`], [`crm::odoo`], [`crm::kintone`], [`crm::zammad`]) says what is to be sent of it, [`bridge::deliver`] carries that until it is accepted, and the `panel`
-//! shows it on the screen. The same connector is asked who is calling ([`bridge::lookup`]).
+//! it. Then each endpoint's connector ([`crm`]: [`crm::webhook`], [`crm::odoo`], [`crm::kintone`], [`crm::zammad`], [`crm::nats`]) says what is
+//! to be sent of it, [`bridge::deliver`] carries that until it is accepted, and the `panel` shows it on the screen. The same connector is asked who
+//! is calling ([`bridge::lookup`]). What was kept long enough is deleted ([`bridge::retention`]).
 //!
 //! Where the CRM is in another network, the connector is [`crm::relay`]: frames of [`outbox::relay`] go over one link ([`bridge::relay`]) into the
 //! outbox of a `kakehashi relay`, which delivers them there in the same way.
