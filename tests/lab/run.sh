@@ -15,7 +15,7 @@ if [ -z "${LAB_LANE:-}" ]; then
     tests/lab/chromium.sh >/dev/null
     tests/lab/node.sh >/dev/null
     tests/lab/odoo.sh setup >/dev/null
-elif [ "$LAB_LANE" != host ]; then
+elif [ "$LAB_LANE" != host ] && [ "$LAB_LANE" != alone ]; then
     ip link set lo up
 fi
 
