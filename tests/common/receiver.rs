@@ -54,9 +54,10 @@ impl Receiver {
 
     /// What it accepted, in its order.
     pub(crate) fn accepted(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(&self.out).unwrap();
-        // the last line may be half written
-        let text = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let bytes = std::fs::read(&self.out).unwrap();
+        // the last line may be half written, in the middle of a character too
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let text = std::str::from_utf8(&bytes[..whole]).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
