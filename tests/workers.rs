@@ -25,8 +25,9 @@ use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// A worker is taken for stopped late: on a busy machine one that works takes its time too.
 fn settings(workers: u16) -> Settings {
-    Settings { workers, job_timeout_ms: 4_000, job_timeout_per_second_ms: 1_000, ..Settings::default() }
+    Settings { workers, job_timeout_ms: 30_000, job_timeout_per_second_ms: 2_000, ..Settings::default() }
 }
 
 fn job(id: u64, stream: u128, utterance: &Utterance) -> Job {
@@ -200,7 +201,9 @@ async fn an_utterance_on_which_two_workers_die_is_told_as_failed_and_the_next_on
         kill(pid, Signal::SIGKILL).unwrap();
     }
     let got = outcomes(&mut inputs, 2).await;
-    assert!(matches!(&got[0], (1, Err(Failure::Failed(reason))) if reason.contains("ended")), "{:?}", got[0]);
+    // it died with the utterance, or while it was handed over
+    let died = |reason: &str| reason.contains("ended") || reason.contains("takes nothing more");
+    assert!(matches!(&got[0], (1, Err(Failure::Failed(reason))) if died(reason)), "{:?}", got[0]);
     assert!(!got[1].1.as_ref().unwrap().text.is_empty());
     assert_eq!(workers.counters().failures, 1);
     workers.stop().await;
