@@ -1,5 +1,5 @@
 //! A ledger that proves that nothing is lost: what the outbox accepted against what arrived, over the real store and the real delivery by HTTP,
-//! while the process is killed, the power is cut, the disk is full or fails, the clock steps and the receiver misbehaves.
+//! while the process is killed, the power is cut, the disk is full or fails, the clock steps and the receiver misbehaves or is away for three days.
 //!
 //! A child (this binary once more, `faults/child.rs`) has the outbox and the delivery; between it and the kernel stands `faults/power.c`. Accepted is
 //! what the outbox acknowledged. It has to arrive, each contact's events first in order of sequence and without a hole, and what arrives again has
@@ -30,6 +30,8 @@ mod ledger;
 #[path = "common/mutate.rs"]
 #[allow(dead_code)] // only the dice
 mod mutate;
+#[path = "faults/outage.rs"]
+mod outage;
 #[path = "faults/points.rs"]
 mod points;
 #[path = "faults/power.rs"]

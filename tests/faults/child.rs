@@ -1,18 +1,19 @@
 //! The child: this test binary once more, as a bridge would be that has only the outbox and the delivery.
 //!
 //! It opens the store, takes up each contact where the store says it is, commits batches of several contacts side by side, says what was accepted,
-//! and ends when nothing waits any more. Lines on its standard output: `@open`, `@submitted NUMBER`, `@accepted ID CONTACT SEQUENCE DIGEST`,
-//! `@drained`, `@refused PROBLEM` (the store could not be opened).
+//! and ends when nothing waits any more. Lines on its standard output: `@open`, `@submitted NUMBER`, `@accepted ID CONTACT SEQUENCE DIGEST`, `@pop`
+//! (one is handed in), `@drained`, `@refused PROBLEM` (the store could not be opened).
 
 use std::collections::VecDeque;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use kakehashi::bridge::{deliver, now};
-use kakehashi::call::ContactId;
+use kakehashi::bridge::deliver::{self, Deliverer};
+use kakehashi::bridge::now;
+use kakehashi::call::{ContactId, LegId};
 use kakehashi::crm::settings::{Endpoint, Secret};
-use kakehashi::events::{CallQueued, Caller, Data, Event};
+use kakehashi::events::{Agent, CallQueued, Caller, Data, Event, ScreenPopWithdrawn, WithdrawReason};
 use kakehashi::outbox::settings::Settings;
 use kakehashi::outbox::store::Outbox;
 use kakehashi::outbox::{Batch, ContactRow};
@@ -57,6 +58,10 @@ pub(crate) struct Work {
     pub(crate) forgets: bool,
     /// It ends when all is accepted, whatever waits to be delivered.
     pub(crate) leaves: bool,
+    /// Deliveries that fail are tried again as by default, not at once.
+    pub(crate) is_patient: bool,
+    /// A realtime event goes with each batch.
+    pub(crate) pops: bool,
 }
 
 impl Default for Work {
@@ -75,6 +80,8 @@ impl Default for Work {
             pace_ms: 0,
             forgets: false,
             leaves: false,
+            is_patient: false,
+            pops: false,
         }
     }
 }
@@ -85,16 +92,18 @@ impl Work {
         (self.contacts * self.events) as usize
     }
 
+    /// Longest wait until everything is delivered.
+    fn patience(&self) -> Duration {
+        if self.is_patient { 10_000 * PATIENCE } else { PATIENCE }
+    }
+
     fn settings(&self) -> Settings {
-        Settings {
-            group_batches: self.group,
-            retry_schedule_ms: vec![20; 500],
-            breaker_pause_ms: 10,
-            breaker_longest_ms: 40,
-            // made by fallocate, which the library does not follow
-            reserve_bytes: 0,
-            ..Settings::default()
+        // the reserve is made by fallocate, which the library does not follow
+        let settings = Settings { group_batches: self.group, reserve_bytes: 0, ..Settings::default() };
+        if self.is_patient {
+            return settings;
         }
+        Settings { retry_schedule_ms: vec![20; 500], breaker_pause_ms: 10, breaker_longest_ms: 40, ..settings }
     }
 
     fn endpoints(&self) -> Vec<Endpoint> {
@@ -163,33 +172,34 @@ async fn run(work: Work) {
         Ok(opened) => opened,
         Err(problem) => return say(&format!("refused {problem}")),
     };
-    let (_, running) = deliver::spawn(outbox.clone(), committed, &endpoints, &settings, |_| {}).unwrap();
+    let (deliverer, running) = deliver::spawn(outbox.clone(), committed, &endpoints, &settings, |_| {}).unwrap();
     say("open");
     let drained = || work.leaves || outbox.pending(&names).unwrap().is_empty();
     if work.forgets {
-        live(&work, &outbox, work.events / 2).await;
+        live(&work, &outbox, &deliverer, work.events / 2).await;
         until(drained).await;
         forget(&work, &outbox).await;
     }
-    live(&work, &outbox, work.events).await;
-    until(drained).await;
+    live(&work, &outbox, &deliverer, work.events).await;
+    until_within(work.patience(), drained).await;
     outbox.flush().unwrap().await.unwrap();
     running.abort();
-    drop(outbox);
+    drop((outbox, deliverer));
     // closing the store takes what is in the log over
-    until(|| work.leaves || !is_open(&work.folder)).await;
+    until_within(work.patience(), || work.leaves || !is_open(&work.folder)).await;
     say("drained");
 }
 
 /// All contacts side by side, each from where the store says it is to the event `last`.
-async fn live(work: &Work, outbox: &Outbox, last: u64) {
-    let contacts = (0..work.contacts).map(|contact| tokio::spawn(one(work.clone(), outbox.clone(), contact, last)));
+async fn live(work: &Work, outbox: &Outbox, deliverer: &Deliverer, last: u64) {
+    let contacts = (0..work.contacts)
+        .map(|contact| tokio::spawn(one(work.clone(), outbox.clone(), deliverer.clone(), contact, last)));
     for contact in contacts.collect::<Vec<_>>() {
         contact.await.unwrap();
     }
 }
 
-async fn one(work: Work, outbox: Outbox, contact: u64, last: u64) {
+async fn one(work: Work, outbox: Outbox, deliverer: Deliverer, contact: u64, last: u64) {
     let id = ContactId(Uuid::from_u128(u128::from(contact) + 1));
     let stored: Vec<u64> = outbox.events_of(id).unwrap().iter().filter_map(|event| event.sequence).collect();
     assert_eq!(stored, (1..=stored.len() as u64).collect::<Vec<_>>(), "a hole within {id}");
@@ -204,10 +214,29 @@ async fn one(work: Work, outbox: Outbox, contact: u64, last: u64) {
         if waiting.len() >= work.window {
             accepted(&mut waiting).await;
         }
+        if work.pops {
+            say("pop");
+            assert!(deliverer.realtime(pop(id)));
+        }
         tokio::time::sleep(Duration::from_millis(work.pace_ms)).await;
     }
     while !waiting.is_empty() {
         accepted(&mut waiting).await;
+    }
+}
+
+/// What an operator's screen is told at once or never.
+fn pop(contact: ContactId) -> Event {
+    let (leg, agent, reason) = (LegId(Uuid::from_u128(1)), Agent::default(), WithdrawReason::Ended);
+    Event {
+        id: Uuid::now_v7(),
+        source: "/site/s/node/n".into(),
+        contact,
+        leg: Some(leg),
+        time: now().wall,
+        sequence: None,
+        expires: Some(now().wall + Duration::from_secs(60)),
+        data: Data::ScreenPopWithdrawn(ScreenPopWithdrawn { popid: Uuid::now_v7(), leg, agent, reason }),
     }
 }
 
@@ -235,9 +264,13 @@ fn is_open(folder: &Path) -> bool {
 }
 
 async fn until(fits: impl Fn() -> bool) {
+    until_within(PATIENCE, fits).await;
+}
+
+async fn until_within(patience: Duration, fits: impl Fn() -> bool) {
     let since = Instant::now();
     while !fits() {
-        assert!(since.elapsed() < PATIENCE, "not seen within {PATIENCE:?}");
+        assert!(since.elapsed() < patience, "not seen within {patience:?}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

@@ -33,7 +33,7 @@ fn a_full_disk_holds_events_up_and_loses_none() {
             full_short: n % 2 == 1,
             ..Orders::default()
         };
-        let mut run = Run::new(work(), Temper { bad: 10, seed: dice.roll() });
+        let mut run = Run::new(work(), Temper::bad(10, dice.roll()));
         let mut child = run.start(orders, false);
         submits_on(&mut child)?;
         if n % 3 == 2 {
@@ -67,7 +67,7 @@ fn a_small_file_system_that_is_full_holds_events_up_and_loses_none() {
     // less is left than the log takes before its first checkpoint; all of it is enough for the store and its copy with their logs
     let mount = "mount -t tmpfs -o size=48m none \"$0\" && head -c 48758784 /dev/zero >\"$0/ballast\" && exec \"$@\"";
     let found = at_each("full file system", points(2), |_, mut dice| {
-        let mut run = Run::new(work(), Temper { bad: 10, seed: dice.roll() });
+        let mut run = Run::new(work(), Temper::bad(10, dice.roll()));
         let store = run.store().to_str().unwrap().to_string();
         let by: Vec<&str> = program.iter().copied().chain(["sh", "-c", mount, &store]).collect();
         let mut child = run.start_by(&by, Orders::default(), false);

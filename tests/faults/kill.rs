@@ -93,7 +93,7 @@ fn killed_with_long_lanes_it_loses_nothing() {
     let work = Work { contacts: 2, events: 3 * LANE_IN_MEMORY as u64, state_kib: 1, window: 1_000, ..Work::default() };
     let found = at_each("kill with long lanes", points(6), |n, mut dice| {
         let group = if n % 2 == 0 { 256 } else { 4 };
-        let temper = Temper { bad: 5, seed: dice.roll() };
+        let temper = Temper::bad(5, dice.roll());
         let mut run = Run::new(Work { group, ..work.clone() }, temper);
         let mut found = Found::default();
         for _ in 0..2 {
@@ -109,7 +109,7 @@ fn killed_with_long_lanes_it_loses_nothing() {
 #[test]
 fn a_receiver_that_misbehaves_and_kills_lose_nothing() {
     let found = at_each("receiver and kill", points(8), |n, mut dice| {
-        let temper = Temper { bad: 20 + dice.below(50), seed: dice.roll() };
+        let temper = Temper::bad(20 + dice.below(50), dice.roll());
         let group = if n % 2 == 0 { 256 } else { 4 };
         let mut run = Run::new(Work { group, ..Work::default() }, temper);
         let mut found = Found::default();

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/futex.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
@@ -18,9 +19,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -40,6 +43,7 @@ enum control {
     BASE_FAILS,  /* order: as SYNC_FAILS, of the syncs of a database itself, not of its log or journal */
     LIES,        /* order: syncs are said to be done and are not */
     CLOCK_NS,    /* order: added to the time of day */
+    LATER_NS,    /* order: added to every clock; unless 0, whoever waits looks at it again after a moment */
     CALLS,       /* counter: calls that are counted */
     KILLED_BY,   /* counter: kind of the call that killed, from 1 */
     REFUSED,     /* counter: writes that had no space, syncs that failed */
@@ -326,16 +330,20 @@ ssize_t recv(int fd, void *buffer, size_t len, int flags) {
     SOCKET_CALL(RECEIVE, REAL(recv)(fd, buffer, len, flags));
 }
 
-/* Time of day; what measures durations is left alone. */
+static void add(struct timespec *time, int64_t ns) {
+    time->tv_sec += ns / 1000000000;
+    time->tv_nsec += ns % 1000000000;
+    if (time->tv_nsec >= 1000000000) time->tv_sec++, time->tv_nsec -= 1000000000;
+    if (time->tv_nsec < 0) time->tv_sec--, time->tv_nsec += 1000000000;
+}
+
+/* The time of day may step; what measures durations only ever goes on, at times in leaps. */
 int clock_gettime(clockid_t clock, struct timespec *time) {
     int done = REAL(clock_gettime)(clock, time);
-    if (done == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) {
-        int64_t step = order(CLOCK_NS);
-        time->tv_sec += step / 1000000000;
-        time->tv_nsec += step % 1000000000;
-        if (time->tv_nsec >= 1000000000) time->tv_sec++, time->tv_nsec -= 1000000000;
-        if (time->tv_nsec < 0) time->tv_sec--, time->tv_nsec += 1000000000;
-    }
+    int of_day = clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE;
+    int of_durations = clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE || clock == CLOCK_BOOTTIME;
+    if (done == 0 && of_day) add(time, order(CLOCK_NS) + order(LATER_NS));
+    if (done == 0 && of_durations) add(time, order(LATER_NS));
     return done;
 }
 int gettimeofday(struct timeval *restrict time, void *restrict zone) {
@@ -350,4 +358,25 @@ time_t time(time_t *at) {
     clock_gettime(CLOCK_REALTIME, &now);
     if (at) *at = now.tv_sec;
     return now.tv_sec;
+}
+
+/* Waits end early while time leaps: who waits sees that its time has not come, or that it has, and waits on. */
+enum { MOMENT_MS = 2 };
+int epoll_wait(int fd, struct epoll_event *events, int most, int timeout) {
+    if (order(LATER_NS) && (timeout < 0 || timeout > MOMENT_MS)) timeout = MOMENT_MS;
+    return REAL(epoll_wait)(fd, events, most, timeout);
+}
+long syscall(long number, ...) {
+    long words[6];
+    va_list rest;
+    va_start(rest, number);
+    for (int at = 0; at < 6; at++) words[at] = va_arg(rest, long);
+    va_end(rest);
+    struct timespec moment;
+    if (number == SYS_futex && (words[1] & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET && words[3] && order(LATER_NS)) {
+        REAL(clock_gettime)(words[1] & FUTEX_CLOCK_REALTIME ? CLOCK_REALTIME : CLOCK_MONOTONIC, &moment);
+        add(&moment, MOMENT_MS * 1000000);
+        words[3] = (long)&moment;
+    }
+    return REAL(syscall)(number, words[0], words[1], words[2], words[3], words[4], words[5]);
 }

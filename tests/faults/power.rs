@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// Calls that are counted; the order is that of `enum kind` in `power.c`.
 pub(crate) const KINDS: [&str; 7] = ["write", "truncate", "sync", "rename", "unlink", "send", "receive"];
@@ -20,10 +21,11 @@ mod place {
     pub(super) const BASE_FAILS: u64 = 6;
     pub(super) const LIES: u64 = 7;
     pub(super) const CLOCK_NS: u64 = 8;
-    pub(super) const CALLS: u64 = 9;
-    pub(super) const KILLED_BY: u64 = 10;
-    pub(super) const REFUSED: u64 = 11;
-    pub(super) const OF_KIND: u64 = 12;
+    pub(super) const LATER_NS: u64 = 9;
+    pub(super) const CALLS: u64 = 10;
+    pub(super) const KILLED_BY: u64 = 11;
+    pub(super) const REFUSED: u64 = 12;
+    pub(super) const OF_KIND: u64 = 13;
     pub(super) const LENGTH: u64 = OF_KIND + super::KINDS.len() as u64;
 }
 
@@ -69,6 +71,8 @@ pub(crate) struct Orders {
     pub(crate) lies: bool,
     /// Added to the time of day, in seconds.
     pub(crate) clock_s: i64,
+    /// Time can be made to pass, by [`Control::passes`].
+    pub(crate) time_leaps: bool,
 }
 
 /// The orders to one child, and what it counted.
@@ -90,6 +94,7 @@ impl Control {
         control.set(place::BASE_FAILS, orders.base_fails.unwrap_or(0) as i64);
         control.set(place::LIES, orders.lies.into());
         control.step_clock(orders.clock_s);
+        control.set(place::LATER_NS, orders.time_leaps.into());
         control
     }
 
@@ -101,6 +106,11 @@ impl Control {
     /// The time of day is so many seconds off from now on.
     pub(crate) fn step_clock(&self, seconds: i64) {
         self.set(place::CLOCK_NS, seconds * 1_000_000_000);
+    }
+
+    /// So much time has passed, by every clock, since the child was started with `time_leaps`; more than before.
+    pub(crate) fn passes(&self, since_start: Duration) {
+        self.set(place::LATER_NS, i64::try_from(since_start.as_nanos()).unwrap());
     }
 
     /// Counted calls so far.

@@ -1,12 +1,15 @@
 //! The CRM's end: verifies and records what comes, and behaves as badly as it is told.
 
+use std::collections::HashSet;
 use std::io::{BufReader, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use kakehashi::crm::verify::verify;
-use kakehashi::events::Event;
+use kakehashi::events::{Data, Event};
 use kakehashi::time::Wall;
+use socket2::{Domain, Socket, Type};
+use uuid::Uuid;
 
 use crate::hook::{SECRET, request};
 use crate::ledger::{Arrival, Entry, digest};
@@ -25,6 +28,8 @@ enum Manner {
     Fail,
     /// 429, with or without Retry-After.
     Later,
+    /// 429, and to come again in an hour.
+    InAnHour,
     /// No answer, for as long as the other end waits.
     Silent,
     /// What is no HTTP.
@@ -74,12 +79,24 @@ pub(crate) struct Temper {
     /// How many of a hundred requests are treated badly.
     pub(crate) bad: usize,
     pub(crate) seed: u64,
+    /// Takes nothing, and says to come again in an hour.
+    pub(crate) is_busy: bool,
 }
 
 impl Temper {
     /// Everything is taken.
     pub(crate) fn good() -> Temper {
-        Temper { bad: 0, seed: 0 }
+        Temper { bad: 0, seed: 0, is_busy: false }
+    }
+
+    /// So many of a hundred requests are treated badly.
+    pub(crate) fn bad(bad: usize, seed: u64) -> Temper {
+        Temper { bad, seed, is_busy: false }
+    }
+
+    /// Nothing is taken for now.
+    pub(crate) fn busy() -> Temper {
+        Temper { is_busy: true, ..Temper::good() }
     }
 }
 
@@ -88,27 +105,43 @@ struct Seen {
     arrivals: Vec<Arrival>,
     wrong: Vec<String>,
     times: Vec<Wall>,
+    pops: HashSet<(String, Uuid)>,
 }
 
-/// A running receiver of every endpoint, each at the path of its name.
+/// A receiver of every endpoint, each at the path of its name.
 pub(crate) struct Receiver {
     pub(crate) port: u16,
+    socket: Socket,
+    temper: Arc<Mutex<(Temper, Dice)>>,
     seen: Arc<Mutex<Seen>>,
 }
 
 impl Receiver {
-    pub(crate) fn listen(temper: Temper) -> Receiver {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (seen, dice) = (Arc::default(), Arc::new(Mutex::new(Dice(temper.seed))));
-        let receiver = Receiver { port, seen: Arc::clone(&seen) };
+    /// One that is not there yet: its port is its own, and connections are refused.
+    pub(crate) fn away() -> Receiver {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+        let temper = Arc::new(Mutex::new((Temper::good(), Dice(0))));
+        Receiver { port, socket, temper, seen: Arc::default() }
+    }
+
+    /// It is there from now on.
+    pub(crate) fn come(&self) {
+        self.socket.listen(128).unwrap();
+        let listener: TcpListener = self.socket.try_clone().unwrap().into();
+        let (seen, temper) = (Arc::clone(&self.seen), Arc::clone(&self.temper));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (seen, dice) = (Arc::clone(&seen), Arc::clone(&dice));
-                std::thread::spawn(move || serve(stream, &seen, || manner(temper, &mut dice.lock().unwrap())));
+                let (seen, temper) = (Arc::clone(&seen), Arc::clone(&temper));
+                std::thread::spawn(move || serve(stream, &seen, || manner(&mut temper.lock().unwrap())));
             }
         });
-        receiver
+    }
+
+    /// Requests that come from now on are treated so.
+    pub(crate) fn behave(&self, temper: Temper) {
+        *self.temper.lock().unwrap() = (temper, Dice(temper.seed));
     }
 
     /// What came so far, in order.
@@ -121,6 +154,11 @@ impl Receiver {
         self.seen.lock().unwrap().wrong.clone()
     }
 
+    /// Realtime events that came, per endpoint.
+    pub(crate) fn pops(&self) -> usize {
+        self.seen.lock().unwrap().pops.len()
+    }
+
     /// When the events that came happened, by their own account.
     pub(crate) fn times(&self) -> Vec<Wall> {
         self.seen.lock().unwrap().times.clone()
@@ -128,8 +166,12 @@ impl Receiver {
 }
 
 /// How the next request is treated, and a number that chooses among several answers.
-fn manner(temper: Temper, dice: &mut Dice) -> (Manner, usize) {
-    let manner = if dice.below(100) < temper.bad { BAD[dice.below(BAD.len())] } else { Manner::Take };
+fn manner((temper, dice): &mut (Temper, Dice)) -> (Manner, usize) {
+    let manner = match temper {
+        Temper { is_busy: true, .. } => Manner::InAnHour,
+        Temper { bad, .. } if dice.below(100) < *bad => BAD[dice.below(BAD.len())],
+        _ => Manner::Take,
+    };
     (manner, dice.below(10))
 }
 
@@ -144,18 +186,7 @@ fn serve(stream: TcpStream, seen: &Mutex<Seen>, manner: impl Fn() -> (Manner, us
             return;
         }
         let Some((headers, body)) = request(&mut reader) else { return };
-        let arrival = read(&headers, &body);
-        {
-            let mut seen = seen.lock().unwrap();
-            match arrival {
-                Ok((mut arrival, time)) => {
-                    arrival.taken = matches!(manner, Manner::Take | Manner::TakeAndBreak | Manner::TakeWithoutEnd);
-                    seen.arrivals.push(arrival);
-                    seen.times.push(time);
-                }
-                Err(problem) => seen.wrong.push(problem),
-            }
-        }
+        let manner = note(read(&headers, &body), manner, &mut seen.lock().unwrap());
         if !answer(manner, &mut writer, &mut reader, which) {
             let _ = reader.get_ref().shutdown(Shutdown::Both);
             return;
@@ -163,8 +194,35 @@ fn serve(stream: TcpStream, seen: &Mutex<Seen>, manner: impl Fn() -> (Manner, us
     }
 }
 
-/// An arrival, and when its event happened. Clocks are stepped in the tests, so a signature's time is taken as it is.
-fn read(headers: &[String], body: &[u8]) -> Result<(Arrival, Wall), String> {
+/// Writes down what came; how it is treated. A realtime event is always taken.
+fn note(came: Result<Came, String>, manner: Manner, seen: &mut Seen) -> Manner {
+    match came {
+        Ok(Came::Record(mut arrival, time)) => {
+            arrival.taken = matches!(manner, Manner::Take | Manner::TakeAndBreak | Manner::TakeWithoutEnd);
+            seen.arrivals.push(arrival);
+            seen.times.push(time);
+            manner
+        }
+        Ok(Came::Pop(endpoint, id)) => {
+            seen.pops.insert((endpoint, id));
+            Manner::Take
+        }
+        Err(problem) => {
+            seen.wrong.push(problem);
+            manner
+        }
+    }
+}
+
+/// An event whose signature and body are right.
+enum Came {
+    /// And when it happened.
+    Record(Arrival, Wall),
+    Pop(String, Uuid),
+}
+
+/// Clocks are stepped in the tests, so a signature's time is taken as it is.
+fn read(headers: &[String], body: &[u8]) -> Result<Came, String> {
     let header = |name: &str| {
         let found = headers.iter().find_map(|line| line.split_once(':').filter(|(key, _)| *key == name));
         found.map_or("", |(_, value)| value.trim())
@@ -174,9 +232,16 @@ fn read(headers: &[String], body: &[u8]) -> Result<(Arrival, Wall), String> {
     verify(SECRET, id, timestamp, signature, body, signed).map_err(|refusal| refusal.to_string())?;
     let event = std::str::from_utf8(body).map_err(|_| "no UTF-8")?;
     let event = Event::from_json(event).map_err(|error| error.to_string())?;
-    let endpoint = headers.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
+    if event.id.to_string() != id {
+        return Err(format!("{id} has the event {}", event.id));
+    }
+    let path = headers.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
+    let endpoint = path.trim_start_matches('/').to_string();
+    if matches!(event.data, Data::ScreenPopWithdrawn(_)) {
+        return Ok(Came::Pop(endpoint, event.id));
+    }
     let arrival = Arrival {
-        endpoint: endpoint.trim_start_matches('/').into(),
+        endpoint,
         event: Entry {
             id: event.id,
             contact: event.contact,
@@ -185,7 +250,7 @@ fn read(headers: &[String], body: &[u8]) -> Result<(Arrival, Wall), String> {
         },
         taken: false,
     };
-    if event.id.to_string() == id { Ok((arrival, event.time)) } else { Err(format!("{id} has the event {}", event.id)) }
+    Ok(Came::Record(arrival, event.time))
 }
 
 /// Answers; whether the connection goes on.
@@ -204,6 +269,7 @@ fn answer(manner: Manner, writer: &mut TcpStream, reader: &mut BufReader<TcpStre
             };
             whole(writer, &format!("HTTP/1.1 429 Later\r\n{asked}Content-Length: 0\r\n\r\n"))
         }
+        Manner::InAnHour => whole(writer, "HTTP/1.1 429 Later\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n"),
         Manner::TakeAndBreak => {
             whole(writer, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf");
             false

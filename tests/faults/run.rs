@@ -35,6 +35,8 @@ pub(crate) struct Living<'a> {
     lines: Lines<String>,
     pub(crate) control: Control,
     pub(crate) submitted: usize,
+    /// Realtime events handed in.
+    pub(crate) pops: usize,
     refused: Option<String>,
     drained: bool,
 }
@@ -54,10 +56,18 @@ pub(crate) struct End {
 
 impl Run {
     pub(crate) fn new(work: Work, temper: Temper) -> Run {
+        let run = Run::without_receiver(work);
+        run.receiver.behave(temper);
+        run.receiver.come();
+        run
+    }
+
+    /// One whose receiver is not there yet.
+    pub(crate) fn without_receiver(work: Work) -> Run {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().canonicalize().unwrap().join("store");
         std::fs::create_dir(&store).unwrap();
-        let receiver = Receiver::listen(temper);
+        let receiver = Receiver::away();
         let work = Work { folder: store, port: receiver.port, life: 0, ..work };
         Run { folder, receiver, work, accepted: Vec::new(), disk: Disk::default() }
     }
@@ -92,7 +102,7 @@ impl Run {
             command.env("FAULTS_LOG", self.log());
         }
         let (process, lines) = spawn(command);
-        Living { run: self, process, lines, control: numbers, submitted: 0, refused: None, drained: false }
+        Living { run: self, process, lines, control: numbers, submitted: 0, pops: 0, refused: None, drained: false }
     }
 
     /// A child from its start to its end.
@@ -242,8 +252,22 @@ impl Living<'_> {
         Ok(true)
     }
 
+    /// Hears what it has said so far; `false` when it has ended.
+    pub(crate) fn listen(&mut self) -> bool {
+        loop {
+            match self.lines.try_recv() {
+                Ok(line) => self.hear(&line),
+                Err(problem) => return problem == mpsc::TryRecvError::Empty,
+            }
+        }
+    }
+
     pub(crate) fn accepted(&self) -> usize {
         self.run.accepted.len()
+    }
+
+    pub(crate) fn receiver(&self) -> &Receiver {
+        &self.run.receiver
     }
 
     pub(crate) fn work(&self) -> &Work {
@@ -263,6 +287,7 @@ impl Living<'_> {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
             ["open"] => {}
+            ["pop"] => self.pops += 1,
             ["drained"] => self.drained = true,
             ["submitted", count] => self.submitted += count.parse::<usize>().unwrap(),
             ["accepted", id, contact, sequence, digest] => self.run.accepted.push(Entry {
