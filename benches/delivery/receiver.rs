@@ -75,9 +75,8 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, manner: &Manner
                 return;
             }
         };
-        let is_document = |request: &[u8]| {
-            has(request, b"kakehashi.transcript.document.v1") && has(request, b"\"complete\":true")
-        };
+        let is_document =
+            |request: &[u8]| has(request, b"kakehashi.transcript.document.v1") && has(request, b"\"complete\":true");
         if manner.reads && is_document(&space[..whole]) {
             seen.documents.fetch_add(1, Ordering::SeqCst);
         }

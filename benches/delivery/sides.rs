@@ -18,6 +18,9 @@ use tokio::runtime::Runtime;
 
 use crate::load::batch;
 
+/// Longest round; only a broken one takes as long.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// What a round took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Taken {
@@ -53,6 +56,7 @@ pub(crate) fn ours(runtime: &Runtime, folder: &Path, endpoints: &[Endpoint], del
         let (outbox, committed) = Outbox::open(folder, &settings, receivers).unwrap();
         let (deliverer, running) = deliver::spawn(outbox.clone(), committed, endpoints, &settings, |_| {}).unwrap();
         while deliverer.figures().iter().map(|figures| figures.delivered).sum::<u64>() < deliveries {
+            assert!(began.elapsed() < PATIENCE, "not all is delivered: {:?}", deliverer.figures());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         // with what of it waits for the disk
@@ -62,6 +66,7 @@ pub(crate) fn ours(runtime: &Runtime, folder: &Path, endpoints: &[Endpoint], del
         seconds
     });
     while has_outbox_thread() {
+        assert!(began.elapsed() < PATIENCE, "the outbox does not end");
         std::thread::sleep(Duration::from_millis(1));
     }
     Taken { seconds, cpu: cpu() - before }

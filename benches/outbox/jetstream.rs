@@ -59,7 +59,8 @@ impl<'a> JetStream<'a> {
     pub(crate) fn begin(&self) {
         self.runtime.block_on(async {
             let _ = self.clients[0].request("$JS.API.STREAM.DELETE.BENCH", "".into()).await;
-            let stream = r#"{"name":"BENCH","subjects":["bench.>"],"storage":"file","retention":"limits","num_replicas":1}"#;
+            let stream =
+                r#"{"name":"BENCH","subjects":["bench.>"],"storage":"file","retention":"limits","num_replicas":1}"#;
             let made = self.clients[0].request("$JS.API.STREAM.CREATE.BENCH", stream.into()).await.unwrap();
             assert!(!made.payload.windows(7).any(|part| part == b"\"error\""), "{made:?}");
         });

@@ -5,6 +5,7 @@
 #
 #   tests/lab/setup.sh             everything
 #   tests/lab/setup.sh --root      only the chroot (enough for whisper_cli.sh)
+#   tests/lab/setup.sh --bench     the chroot and the Python environment (the peers of `make bench`)
 #
 # LAB_DIR        where the laboratory lives (default: .lab in the repository)
 # LAB_MIRROR     a Debian mirror (default: the first Debian archive that this machine's apt is configured for)
@@ -51,9 +52,13 @@ python_environment() {
 mkdir -p "$lab"
 if [ -z "${ASTERISK_ROOT:-}" ]; then bootstrap; fi
 [ -x "$root/usr/sbin/asterisk" ] || fail "no usr/sbin/asterisk below $root: unset ASTERISK_ROOT, or point it at a root that has Asterisk 22"
-if [ "${1:-}" != --root ]; then
-    host_peers
-    python_environment
-    "$(dirname "$0")/certificates.sh"
-fi
+case "${1:-}" in
+    --root) ;;
+    --bench) python_environment ;;
+    *)
+        host_peers
+        python_environment
+        "$(dirname "$0")/certificates.sh"
+        ;;
+esac
 versions
