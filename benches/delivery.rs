@@ -146,6 +146,7 @@ impl Bench {
             let folder = self.folder.join(self.rounds.to_string());
             sides::fill(&self.runtime, &folder, &endpoints, &events);
             ours.push(self.round(deliveries, |bench| sides::ours(&bench.runtime, &folder, &endpoints, deliveries)));
+            let _ = std::fs::remove_dir_all(&folder);
             if case.endpoints == 1 {
                 bare.push(self.round(deliveries, |bench| sides::bare(&bench.runtime, &endpoints[0], &bodies)));
             }
