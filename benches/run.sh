@@ -5,7 +5,9 @@ cd "$(dirname "$0")/.."
 
 echo "# commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)$(git diff --quiet HEAD 2>/dev/null || echo ', changed')"
 echo "# $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | sort -u | head -n 1), $(nproc) cores, load $(cut -d' ' -f1 /proc/loadavg)"
-for bench in dictionary media outbox ring sip ingest; do
+# the peers that some benches run beside us
+tests/lab/setup.sh --bench || echo "# the laboratory cannot be set up: JetStream and Python are left out"
+for bench in dictionary media outbox ring delivery link sip ingest; do
     [ -e "benches/$bench.rs" ] || continue
     echo "# $bench"
     cargo bench --quiet --bench "$bench"

@@ -5,6 +5,7 @@
 #
 #   tests/lab/setup.sh             everything
 #   tests/lab/setup.sh --root      only the chroot (enough for whisper_cli.sh)
+#   tests/lab/setup.sh --bench     the chroot and the Python environment (the peers of `make bench`)
 #
 # LAB_DIR        where the laboratory lives (default: .lab in the repository)
 # LAB_MIRROR     a Debian mirror (default: the first Debian archive that this machine's apt is configured for)
@@ -17,8 +18,8 @@ suite=${LAB_SUITE:-forky}
 # sysusers: what nats-server needs of systemd, without the rest
 packages="asterisk asterisk-modules asterisk-config whisper.cpp systemd-standalone-sysusers nats-server"
 # for receiver.py: the reference implementation of Standard Webhooks in Python, the CloudEvents SDK, Ed25519 by OpenSSL; a softphone that is none of
-# ours, for web_phone.py
-python_packages="standardwebhooks==1.1.0 cloudevents==2.2.0 cryptography==50.0.2 aiortc==1.16.0"
+# ours, for web_phone.py; a client of HTTP, for benches/webhook_peer.py
+python_packages="standardwebhooks==1.1.0 cloudevents==2.2.0 cryptography==50.0.2 aiortc==1.16.0 httpx==0.28.1"
 
 
 bootstrap() {
@@ -51,9 +52,13 @@ python_environment() {
 mkdir -p "$lab"
 if [ -z "${ASTERISK_ROOT:-}" ]; then bootstrap; fi
 [ -x "$root/usr/sbin/asterisk" ] || fail "no usr/sbin/asterisk below $root: unset ASTERISK_ROOT, or point it at a root that has Asterisk 22"
-if [ "${1:-}" != --root ]; then
-    host_peers
-    python_environment
-    "$(dirname "$0")/certificates.sh"
-fi
+case "${1:-}" in
+    --root) ;;
+    --bench) python_environment ;;
+    *)
+        host_peers
+        python_environment
+        "$(dirname "$0")/certificates.sh"
+        ;;
+esac
 versions
