@@ -11,10 +11,13 @@ use crate::call::{caller, context};
 use crate::crm::settings::{Endpoint, LookUp};
 use crate::pbx::{PbxId, asterisk, mirror, sip, web};
 
+mod changes;
 mod media_connections;
 mod references;
 pub mod relay;
 mod sound;
+
+pub use changes::{Changes, changes};
 
 /// The whole file. Every key has a default; `config/kakehashi.toml` lists them all.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -242,12 +245,16 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong, with its place.
     pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
-        let mut config: Config = Config::read(path, text)?;
+        Config::read::<Config>(path, text)?.finish(path)
+    }
+
+    /// Checks what was read, and fills in what follows from it.
+    fn finish(mut self, path: &Path) -> Result<Config, ConfigError> {
         let refused = |(place, problem)| ConfigError::Value { path: path.into(), place, problem };
-        config.check().map_err(refused)?;
-        let public_url = references::base(&config).map_err(refused)?;
-        config.endpoint.iter_mut().for_each(|endpoint| endpoint.public_url.clone_from(&public_url));
-        Ok(config)
+        self.check().map_err(refused)?;
+        let public_url = references::base(&self).map_err(refused)?;
+        self.endpoint.iter_mut().for_each(|endpoint| endpoint.public_url.clone_from(&public_url));
+        Ok(self)
     }
 
     fn read<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {

@@ -4,13 +4,20 @@ use std::fmt::Write;
 
 use super::deliver::{Figures, Health};
 use super::now;
+use super::start::Reloads;
 use super::workers::Counters;
 use crate::outbox::store::{Outbox, Traffic};
 
-/// Everything that is counted: recognition, where there is any, and delivery.
-pub fn text(recognition: Option<&Counters>, delivery: &[Figures], outbox: &Outbox) -> String {
+/// Everything that is counted: recognition and readings of the configuration, where there are any, and delivery.
+pub fn text(
+    recognition: Option<&Counters>,
+    delivery: &[Figures],
+    outbox: &Outbox,
+    reloads: Option<&Reloads>,
+) -> String {
     let mut text = recognition.map(recognition_text).unwrap_or_default();
     delivery_text(&mut text, delivery);
+    reloads.into_iter().for_each(|reloads| config_text(&mut text, reloads));
     match outbox.set_aside() {
         Ok(set_aside) => set_aside_text(&mut text, &set_aside),
         Err(error) => tracing::error!(%error, "dead letters cannot be counted"),
@@ -74,6 +81,28 @@ fn delivery_text(text: &mut String, delivery: &[Figures]) {
             of.traffic.map(|(whom, sums)| (format!("{},use=\"{}\"", label(of), whom.name()), read(&sums) as f64))
         });
         family(text, name, "counter", help, samples);
+    }
+}
+
+/// Readings of the configuration.
+fn config_text(text: &mut String, reloads: &Reloads) {
+    let results = reloads.results().map(|(result, count)| (format!("result=\"{result}\""), count as f64));
+    family(text, "config_reloads_total", "counter", "Times that the configuration was read again.", results);
+    let all = [
+        (
+            "config_last_reload_success_timestamp_seconds",
+            "When the configuration in force was read, in seconds since 1970.",
+            reloads.last_good().0 as f64 / 1e6,
+        ),
+        (
+            "config_keys_need_restart",
+            "Keys of the configuration file that differ from what is in force until the next start.",
+            reloads.need_restart() as f64,
+        ),
+    ];
+    for (name, help, value) in all {
+        // writing to a string does not fail
+        let _ = writeln!(text, "# HELP kakehashi_{name} {help}\n# TYPE kakehashi_{name} gauge\nkakehashi_{name} {value}");
     }
 }
 

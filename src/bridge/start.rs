@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::agents::Agents;
 use super::ari::AriHandle;
@@ -27,9 +27,14 @@ use crate::call::directory::Directory;
 use crate::call::line::Lines;
 use crate::config::Config;
 use crate::events::Event;
+use crate::outbox::settings::Retention;
 use crate::outbox::store::Outbox;
 use crate::pbx::PbxId;
 use crate::session::Site;
+
+mod reconfigure;
+
+pub use reconfigure::Reloads;
 
 /// Inputs that wait for the hub; the drivers wait when it is full.
 const INPUTS: usize = 16_384;
@@ -106,10 +111,12 @@ pub struct Bridge {
     #[cfg(feature = "webcall")]
     web: Option<super::webcall::WebHandle>,
     workers: Option<Workers>,
-    reload: mpsc::Sender<()>,
+    look_ups: Vec<LookUps>,
+    reload: watch::Sender<Arc<Config>>,
+    reloads: Arc<Reloads>,
     #[cfg(feature = "web")]
     panel: Option<crate::panel::PanelHandle>,
-    _retention: Option<std::sync::mpsc::Sender<()>>,
+    retention: std::sync::mpsc::Sender<Retention>,
     _lock: Flock<std::fs::File>,
 }
 
@@ -156,15 +163,17 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
     };
     let (deliverer, _) = deliver::spawn(outbox.clone(), committed, &config.endpoint, &config.outbox, show())?;
     look_ups.iter().for_each(|look_ups| look_ups.connect(deliverer.clone()));
+    let reloads = Arc::new(Reloads::begun());
     #[cfg(feature = "web")]
     if let Some(panel) = &panel {
         let events = deliverer.clone();
         panel.tell_deliveries(Arc::new(deliverer.clone()));
         panel.tell_events(Arc::new(move |id| events.event(id).map_err(|error| error.to_string())));
         let (workers, deliverer, outbox) = (workers.clone(), deliverer.clone(), outbox.clone());
+        let reloads = Arc::clone(&reloads);
         panel.tell_metrics(Box::new(move || {
             let recognition = workers.as_ref().map(Workers::counters);
-            super::metrics::text(recognition.as_ref(), &deliverer.figures(), &outbox)
+            super::metrics::text(recognition.as_ref(), &deliverer.figures(), &outbox, Some(&reloads))
         }));
     }
     let (heard, ears) = sync_channel(HEARD);
@@ -198,7 +207,7 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
             hub::run(setup, hub_inbox);
         })
         .map_err(Error::Thread)?;
-    let (reload, asked) = mpsc::channel(1);
+    let (reload, asked) = watch::channel(Arc::clone(&config));
 
     let mut bridge = Bridge {
         config: Arc::clone(&config),
@@ -213,10 +222,12 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
         #[cfg(feature = "webcall")]
         web: None,
         workers,
+        look_ups: look_ups.clone(),
         reload,
+        reloads,
         #[cfg(feature = "web")]
         panel,
-        _retention: retention,
+        retention,
         _lock: lock,
     };
     let agents = Agents::default();
@@ -232,7 +243,7 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
         return Err(error);
     }
     let certificates = bridge.sip.as_ref().map(SipHandle::certificates);
-    spawn_reload(config, files, look_ups, (certificates, agents, connections), inputs, asked);
+    spawn_reload(files, look_ups, (certificates, agents, connections), inputs, asked);
     #[cfg(feature = "web")]
     if let Some(panel) = &bridge.panel {
         panel.ready().set(true);
@@ -329,8 +340,7 @@ impl Bridge {
 
     /// Reads the site's files again.
     pub fn reload(&self) {
-        // a reading that waits already will see the same files
-        let _ = self.reload.try_send(());
+        self.reload.send_replace(Arc::clone(&self.config));
     }
 
     /// Takes no new calls where an exchange can be refused one (SIP, web), and waits for those that run, `calls_ms` at most. What an exchange only shows
@@ -455,30 +465,33 @@ fn directories(config: &Config, files: &Files) -> HashMap<PbxId, Arc<Directory>>
 
 /// Reads the site's files again when they change (`reload_ms`) or somebody asks.
 fn spawn_reload(
-    config: Arc<Config>,
     mut files: Files,
     look_ups: Vec<LookUps>,
     (certificates, agents, deliverer): (Option<Arc<super::sip::Tls>>, Agents, deliver::Deliverer),
     hub: mpsc::Sender<Input>,
-    mut asked: mpsc::Receiver<()>,
+    mut asked: watch::Receiver<Arc<Config>>,
 ) {
     tokio::spawn(async move {
+        let mut config = Arc::clone(&asked.borrow_and_update());
         let mut watch = Watch::over(&config);
-        let pause = Duration::from_millis(if config.node.reload_ms == 0 {
-            u64::MAX / 2_000_000
-        } else {
-            config.node.reload_ms
-        });
         loop {
+            let pause = Duration::from_millis(match config.node.reload_ms {
+                0 => u64::MAX / 2_000_000,
+                pause => pause,
+            });
             let wanted = tokio::select! {
-                ask = asked.recv() => match ask {
-                    Some(()) => true,
-                    None => return,
+                ask = asked.changed() => match ask {
+                    Ok(()) => true,
+                    Err(_) => return,
                 },
                 () = tokio::time::sleep(pause) => watch.look(),
             };
             if !wanted {
                 continue;
+            }
+            let fresh = Arc::clone(&asked.borrow_and_update());
+            if !Arc::ptr_eq(&fresh, &config) {
+                (watch, config) = (Watch::over(&fresh), fresh);
             }
             let reading = (Arc::clone(&config), look_ups.clone());
             let (certificates, deliverer) = (certificates.clone(), deliverer.clone());

@@ -33,8 +33,9 @@ pub(super) async fn send_realtime(
     let places = Arc::new(Semaphore::new(at_once));
     let mut turns = Turns::default();
     while let Some(event) = pops.recv().await {
-        let takers = targets.iter().filter(|target| target.connector.takes(&event.data));
-        let Some(most) = takers.map(|target| target.endpoint.most_with_data()).min() else { continue };
+        let ways = targets.iter().map(|target| target.way());
+        let takers = ways.filter(|way| way.connector.takes(&event.data));
+        let Some(most) = takers.map(|way| way.endpoint.most_with_data()).min() else { continue };
         let body: Arc<str> = event.to_json().into();
         if body.len() > most {
             // a receiver that gets it without its data fetches it
@@ -46,7 +47,7 @@ pub(super) async fn send_realtime(
         }
         let id = event.id.to_string();
         let expires = event.expires.unwrap_or(Wall(i64::MAX));
-        for (number, target) in targets.iter().enumerate().filter(|(_, target)| target.connector.takes(&event.data)) {
+        for (number, target) in targets.iter().enumerate().filter(|(_, target)| target.way().connector.takes(&event.data)) {
             target.counts.live.add(1);
             let Ok(place) = places.clone().acquire_owned().await else { return };
             let (target, body, id) = (target.clone(), body.clone(), id.clone());
@@ -75,7 +76,7 @@ async fn persist(target: &Target, id: &str, body: &str, expires: Wall) {
                 tokio::time::sleep(*wait).await
             }
             _ => {
-                tracing::warn!(endpoint = target.endpoint.id, error = %answer, "a realtime event was dropped");
+                tracing::warn!(endpoint = target.id, error = %answer, "a realtime event was dropped");
                 break;
             }
         }
@@ -84,7 +85,8 @@ async fn persist(target: &Target, id: &str, body: &str, expires: Wall) {
 }
 
 async fn attempt(target: &Target, id: &str, body: &str) -> Answer {
-    let answer = match target.carry_live(target.connector.deliver(&Outgoing { id, body })).await {
+    let way = target.way();
+    let answer = match target.carry_live(&way, way.connector.deliver(&Outgoing { id, body })).await {
         Some(carried) => carried.unwrap_or_else(Answer::Failed),
         None => Answer::Failed("its requests of the day are used up".into()),
     };
@@ -108,7 +110,7 @@ impl Partials {
             self.flying.retain(|_, last| is_under_way(last));
         }
         let expires = event.expires.unwrap_or(Wall(i64::MAX));
-        for (number, target) in targets.iter().enumerate().filter(|(_, target)| target.connector.takes(&event.data)) {
+        for (number, target) in targets.iter().enumerate().filter(|(_, target)| target.way().connector.takes(&event.data)) {
             target.counts.live.add(1);
             let lane = LaneId { endpoint: number, contact: event.contact };
             let busy = self.flying.get_mut(&lane).is_some_and(is_under_way);
