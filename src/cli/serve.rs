@@ -69,12 +69,17 @@ async fn serve(config: Config, path: &Path) -> super::Result {
 
 /// Reads the configuration and the site's files again. What is wrong is told, and stays as it was.
 async fn read_again(path: &Path, bridge: &mut start::Bridge) {
+    let before = bridge.config().log.level;
     match configure(path, bridge).await {
         Ok((applied, need_restart)) => {
+            let level = bridge.config().log.level;
+            // told as far as either level lets it
+            super::log::change(level.max(before));
             tracing::info!(applied, "the configuration was read again");
             if !need_restart.is_empty() {
                 tracing::warn!(keys = need_restart, "these keys of the configuration need a restart");
             }
+            super::log::change(level);
         }
         Err(error) => {
             bridge.refused();
@@ -100,9 +105,8 @@ async fn configure(
         Ok(config::changes(&old, &new, &path)?)
     };
     let changes = tokio::task::spawn_blocking(read).await??;
-    let (level, keys) = (changes.in_force.log.level, (changes.applied.join(", "), changes.need_restart.join(", ")));
+    let keys = (changes.applied.join(", "), changes.need_restart.join(", "));
     bridge.reconfigure(changes).await?;
-    super::log::change(level);
     Ok(keys)
 }
 

@@ -120,7 +120,8 @@ impl Place {
     }
 
     fn is_live(&self) -> bool {
-        let below = |live: &str| self.key.strip_prefix(live).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let below =
+            |live: &str| self.key.strip_prefix(live).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
         !self.fixed && LIVE.iter().any(|live| below(live))
     }
 }
@@ -137,7 +138,7 @@ impl Found {
                     self.rows(&rows, old, new);
                 }
                 (before, after) => {
-                    let shown = shown(at, &key, before.map(|before| &*before).or(after));
+                    let shown = shown(at, &key, [before.map(|before| &*before), after]);
                     if !rows.is_live() {
                         self.need_restart.push(shown);
                         continue;
@@ -177,13 +178,14 @@ impl Found {
     }
 }
 
-/// A key as people write it.
-fn shown(at: &Place, key: &str, value: Option<&Value>) -> String {
+/// A key as people write it; its value before and after.
+fn shown(at: &Place, key: &str, values: [Option<&Value>; 2]) -> String {
     let is_rows = |value: &Value| value.as_array().is_some_and(|rows| rows.first().is_some_and(Value::is_table));
-    match value {
-        Some(Value::Table(_)) => at.below(key, true).shown.trim_end_matches(['.', ' ']).into(),
-        Some(value) if is_rows(value) => format!("[[{}]]", at.below(key, false).key),
-        _ => at.below(key, false).shown,
+    let any = |is: fn(&Value) -> bool| values.into_iter().flatten().any(is);
+    match () {
+        () if any(Value::is_table) => at.below(key, true).shown.trim_end_matches(['.', ' ']).into(),
+        () if values.into_iter().flatten().any(is_rows) => format!("[[{}]]", at.below(key, false).key),
+        () => at.below(key, false).shown,
     }
 }
 

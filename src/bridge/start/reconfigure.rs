@@ -30,7 +30,8 @@ impl Reloads {
 
     /// Readings that were taken and that were refused.
     pub fn results(&self) -> [(&'static str, u64); 2] {
-        [("applied", &self.applied), ("refused", &self.refused)].map(|(name, count)| (name, count.load(Ordering::Relaxed)))
+        [("applied", &self.applied), ("refused", &self.refused)]
+            .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
     }
 
     /// When the last one was taken; the start counts.

@@ -49,7 +49,7 @@ fn every_key_is_taken_or_named_as_one_that_needs_a_restart() {
     let mut old = whole();
     let endpoint = old["endpoint"].as_array_mut().unwrap()[0].as_table_mut().unwrap();
     KEPT.iter().for_each(|section| drop(endpoint.remove(*section)));
-    let (mut all, mut taken) = (Vec::new(), BTreeSet::new());
+    let (mut all, mut taken) = (Vec::new(), BTreeSet::<&str>::new());
     keys(&[], &old, &mut all);
     assert!(all.len() > 250, "{}", all.len());
     for way in all {
@@ -58,14 +58,14 @@ fn every_key_is_taken_or_named_as_one_that_needs_a_restart() {
         match (found.applied.as_slice(), found.need_restart.as_slice()) {
             ([one], []) => {
                 assert!(merged == new, "{key}");
-                taken.extend(LIVE.iter().filter(|live| key == **live || key.starts_with(&format!("{live}."))));
+                taken.extend(LIVE.iter().filter(|live| key == **live || key.starts_with(&format!("{live}."))).copied());
                 assert!(one.contains(way.last().unwrap()) || one.starts_with("[["), "{key}: {one}");
             }
             ([], [_, ..]) => assert!(merged == old, "{key} needs a restart and was taken"),
             other => panic!("{key}: {other:?}"),
         }
     }
-    let unknown: Vec<_> = LIVE.iter().filter(|live| !taken.contains(*live)).collect();
+    let unknown: Vec<_> = LIVE.iter().filter(|live| !taken.contains(**live)).collect();
     assert!(unknown.is_empty(), "no such keys: {unknown:?}");
 }
 
@@ -93,12 +93,7 @@ fn changes_are_named_as_people_write_them() {
     let found = of(old, new).unwrap();
     assert_eq!(
         found.applied,
-        [
-            "[[endpoint]] id = \"crm\": secrets",
-            "[node] calls_ms",
-            "[[panel.client]]",
-            "[[site]] id = \"a\": contacts"
-        ]
+        ["[[endpoint]] id = \"crm\": secrets", "[node] calls_ms", "[[panel.client]]", "[[site]] id = \"a\": contacts"]
     );
     assert_eq!(
         found.need_restart,
