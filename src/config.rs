@@ -16,6 +16,7 @@ mod media_connections;
 mod references;
 pub mod relay;
 mod sound;
+pub mod telemetry;
 
 pub use changes::{Changes, changes};
 
@@ -59,6 +60,8 @@ pub struct Config {
     pub endpoint: Vec<Endpoint>,
     /// `[lookup]`.
     pub lookup: LookUp,
+    /// `[telemetry]`.
+    pub telemetry: telemetry::Settings,
     /// `[panel]`.
     #[cfg(feature = "web")]
     pub panel: crate::panel::Settings,
@@ -116,8 +119,8 @@ impl Default for Log {
     }
 }
 
-/// How much is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How much is logged; more is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Something failed and a person should look.
@@ -298,6 +301,7 @@ impl Config {
         self.context.check().map_err(|(key, problem)| (format!("[context] {key}"), problem))?;
         self.dictionary.check()?;
         self.retention.check().map_err(|problem| ("[retention] recordings_days".to_string(), problem))?;
+        self.telemetry.check().map_err(|(key, problem)| (format!("[telemetry] {key}"), problem))?;
         unique("[[site]]", self.site.iter().map(|site| site.id.as_str()))?;
         unique("[[pbx]]", self.pbx.iter().map(|pbx| pbx.id.as_str()))?;
         unique("[[endpoint]]", self.endpoint.iter().map(|endpoint| endpoint.id.as_str()))?;

@@ -22,17 +22,20 @@ mod relay;
 
 pub use carry::Link;
 pub use client::Error as ConnectionError;
+#[cfg(feature = "telemetry")]
+pub(super) use client::{client as connect, why};
 pub use counts::{Figures, Health};
 pub use relay::Error as LinkError;
 
 use carry::{Start, Target, Way, Wire};
-use dispatch::{Dispatcher, Order, Tuning};
 pub(super) use dispatch::chance;
+use dispatch::{Dispatcher, Order, Tuning};
 use http::Http;
 use recent::Recent;
 use relay::Relay;
 
 use super::now;
+use super::telemetry::Telemetry;
 use crate::call::number::Number;
 use crate::crm;
 use crate::crm::settings::{Endpoint, Secret};
@@ -112,6 +115,11 @@ impl Deliverer {
         }
         let stored = self.outbox.event(&id.to_string())?;
         Ok(stored.filter(|body| Event::from_json(body).is_ok_and(|event| event.sequence.is_some())))
+    }
+
+    /// Tells every attempt of a delivery as a span; the first time counts.
+    pub fn tell_spans(&self, telemetry: &Telemetry) {
+        self.targets.iter().for_each(|target| drop(target.telemetry.set(telemetry.clone())));
     }
 
     /// Asks an endpoint's CRM who has a number; `None` when it cannot be asked or did not answer. Give it up by dropping it.

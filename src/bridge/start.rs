@@ -21,8 +21,9 @@ use super::mirror::MirrorHandle;
 use super::readback::ReadBack;
 use super::reload::{Files, Watch};
 use super::sip::SipHandle;
+use super::telemetry::{self, Telemetry};
 use super::workers::Workers;
-use super::{Input, asterisk_media, deliver, hub, listener, media, now, reload, retention, workers};
+use super::{Input, asterisk_media, deliver, hub, listener, media, metrics, now, reload, retention, workers};
 use crate::call::directory::Directory;
 use crate::call::line::Lines;
 use crate::config::Config;
@@ -89,6 +90,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// Telemetry.
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::Error),
     /// Another bridge has the data folder.
     #[error("[node] data_dir = \"{}\" is in use by another kakehashi; stop it, or give this one a folder of its own", .0.display())]
     InUse(PathBuf),
@@ -114,6 +118,7 @@ pub struct Bridge {
     look_ups: Vec<LookUps>,
     reload: watch::Sender<Arc<Config>>,
     reloads: Arc<Reloads>,
+    telemetry: Telemetry,
     #[cfg(feature = "web")]
     panel: Option<crate::panel::PanelHandle>,
     retention: std::sync::mpsc::Sender<Retention>,
@@ -145,17 +150,22 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
     let opener = None;
     #[cfg(feature = "web")]
     let (panel, feed) = panel(&config, inputs.clone(), opener).await?;
-    #[cfg(feature = "web")]
+    let collector = telemetry::prepare(&config)?;
+    let telemetry = Telemetry::spawn();
+    telemetry.apply(collector);
+    let observer = telemetry.clone();
     let show = move || {
+        let observer = observer.clone();
+        #[cfg(feature = "web")]
         let feed = feed.clone();
         move |event: &Event| {
+            #[cfg(feature = "web")]
             if let Some(feed) = &feed {
                 feed.publish(event);
             }
+            observer.observe(event);
         }
     };
-    #[cfg(not(feature = "web"))]
-    let show = || |_: &Event| {};
 
     let workers = match config.transcribes() {
         true => Some(workers::spawn(&config.speech, Arc::clone(&files.dictionary), inputs.clone()).await?),
@@ -163,18 +173,16 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
     };
     let (deliverer, _) = deliver::spawn(outbox.clone(), committed, &config.endpoint, &config.outbox, show())?;
     look_ups.iter().for_each(|look_ups| look_ups.connect(deliverer.clone()));
+    deliverer.tell_spans(&telemetry);
     let reloads = Arc::new(Reloads::begun());
+    let figures = figures(&workers, &deliverer, &outbox, &reloads, &telemetry);
     #[cfg(feature = "web")]
     if let Some(panel) = &panel {
         let events = deliverer.clone();
         panel.tell_deliveries(Arc::new(deliverer.clone()));
         panel.tell_events(Arc::new(move |id| events.event(id).map_err(|error| error.to_string())));
-        let (workers, deliverer, outbox) = (workers.clone(), deliverer.clone(), outbox.clone());
-        let reloads = Arc::clone(&reloads);
-        panel.tell_metrics(Box::new(move || {
-            let recognition = workers.as_ref().map(Workers::counters);
-            super::metrics::text(recognition.as_ref(), &deliverer.figures(), &outbox, Some(&reloads))
-        }));
+        let figures = Arc::clone(&figures);
+        panel.tell_metrics(Box::new(move || metrics::text(&figures())));
     }
     let (heard, ears) = sync_channel(HEARD);
     let media = media::spawn(&config.media, &data_dir, heard)?;
@@ -198,6 +206,7 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
         context: config.context.clone(),
         audio,
         inputs: inputs.clone(),
+        telemetry: telemetry.clone(),
     };
     let runtime = tokio::runtime::Handle::current();
     let hub = std::thread::Builder::new()
@@ -225,11 +234,13 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
         look_ups: look_ups.clone(),
         reload,
         reloads,
+        telemetry,
         #[cfg(feature = "web")]
         panel,
         retention,
         _lock: lock,
     };
+    bridge.telemetry.report(figures);
     let agents = Agents::default();
     agents.set(directories(&config, &files));
     let listening = bridge.listen(&lines, &agents, &media).await;
@@ -403,6 +414,7 @@ impl Bridge {
         }
         // whoever does not answer in time gets the event again after the next start, under the same id
         let _ = tokio::time::timeout(until.since(now().mono).max(LANDING), self.deliverer.end()).await;
+        self.telemetry.end().await;
         if let Some(workers) = self.workers.take() {
             workers.stop().await;
         }
@@ -424,6 +436,25 @@ pub fn lock(data_dir: &std::path::Path) -> Result<Flock<std::fs::File>, Error> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
         nix::errno::Errno::EWOULDBLOCK => Error::InUse(data_dir.into()),
         other => refused(other.into()),
+    })
+}
+
+/// Everything that is counted, read anew each time.
+fn figures(
+    workers: &Option<Workers>,
+    deliverer: &Deliverer,
+    outbox: &Outbox,
+    reloads: &Arc<Reloads>,
+    telemetry: &Telemetry,
+) -> telemetry::Read {
+    let (workers, deliverer, outbox) = (workers.clone(), deliverer.clone(), outbox.clone());
+    let (reloads, telemetry) = (Arc::clone(reloads), telemetry.clone());
+    Arc::new(move || {
+        let recognition = workers.as_ref().map(Workers::counters);
+        let delivery = deliverer.figures();
+        let counted =
+            metrics::Counted { delivery: &delivery, outbox: &outbox, reloads: &reloads, telemetry: &telemetry };
+        metrics::of_bridge(recognition.as_ref(), &counted)
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::bridge::{deliver, lookup::LookUps, mirror, reload, sip::Tls};
+use crate::bridge::{deliver, lookup::LookUps, mirror, reload, sip::Tls, telemetry};
 use crate::config::Config;
 
 /// Check a configuration and the files that it names, without starting anything.
@@ -51,6 +51,7 @@ pub(super) fn whole(config: &Config) -> Result<usize, Box<dyn std::error::Error 
     config.panel.check()?;
     crate::bridge::remote::check(&config.speech.remote)?;
     crate::bridge::nats::check(&config.speech.nats)?;
+    telemetry::prepare(config)?;
     Ok(dictionary.entries().len())
 }
 
@@ -86,6 +87,9 @@ fn print(config: &Config, words: usize) {
             Some(relay) => println!("  endpoint {}: relay that connects to {}", endpoint.id, relay.listen),
             None => println!("  endpoint {}: {}", endpoint.id, endpoint.url),
         }
+    }
+    if config.telemetry.is_on() {
+        println!("  telemetry: to {}", config.telemetry.url);
     }
     println!("  dictionary: {words} words");
     let remote = &config.speech.remote;

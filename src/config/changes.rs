@@ -46,6 +46,7 @@ const LIVE: &[&str] = &[
     "panel.secure_cookie",
     "panel.session_hours",
     "panel.client",
+    "telemetry",
 ];
 
 /// Sections of an endpoint whose connection is kept: while one of them is there, nothing of the endpoint is live.

@@ -1,15 +1,18 @@
 //! Carries a connector's exchange over the wire to its endpoint, and counts what goes over it.
 
-use std::sync::{Arc, PoisonError, RwLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use futures_util::future::BoxFuture;
 
 use super::counts::Counts;
 use crate::bridge::now;
+use crate::bridge::telemetry::{Span, Telemetry};
+use crate::call::ContactId;
 use crate::crm::settings::{Endpoint, Secret};
 use crate::crm::{Connector, Exchange, MOST_REQUESTS, Request, Response, Step};
 use crate::outbox::budget::{Budget, Use, day_of};
+use crate::outbox::retry::Answer;
 use crate::outbox::store::{Outbox, Traffic};
 use crate::time::Wall;
 
@@ -20,6 +23,7 @@ pub(super) struct Target {
     pub(super) counts: Counts,
     /// Requests of the day.
     pub(super) budget: Budget,
+    pub(super) telemetry: OnceLock<Telemetry>,
     way: RwLock<Arc<Way>>,
 }
 
@@ -104,7 +108,13 @@ impl Target {
     /// `used`: requests of the day of `now` so far.
     pub(super) fn new(way: Way, used: u64, now: Wall) -> Target {
         let budget = Budget::new(way.requests_per_day(), way.connector.declares().day_begins, used, now);
-        Target { id: way.endpoint.id.clone(), counts: Counts::default(), budget, way: RwLock::new(Arc::new(way)) }
+        Target {
+            id: way.endpoint.id.clone(),
+            counts: Counts::default(),
+            budget,
+            telemetry: OnceLock::new(),
+            way: RwLock::new(Arc::new(way)),
+        }
     }
 
     /// How it is reached now.
@@ -129,6 +139,20 @@ impl Target {
     /// The endpoint's day, counted from 1970-01-01.
     pub(super) fn day(&self, now: Wall) -> i64 {
         day_of(now, self.way().connector.declares().day_begins)
+    }
+
+    /// Tells an attempt that is over as a span; `attempt`: from 1.
+    pub(super) fn tell(
+        &self,
+        (contact, event): (ContactId, &dyn Fn() -> &'static str),
+        way: &Way,
+        attempt: u32,
+        answer: &Answer,
+        since: Wall,
+    ) {
+        let Some(telemetry) = self.telemetry.get().filter(|telemetry| telemetry.traces()) else { return };
+        let whom = (self.id.as_str(), way.endpoint.url.as_str());
+        telemetry.tell([Span::delivery((contact, event()), whom, attempt, answer, (since, now().wall))]);
     }
 
     /// Carries an exchange to its end. `requests` counts along, also where this is given up half-way.

@@ -291,9 +291,10 @@ impl Dispatcher {
         tokio::spawn(async move {
             let requests = AtomicU64::new(0);
             let body = delivery.body.unwrap_or_default();
-            let way = target.way();
+            let (way, begun) = (target.way(), now().wall);
             let exchange = way.connector.deliver(&Outgoing { id: &delivery.event, body: &body });
             let answer = target.carry(&way, exchange, Use::Record, &requests).await.unwrap_or_else(Answer::Failed);
+            target.tell((lane.contact, &|| type_of(&body)), &way, delivery.attempts + 1, &answer, begun);
             let (delivery, attempts) = (delivery.id, delivery.attempts + 1);
             let _ = results.send(Landed { lane, delivery, attempts, requests: requests.into_inner(), answer }).await;
         });
@@ -384,6 +385,11 @@ fn count_end(target: &Target, outcome: &Outcome) {
         Outcome::Dropped { .. } => target.counts.dropped.add(1),
         Outcome::Again { .. } => {}
     }
+}
+
+/// The type of an event that was written by this program.
+fn type_of(body: &str) -> &'static str {
+    Event::from_json(body).map_or("", |event| event.type_name())
 }
 
 /// Random, 0–1.

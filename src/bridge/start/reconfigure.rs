@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use super::{Bridge, Error};
-use crate::bridge::now;
+use crate::bridge::{now, telemetry};
 use crate::config::{Changes, Config};
 use crate::time::Wall;
 
@@ -60,11 +60,13 @@ impl Bridge {
         let (deliverer, wanted) = (self.deliverer.clone(), Arc::clone(&config));
         let prepared = tokio::task::spawn_blocking(move || deliverer.prepare(&wanted.endpoint));
         let prepared = prepared.await.map_err(|error| Error::Thread(error.into()))??;
+        let collector = telemetry::prepare(&config)?;
         #[cfg(feature = "web")]
         if let Some(panel) = &self.panel {
             panel.admit(panel.prepare(&config.panel).await?);
         }
         self.deliverer.apply(prepared, &config.outbox).await;
+        self.telemetry.apply(collector);
         self.look_ups.iter().for_each(|look_ups| look_ups.tune(&config.lookup));
         if config.retention != self.config.retention {
             // its thread ends with the bridge only

@@ -1,0 +1,196 @@
+//! Traces and figures for an OpenTelemetry collector. Off unless `[telemetry] url` is set. Nothing waits for it: what has no room in its queue is
+//! dropped and counted.
+//!
+//! The messages are the official ones (`opentelemetry-proto`), carried by the HTTP client that endpoints have. The SDK's own exporter
+//! (`opentelemetry-otlp`) would bring a second way to TLS, certificates and addresses, and does not tell what it drops.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+#[cfg_attr(not(feature = "telemetry"), path = "telemetry/absent.rs")]
+mod collector;
+#[cfg(feature = "telemetry")]
+mod export;
+#[cfg(feature = "telemetry")]
+mod otlp;
+mod span;
+
+pub use collector::{Collector, Error};
+pub(super) use span::Span;
+
+use super::metrics::Family;
+use crate::config::Config;
+use crate::events::Event;
+use span::Queued;
+
+/// Spans that wait to be sent; about 2 MiB.
+const WAITING: usize = 4_096;
+/// What the collector gets at most to take what waits when the bridge is stopped.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// Gives the figures that are reported.
+pub type Read = Arc<dyn Fn() -> Vec<Family> + Send + Sync>;
+
+/// Takes what is to be told; cheap to clone.
+#[derive(Clone)]
+pub struct Telemetry(Arc<Inner>);
+
+struct Inner {
+    /// Whether spans are wanted.
+    traces: AtomicBool,
+    spans: mpsc::Sender<Span>,
+    queued: Mutex<Queued>,
+    counts: Arc<Counts>,
+    collector: watch::Sender<Option<Arc<Collector>>>,
+    stop: watch::Sender<bool>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What became of spans and reports since the start.
+#[derive(Debug, Default)]
+pub struct Counts {
+    sent: AtomicU64,
+    /// There was no room.
+    overflow: AtomicU64,
+    /// The collector did not take them.
+    lost: AtomicU64,
+    traces_failed: AtomicU64,
+    metrics_failed: AtomicU64,
+    /// The collector does not answer; that was told.
+    away: AtomicBool,
+}
+
+impl Counts {
+    /// Spans that were taken.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Spans that were dropped, by reason.
+    pub fn dropped(&self) -> [(&'static str, u64); 2] {
+        [("overflow", &self.overflow), ("not_taken", &self.lost)]
+            .map(|(reason, count)| (reason, count.load(Ordering::Relaxed)))
+    }
+
+    /// Requests that were not taken, by what was in them.
+    pub fn failures(&self) -> [(&'static str, u64); 2] {
+        [("traces", &self.traces_failed), ("metrics", &self.metrics_failed)]
+            .map(|(signal, count)| (signal, count.load(Ordering::Relaxed)))
+    }
+}
+
+#[cfg(feature = "telemetry")]
+impl Counts {
+    fn lost(&self, spans: u64) {
+        self.lost.fetch_add(spans, Ordering::Relaxed);
+    }
+
+    fn taken(&self, spans: u64) {
+        self.sent.fetch_add(spans, Ordering::Relaxed);
+        self.answers();
+    }
+
+    fn answers(&self) {
+        if self.away.swap(false, Ordering::Relaxed) {
+            tracing::info!("the telemetry collector takes what is sent again");
+        }
+    }
+
+    fn failed(&self, count: &AtomicU64, why: &str) {
+        count.fetch_add(1, Ordering::Relaxed);
+        if !self.away.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                why,
+                "the telemetry collector does not take what is sent; what it misses is dropped and counted"
+            );
+        }
+    }
+}
+
+/// A collector that is sent to from [`Telemetry::apply`] on; or none.
+pub struct Prepared(Option<Collector>);
+
+/// Makes what `[telemetry]` needs; connects to nobody.
+///
+/// # Errors
+/// The first setting that cannot be used.
+pub fn prepare(config: &Config) -> Result<Prepared, Error> {
+    Collector::new(config).map(Prepared)
+}
+
+impl Telemetry {
+    /// Begins; nothing is sent until there is a collector.
+    pub fn spawn() -> Telemetry {
+        let (spans, waiting) = mpsc::channel(WAITING);
+        let (collector, current) = watch::channel(None);
+        let (stop, stopped) = watch::channel(false);
+        let counts = Arc::new(Counts::default());
+        #[cfg(feature = "telemetry")]
+        let tasks = vec![tokio::spawn(export::traces(waiting, current, Arc::clone(&counts), stopped))];
+        #[cfg(not(feature = "telemetry"))]
+        let (tasks, _) = (Vec::new(), (waiting, current, stopped));
+        let (traces, queued) = (AtomicBool::new(false), Mutex::new(Queued::default()));
+        Telemetry(Arc::new(Inner { traces, spans, queued, counts, collector, stop, tasks: Mutex::new(tasks) }))
+    }
+
+    /// From now on this collector is sent to.
+    pub fn apply(&self, Prepared(collector): Prepared) {
+        let traces = collector.as_ref().is_some_and(Collector::takes_traces);
+        self.0.collector.send_replace(collector.map(Arc::new));
+        self.0.traces.store(traces, Ordering::Relaxed);
+        if !traces {
+            *self.0.queued.lock().unwrap_or_else(PoisonError::into_inner) = Queued::default();
+        }
+    }
+
+    /// Begins to report figures, where that is wanted.
+    pub fn report(&self, read: Read) {
+        #[cfg(feature = "telemetry")]
+        {
+            let (current, stop) = (self.0.collector.subscribe(), self.0.stop.subscribe());
+            let task = tokio::spawn(export::figures(read, current, Arc::clone(&self.0.counts), stop));
+            self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+        }
+        #[cfg(not(feature = "telemetry"))]
+        drop(read);
+    }
+
+    /// What became of spans and reports.
+    pub fn counts(&self) -> &Counts {
+        &self.0.counts
+    }
+
+    /// Whether anybody wants spans.
+    pub fn traces(&self) -> bool {
+        self.0.traces.load(Ordering::Relaxed)
+    }
+
+    /// Takes what an event tells of the course of its contact.
+    pub fn observe(&self, event: &Event) {
+        if self.traces() {
+            let spans = self.0.queued.lock().unwrap_or_else(PoisonError::into_inner).spans(event);
+            self.tell(spans);
+        }
+    }
+
+    /// Takes spans; never waits.
+    pub(super) fn tell(&self, spans: impl IntoIterator<Item = Span>) {
+        for span in spans.into_iter().filter(|_| self.traces()) {
+            if self.0.spans.try_send(span).is_err() {
+                self.0.counts.overflow.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Sends what waits and a last report, two seconds at most, and nothing more.
+    pub async fn end(&self) {
+        self.0.traces.store(false, Ordering::Relaxed);
+        self.0.stop.send_replace(true);
+        let tasks = std::mem::take(&mut *self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let _ = tokio::time::timeout(FLUSH, futures_util::future::join_all(tasks)).await;
+    }
+}
