@@ -264,7 +264,7 @@ impl Config {
         toml::from_str(text).map_err(|error| ConfigError::Syntax {
             path: path.into(),
             line: error.span().map_or(1, |span| 1 + text.get(..span.start).unwrap_or("").matches('\n').count()),
-            problem: error.message().trim().replace('\n', " "),
+            problem: without_value(&error.message().trim().replace('\n', " ")),
         })
     }
 
@@ -384,6 +384,16 @@ impl Config {
     }
 }
 
+/// A text of the wrong kind is not repeated: it may be a secret, and the message goes to the log.
+fn without_value(message: &str) -> String {
+    match (message.find("string \""), message.rfind("\", expected")) {
+        (Some(from), Some(to)) if from < to => {
+            format!("{}string \"…{}", message.get(..from).unwrap_or(""), message.get(to..).unwrap_or(""))
+        }
+        _ => message.into(),
+    }
+}
+
 fn unique<'a>(section: &str, ids: impl Iterator<Item = &'a str>) -> Result<(), (String, String)> {
     let mut seen = HashSet::new();
     for id in ids {
@@ -419,6 +429,15 @@ mod tests {
     fn an_unknown_key_names_its_line() {
         let error = refused("[node]\nid = \"n1\"\ndata_dri = \"x\"\n");
         assert!(error.starts_with("k.toml, line 3: unknown field `data_dri`"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_in_the_wrong_place_is_not_repeated() {
+        let error = refused("[[endpoint]]\nid = \"crm\"\nsecrets = \"whsec_geheim\"\n");
+        assert!(
+            error.contains("line 3") && error.contains("expected a sequence") && !error.contains("geheim"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -21,6 +21,9 @@ mod drain;
 mod hook;
 #[path = "serve/reload.rs"]
 mod reload;
+#[cfg(feature = "telemetry")]
+#[path = "serve/telemetry.rs"]
+mod telemetry;
 
 use hook::{Hook, SECRET, free_port};
 

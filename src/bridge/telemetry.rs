@@ -194,3 +194,49 @@ impl Telemetry {
         let _ = tokio::time::timeout(FLUSH, futures_util::future::join_all(tasks)).await;
     }
 }
+
+#[cfg(all(test, feature = "telemetry", feature = "web"))]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::call::ContactId;
+    use crate::config::telemetry::Settings;
+    use crate::time::Wall;
+
+    fn spans(count: usize) -> impl Iterator<Item = Span> {
+        (0..count).map(|_| Span::look_up(ContactId(Uuid::from_u128(1)), Some(1), (Wall(1), Wall(2))))
+    }
+
+    fn prepared(url: String) -> Prepared {
+        prepare(&Config { telemetry: Settings { url, ..Settings::default() }, ..Config::default() }).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_has_no_room_is_dropped_and_counted() {
+        let telemetry = Telemetry::spawn();
+        telemetry.tell(spans(10));
+        assert_eq!(telemetry.counts().dropped(), [("overflow", 0), ("not_taken", 0)], "off: there is nothing to drop");
+        // it is connected to, and never answers
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        telemetry.apply(prepared(format!("http://{}", silent.local_addr().unwrap())));
+        // nothing is awaited meanwhile, so nothing is taken out of the queue
+        telemetry.tell(spans(WAITING + 7));
+        assert_eq!(telemetry.counts().dropped()[0], ("overflow", 7));
+        assert_eq!(telemetry.0.spans.capacity(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_waits_at_the_end_is_sent() {
+        let telemetry = Telemetry::spawn();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        telemetry.apply(prepared(format!("http://{}", listener.local_addr().unwrap())));
+        let router = axum::Router::new().route("/v1/traces", axum::routing::post(async || ""));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        telemetry.tell(spans(1_500));
+        telemetry.end().await;
+        assert_eq!((telemetry.counts().sent(), telemetry.counts().dropped()[1].1), (1_500, 0));
+        telemetry.tell(spans(1));
+        assert_eq!(telemetry.counts().dropped()[0].1, 0, "nothing more is taken");
+    }
+}
