@@ -58,9 +58,15 @@ pub struct Counts {
     overflow: AtomicU64,
     /// The collector did not take them.
     lost: AtomicU64,
-    traces_failed: AtomicU64,
-    metrics_failed: AtomicU64,
-    /// The collector does not answer; that was told.
+    traces: Signal,
+    metrics: Signal,
+}
+
+/// Requests with one kind of content.
+#[derive(Debug, Default)]
+struct Signal {
+    failed: AtomicU64,
+    /// The last one was not taken; that was told.
     away: AtomicBool,
 }
 
@@ -78,8 +84,8 @@ impl Counts {
 
     /// Requests that were not taken, by what was in them.
     pub fn failures(&self) -> [(&'static str, u64); 2] {
-        [("traces", &self.traces_failed), ("metrics", &self.metrics_failed)]
-            .map(|(signal, count)| (signal, count.load(Ordering::Relaxed)))
+        [("traces", &self.traces), ("metrics", &self.metrics)]
+            .map(|(name, signal)| (name, signal.failed.load(Ordering::Relaxed)))
     }
 }
 
@@ -91,21 +97,25 @@ impl Counts {
 
     fn taken(&self, spans: u64) {
         self.sent.fetch_add(spans, Ordering::Relaxed);
-        self.answers();
+        self.traces.taken("traces");
     }
+}
 
-    fn answers(&self) {
+#[cfg(feature = "telemetry")]
+impl Signal {
+    fn taken(&self, signal: &str) {
         if self.away.swap(false, Ordering::Relaxed) {
-            tracing::info!("the telemetry collector takes what is sent again");
+            tracing::info!(signal, "the telemetry collector takes what is sent again");
         }
     }
 
-    fn failed(&self, count: &AtomicU64, why: &str) {
-        count.fetch_add(1, Ordering::Relaxed);
+    fn not_taken(&self, signal: &str, why: &str) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
         if !self.away.swap(true, Ordering::Relaxed) {
             tracing::warn!(
+                signal,
                 why,
-                "the telemetry collector does not take what is sent; what it misses is dropped and counted"
+                "the telemetry collector does not take what is sent; what it misses is counted"
             );
         }
     }

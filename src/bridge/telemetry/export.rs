@@ -78,11 +78,11 @@ async fn deliver(spans: Vec<Span>, current: &Current, counts: &Counts, stop: &mu
                 return counts.taken(count - rejected);
             }
             Verdict::Refused(why) => {
-                counts.failed(&counts.traces_failed, &why);
+                counts.traces.not_taken("traces", &why);
                 return counts.lost(count);
             }
             Verdict::Again(why, asked) => {
-                counts.failed(&counts.traces_failed, &why);
+                counts.traces.not_taken("traces", &why);
                 let Some(pause) = pauses.next().filter(|_| !*stop.borrow()) else { return counts.lost(count) };
                 let pause = asked.unwrap_or(pause.mul_f64(0.75 + chance() / 2.0));
                 tokio::select! {
@@ -123,8 +123,8 @@ async fn report(collector: &Collector, read: &Read, start: Wall, counts: &Counts
     let Ok(families) = tokio::task::spawn_blocking(move || read()).await else { return };
     let body = otlp::figures(&collector.resource, &families, (start, now().wall));
     match collector.post("/v1/metrics", body).await {
-        Verdict::Taken(_) => counts.answers(),
-        Verdict::Again(why, _) | Verdict::Refused(why) => counts.failed(&counts.metrics_failed, &why),
+        Verdict::Taken(_) => counts.metrics.taken("metrics"),
+        Verdict::Again(why, _) | Verdict::Refused(why) => counts.metrics.not_taken("metrics", &why),
     }
 }
 
