@@ -260,7 +260,7 @@ mod tests {
 
     fn leg(id: u128, answered: Option<i64>) -> LegRecord {
         LegRecord {
-            leg: LegId(Uuid::from_u128(0x8000_0000_0000_0000 + id)),
+            leg: LegId(Uuid::from_u128(0x9000_0000_0000_0000 + id)),
             agent: Agent { name: Some("山田 太郎".into()), extension: "2001".into(), ..Agent::default() },
             tier: Tier::default(),
             queue: Some("6001".into()),
