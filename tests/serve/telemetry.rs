@@ -27,9 +27,12 @@ const KEY: &str = "geheim-0815";
 /// A collector: keeps what is sent to it.
 struct Collector {
     port: u16,
-    /// Path and body of each request that had the header.
-    requests: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    /// Each request that had the header.
+    requests: Arc<Mutex<Vec<Sent>>>,
 }
+
+/// Path and body of a request.
+type Sent = (String, Vec<u8>);
 
 impl Collector {
     fn listen() -> Collector {
