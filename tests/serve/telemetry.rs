@@ -191,6 +191,47 @@ fn the_spans_of_a_call_arrive_below_their_contact_and_nothing_personal_does() {
     }
 }
 
+/// The recognition of each utterance is below its contact too, and what was said is nowhere.
+#[cfg(feature = "whisper")]
+#[test]
+fn the_recognition_of_what_is_said_arrives_and_the_words_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hook, collector) = (Hook::listen(0), Collector::listen());
+    let config = write_config(folder.path(), hook.port, 23_300);
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/kakehashi-lab-ja.bin");
+    let told = std::fs::read_to_string(&config).unwrap().replace("transcribe = false", "transcribe = true");
+    std::fs::write(&config, told + &format!("[speech]\nmodel = \"{}\"\nworkers = 1\n", model.display())).unwrap();
+    append(&config, &telemetry(&config, &format!("http://127.0.0.1:{}", collector.port)));
+    let bridge = Bridge::start(&config);
+    let exchange = Exchange::of(&bridge);
+    let (ports, to) = dial(bridge.sip, &exchange.socket, "c1");
+    speak(ports, 450, crate::sample_call());
+    assert!(exchange.asks("BYE", "c1", &to).starts_with("SIP/2.0 200"));
+    let events = hook.until(|events| events.iter().any(is_document));
+    bridge.stop();
+
+    let texts = events.iter().filter_map(|event| match &event.data {
+        kakehashi::events::Data::TranscriptFinal(said) => Some(said.text.clone()),
+        _ => None,
+    });
+    let texts: Vec<String> = texts.filter(|text| text.chars().count() > 3).collect();
+    assert!(!texts.is_empty());
+    let spans = spans(&collector);
+    let root = spans.iter().find(|span| span.name == "contact").unwrap();
+    let recognized: Vec<&Span> = spans.iter().filter(|span| span.name == "recognize").collect();
+    assert!(recognized.len() >= texts.len() && recognized.iter().all(|span| span.parent_span_id == root.span_id));
+    for decode in spans.iter().filter(|span| span.name == "decode") {
+        let parent = recognized.iter().find(|span| span.span_id == decode.parent_span_id).unwrap();
+        assert!(parent.start_time_unix_nano <= decode.start_time_unix_nano);
+    }
+    for (path, body) in collector.requests.lock().unwrap().iter() {
+        for text in &texts {
+            let found = body.windows(text.len()).any(|part| part == text.as_bytes());
+            assert!(!found, "what was said went to {path}");
+        }
+    }
+}
+
 /// The same, read by the message types that the OpenTelemetry project makes for Python.
 #[test]
 #[ignore = "needs the lab: make lab"]
