@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kakehashi::events::{Data, EndReason, Event};
 #[cfg(feature = "whisper")]
@@ -19,9 +19,10 @@ mod backup;
 mod drain;
 #[path = "common/hook.rs"]
 mod hook;
+#[cfg(feature = "web")]
 #[path = "serve/reload.rs"]
 mod reload;
-#[cfg(feature = "telemetry")]
+#[cfg(all(feature = "telemetry", feature = "web"))]
 #[path = "serve/telemetry.rs"]
 mod telemetry;
 
@@ -81,6 +82,7 @@ enabled = false
     path
 }
 
+#[cfg_attr(not(feature = "web"), allow(dead_code, reason = "the tests that read the log need the panel"))]
 struct Bridge {
     process: Child,
     sip: SocketAddr,
@@ -112,8 +114,9 @@ impl Bridge {
     }
 
     /// Waits for the `count`-th line with this message, and gives its fields.
+    #[cfg(feature = "web")]
     fn told(&self, message: &str, count: usize) -> serde_json::Value {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
         loop {
             let log = self.log.lock().unwrap().clone();
             let lines = log.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
@@ -121,7 +124,7 @@ impl Bridge {
             if let Some(fields) = found.nth(count - 1) {
                 return fields;
             }
-            assert!(Instant::now() < deadline, "`{message}` was not told: {log:#?}");
+            assert!(std::time::Instant::now() < deadline, "`{message}` was not told: {log:#?}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -67,6 +67,7 @@ pub struct Counts {
 struct Signal {
     failed: AtomicU64,
     /// The last one was not taken; that was told.
+    #[cfg(feature = "telemetry")]
     away: AtomicBool,
 }
 

@@ -181,7 +181,6 @@ fn ask(panel: SocketAddr, path: &str, token: &str) -> String {
     answer
 }
 
-#[cfg(feature = "web")]
 #[test]
 fn a_wrong_file_changes_nothing_and_the_key_is_named() {
     let folder = tempfile::tempdir().unwrap();
@@ -224,7 +223,6 @@ fn a_wrong_file_changes_nothing_and_the_key_is_named() {
     bridge.stop();
 }
 
-#[cfg(feature = "web")]
 #[test]
 fn what_can_be_taken_is_taken_and_what_needs_a_restart_is_named() {
     let folder = tempfile::tempdir().unwrap();

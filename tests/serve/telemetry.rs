@@ -290,7 +290,6 @@ fn metric(panel: SocketAddr, name: &str) -> f64 {
     found.unwrap_or_else(|| panic!("{name}: {answer}"))
 }
 
-#[cfg(feature = "web")]
 #[test]
 fn a_collector_that_is_away_holds_nothing_up_and_what_it_misses_is_counted() {
     let folder = tempfile::tempdir().unwrap();
