@@ -11,10 +11,14 @@ use crate::call::{caller, context};
 use crate::crm::settings::{Endpoint, LookUp};
 use crate::pbx::{PbxId, asterisk, mirror, sip, web};
 
+mod changes;
 mod media_connections;
 mod references;
 pub mod relay;
 mod sound;
+pub mod telemetry;
+
+pub use changes::{Changes, changes};
 
 /// The whole file. Every key has a default; `config/kakehashi.toml` lists them all.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -56,6 +60,8 @@ pub struct Config {
     pub endpoint: Vec<Endpoint>,
     /// `[lookup]`.
     pub lookup: LookUp,
+    /// `[telemetry]`.
+    pub telemetry: telemetry::Settings,
     /// `[panel]`.
     #[cfg(feature = "web")]
     pub panel: crate::panel::Settings,
@@ -113,8 +119,8 @@ impl Default for Log {
     }
 }
 
-/// How much is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How much is logged; more is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Something failed and a person should look.
@@ -242,19 +248,23 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong, with its place.
     pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
-        let mut config: Config = Config::read(path, text)?;
+        Config::read::<Config>(path, text)?.finish(path)
+    }
+
+    /// Checks what was read, and fills in what follows from it.
+    fn finish(mut self, path: &Path) -> Result<Config, ConfigError> {
         let refused = |(place, problem)| ConfigError::Value { path: path.into(), place, problem };
-        config.check().map_err(refused)?;
-        let public_url = references::base(&config).map_err(refused)?;
-        config.endpoint.iter_mut().for_each(|endpoint| endpoint.public_url.clone_from(&public_url));
-        Ok(config)
+        self.check().map_err(refused)?;
+        let public_url = references::base(&self).map_err(refused)?;
+        self.endpoint.iter_mut().for_each(|endpoint| endpoint.public_url.clone_from(&public_url));
+        Ok(self)
     }
 
     fn read<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
         toml::from_str(text).map_err(|error| ConfigError::Syntax {
             path: path.into(),
             line: error.span().map_or(1, |span| 1 + text.get(..span.start).unwrap_or("").matches('\n').count()),
-            problem: error.message().trim().replace('\n', " "),
+            problem: without_value(&error.message().trim().replace('\n', " ")),
         })
     }
 
@@ -291,6 +301,7 @@ impl Config {
         self.context.check().map_err(|(key, problem)| (format!("[context] {key}"), problem))?;
         self.dictionary.check()?;
         self.retention.check().map_err(|problem| ("[retention] recordings_days".to_string(), problem))?;
+        self.telemetry.check().map_err(|(key, problem)| (format!("[telemetry] {key}"), problem))?;
         unique("[[site]]", self.site.iter().map(|site| site.id.as_str()))?;
         unique("[[pbx]]", self.pbx.iter().map(|pbx| pbx.id.as_str()))?;
         unique("[[endpoint]]", self.endpoint.iter().map(|endpoint| endpoint.id.as_str()))?;
@@ -373,6 +384,16 @@ impl Config {
     }
 }
 
+/// A text of the wrong kind is not repeated: it may be a secret, and the message goes to the log.
+fn without_value(message: &str) -> String {
+    match (message.find("string \""), message.rfind("\", expected")) {
+        (Some(from), Some(to)) if from < to => {
+            format!("{}string \"…{}", message.get(..from).unwrap_or(""), message.get(to..).unwrap_or(""))
+        }
+        _ => message.into(),
+    }
+}
+
 fn unique<'a>(section: &str, ids: impl Iterator<Item = &'a str>) -> Result<(), (String, String)> {
     let mut seen = HashSet::new();
     for id in ids {
@@ -408,6 +429,15 @@ mod tests {
     fn an_unknown_key_names_its_line() {
         let error = refused("[node]\nid = \"n1\"\ndata_dri = \"x\"\n");
         assert!(error.starts_with("k.toml, line 3: unknown field `data_dri`"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_in_the_wrong_place_is_not_repeated() {
+        let error = refused("[[endpoint]]\nid = \"crm\"\nsecrets = \"whsec_geheim\"\n");
+        assert!(
+            error.contains("line 3") && error.contains("expected a sequence") && !error.contains("geheim"),
+            "{error}"
+        );
     }
 
     #[test]

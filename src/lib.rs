@@ -29,7 +29,8 @@
 //! The session tells the text as an event ([`events`]). A record event is committed to the [`outbox`] on disk before anything else sees
 //! it. Then each endpoint's connector ([`crm`]: [`crm::webhook`], [`crm::odoo`], [`crm::kintone`], [`crm::zammad`], [`crm::nats`]) says what is
 //! to be sent of it, [`bridge::deliver`] carries that until it is accepted, and the `panel` shows it on the screen. The same connector is asked who
-//! is calling ([`bridge::lookup`]). What was kept long enough is deleted ([`bridge::retention`]).
+//! is calling ([`bridge::lookup`]). What was kept long enough is deleted ([`bridge::retention`]). Where the
+//! time went is told to an OpenTelemetry collector, if there is one ([`bridge::telemetry`]).
 //!
 //! Where the CRM is in another network, the connector is [`crm::relay`]: frames of [`outbox::relay`] go over one link ([`bridge::relay`]) into the
 //! outbox of a `kakehashi relay`, which delivers them there in the same way.

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kakehashi::events::{Data, EndReason, Event};
@@ -18,6 +19,12 @@ mod backup;
 mod drain;
 #[path = "common/hook.rs"]
 mod hook;
+#[cfg(feature = "web")]
+#[path = "serve/reload.rs"]
+mod reload;
+#[cfg(all(feature = "telemetry", feature = "web"))]
+#[path = "serve/telemetry.rs"]
+mod telemetry;
 
 use hook::{Hook, SECRET, free_port};
 
@@ -75,9 +82,14 @@ enabled = false
     path
 }
 
+#[cfg_attr(not(feature = "web"), allow(dead_code, reason = "the tests that read the log need the panel"))]
 struct Bridge {
     process: Child,
     sip: SocketAddr,
+    /// Where the panel is, if there is one.
+    panel: Option<SocketAddr>,
+    /// What it wrote since it was ready.
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Bridge {
@@ -92,9 +104,29 @@ impl Bridge {
         let ready = log.by_ref().map_while(Result::ok).find(|line| line.contains("\"ready\"")).expect("it gets ready");
         let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
         let sip = ready["fields"]["sip_udp"].as_str().unwrap().trim_matches(['[', ']']).parse().unwrap();
+        let panel = ready["fields"]["panel"].as_str();
+        let panel = panel.map(|url| url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap());
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&lines);
         // the pipe is read to its end, so that the bridge never waits for it
-        std::thread::spawn(move || log.map_while(Result::ok).for_each(drop));
-        Bridge { process, sip }
+        std::thread::spawn(move || log.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line)));
+        Bridge { process, sip, panel, log: lines }
+    }
+
+    /// Waits for the `count`-th line with this message, and gives its fields.
+    #[cfg(feature = "web")]
+    fn told(&self, message: &str, count: usize) -> serde_json::Value {
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        loop {
+            let log = self.log.lock().unwrap().clone();
+            let lines = log.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+            let mut found = lines.map(|line| line["fields"].clone()).filter(|fields| fields["message"] == message);
+            if let Some(fields) = found.nth(count - 1) {
+                return fields;
+            }
+            assert!(std::time::Instant::now() < deadline, "`{message}` was not told: {log:#?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn signal(&self, signal: Signal) {

@@ -22,23 +22,25 @@ mod relay;
 
 pub use carry::Link;
 pub use client::Error as ConnectionError;
+#[cfg(feature = "telemetry")]
+pub(super) use client::{client as connect, why};
 pub use counts::{Figures, Health};
 pub use relay::Error as LinkError;
 
-use carry::{Start, Target, Wire};
-use counts::Counts;
-use dispatch::Dispatcher;
+use carry::{Start, Target, Way, Wire};
 pub(super) use dispatch::chance;
+use dispatch::{Dispatcher, Order, Tuning};
 use http::Http;
 use recent::Recent;
 use relay::Relay;
 
 use super::now;
+use super::telemetry::Telemetry;
 use crate::call::number::Number;
 use crate::crm;
 use crate::crm::settings::{Endpoint, Secret};
 use crate::events::{Event, Match};
-use crate::outbox::budget::{Budget, date_of, day_of};
+use crate::outbox::budget::{date_of, day_of};
 use crate::outbox::settings::Settings;
 use crate::outbox::store::{Committed, Outbox, Receiver, Traffic, TrafficDay};
 use crate::time::Wall;
@@ -91,7 +93,7 @@ pub enum Error {
 pub struct Deliverer {
     realtime: mpsc::Sender<Event>,
     targets: Arc<[Arc<Target>]>,
-    end: mpsc::Sender<oneshot::Sender<()>>,
+    orders: mpsc::Sender<Order>,
     outbox: Outbox,
     recent: Arc<Recent>,
 }
@@ -115,41 +117,77 @@ impl Deliverer {
         Ok(stored.filter(|body| Event::from_json(body).is_ok_and(|event| event.sequence.is_some())))
     }
 
+    /// Tells every attempt of a delivery as a span; the first time counts.
+    pub fn tell_spans(&self, telemetry: &Telemetry) {
+        self.targets.iter().for_each(|target| drop(target.telemetry.set(telemetry.clone())));
+    }
+
     /// Asks an endpoint's CRM who has a number; `None` when it cannot be asked or did not answer. Give it up by dropping it.
     pub async fn look_up(&self, endpoint: usize, number: &Number) -> Option<Vec<Match>> {
         let target = self.targets.get(endpoint)?;
-        let problem = match target.carry_live(target.connector.look_up(number)?).await {
+        let way = target.way();
+        let problem = match target.carry_live(&way, way.connector.look_up(number)?).await {
             Some(Ok(Ok(matches))) => return Some(matches),
             Some(Ok(Err(answer))) => answer.to_string(),
             Some(Err(problem)) => problem,
             None => "its requests of the day are used up".into(),
         };
-        tracing::warn!(endpoint = target.endpoint.id, problem, "nobody could be looked up");
+        tracing::warn!(endpoint = target.id, problem, "nobody could be looked up");
         None
     }
 
     /// Sends nothing new of the record, and waits for what is in flight; what waits is on disk for the next start. Give it up by dropping it.
     pub async fn end(&self) {
         let (done, ended) = oneshot::channel();
-        if self.end.send(done).await.is_ok() {
+        if self.orders.send(Order::End(done)).await.is_ok() {
             let _ = ended.await;
         }
-        futures_util::future::join_all(self.targets.iter().map(|target| target.wire.end())).await;
+        let wires = self.targets.iter().map(|target| Arc::clone(&target.way().wire));
+        futures_util::future::join_all(wires.map(|wire| async move { wire.end().await })).await;
     }
 
-    /// Reads the files of the connections again: certificates, authorities, proxies' passwords. What is wrong is told, and stays as it was.
+    /// Reads the files of the endpoints again: secrets, certificates, authorities, proxies' passwords. What is wrong is told, and stays as it was.
     pub fn reload(&self) {
-        self.targets.iter().for_each(|target| target.wire.reload());
+        self.targets.iter().for_each(|target| read_again(target));
+    }
+
+    /// Makes what changed endpoints need, and changes nothing yet; endpoints that are not there are left out.
+    ///
+    /// # Errors
+    /// The first endpoint that cannot be used.
+    pub fn prepare(&self, endpoints: &[Endpoint]) -> Result<Prepared, Error> {
+        let mut prepared = Vec::new();
+        for target in self.targets.iter() {
+            let wanted = endpoints.iter().find(|endpoint| endpoint.id == target.id);
+            let known = target.way();
+            let changed = wanted.filter(|wanted| **wanted != known.endpoint && !known.is_kept());
+            prepared.push(changed.map(way).transpose()?);
+        }
+        Ok(Prepared(prepared))
+    }
+
+    /// Takes what was prepared, for every attempt that begins from now on.
+    pub async fn apply(&self, prepared: Prepared, settings: &Settings) {
+        for (target, way) in self.targets.iter().zip(prepared.0) {
+            way.into_iter().for_each(|way| target.take(way));
+        }
+        let caps = self.targets.iter().map(|target| target.way().at_once()).collect();
+        let tuning = Tuning { schedule: settings.retry_schedule_ms.clone().into(), limits: settings.limits(), caps };
+        // when nobody takes it nothing is delivered any more
+        let _ = self.orders.send(Order::Tune(tuning)).await;
     }
 
     /// What is counted for each endpoint.
     pub fn figures(&self) -> Vec<Figures> {
         self.targets
             .iter()
-            .map(|target| Figures { link: target.wire.link(), ..target.counts.figures(&target.endpoint.id) })
+            .map(|target| Figures { link: target.way().wire.link(), ..target.counts.figures(&target.id) })
             .collect()
     }
 }
+
+/// Endpoints that are reached otherwise from [`Deliverer::apply`] on.
+pub struct Prepared(Vec<Option<Way>>);
 
 /// What the outbox is opened for.
 ///
@@ -169,21 +207,44 @@ pub fn receivers(endpoints: &[Endpoint]) -> Result<Vec<Receiver>, Error> {
 /// # Errors
 /// The first that cannot be used.
 pub fn check(endpoints: &[Endpoint]) -> Result<(), Error> {
-    endpoints.iter().try_for_each(|endpoint| target(endpoint, &[]).map(|_| ()))
+    endpoints.iter().try_for_each(|endpoint| way(endpoint).map(|_| ()))
+}
+
+fn way(endpoint: &Endpoint) -> Result<Way, Error> {
+    let secrets = secrets(endpoint)?;
+    let connector = crm::connector(endpoint, &secrets)?;
+    Ok(Way { endpoint: endpoint.clone(), connector, secrets, wire: wire(endpoint)? })
 }
 
 /// `traffic`: that of the last days.
 fn target(endpoint: &Endpoint, traffic: &[TrafficDay]) -> Result<Target, Error> {
-    let connector = crm::connector(endpoint, &secrets(endpoint)?)?;
-    let (declares, now) = (connector.declares(), now().wall);
-    let limit = match endpoint.requests_per_day {
-        0 => declares.requests_per_day,
-        limit => Some(limit),
-    };
-    let used = used(endpoint, declares.day_begins, traffic, now).requests;
-    let budget = limit.map(|limit| Budget::new(limit, declares.day_begins, used, now));
-    let wire = wire(endpoint)?;
-    Ok(Target { endpoint: endpoint.clone(), connector, wire, counts: Counts::default(), budget })
+    let (way, now) = (way(endpoint)?, now().wall);
+    let used = used(endpoint, way.connector.declares().day_begins, traffic, now).requests;
+    Ok(Target::new(way, used, now))
+}
+
+/// Reads an endpoint's files again.
+fn read_again(target: &Target) {
+    let known = target.way();
+    known.wire.reload();
+    if known.is_kept() {
+        return;
+    }
+    let fresh = secrets(&known.endpoint).and_then(|secrets| {
+        if secrets == known.secrets {
+            return Ok(None);
+        }
+        Ok(Some((crm::connector(&known.endpoint, &secrets)?, secrets)))
+    });
+    match fresh {
+        Ok(None) => {}
+        Ok(Some((connector, secrets))) => {
+            let (endpoint, wire) = (known.endpoint.clone(), Arc::clone(&known.wire));
+            target.take_instead(&known, Way { endpoint, secrets, connector, wire });
+            tracing::info!(endpoint = target.id, "the secrets were read again");
+        }
+        Err(error) => tracing::error!(%error, "the secrets stay as they were"),
+    }
 }
 
 /// What has gone over an endpoint's link today.
@@ -194,19 +255,19 @@ fn used(endpoint: &Endpoint, day_begins: Duration, traffic: &[TrafficDay], now: 
 }
 
 /// What its `url` is spoken to by.
-fn wire(endpoint: &Endpoint) -> Result<Box<dyn Wire>, Error> {
+fn wire(endpoint: &Endpoint) -> Result<Arc<dyn Wire>, Error> {
     if let Some(settings) = &endpoint.relay {
-        return Ok(Box::new(Relay::new(endpoint, settings)?));
+        return Ok(Arc::new(Relay::new(endpoint, settings)?));
     }
     if endpoint.nats.is_some() {
-        return Ok(Box::new(nats::Nats::new(endpoint)?));
+        return Ok(Arc::new(nats::Nats::new(endpoint)?));
     }
     let wrong = |problem: String| Error::Url { endpoint: endpoint.id.clone(), problem };
     let url = reqwest::Url::parse(&endpoint.url).map_err(|error| wrong(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(wrong(format!("scheme `{}`", url.scheme())));
     }
-    Ok(Box::new(Http::new(endpoint, url)?))
+    Ok(Arc::new(Http::new(endpoint, url)?))
 }
 
 fn secrets(endpoint: &Endpoint) -> Result<Vec<Secret>, Error> {
@@ -242,15 +303,16 @@ pub fn spawn(
         let tell = Box::new(move |whom, traffic| {
             counted.upgrade().map(|target| target.counts.traffic(whom, traffic)).is_some()
         });
-        let today = used(endpoint, target.connector.declares().day_begins, &traffic, now().wall);
-        target.wire.start(Start { outbox: &outbox, today, tell })?;
+        let way = target.way();
+        let today = used(endpoint, way.connector.declares().day_begins, &traffic, now().wall);
+        way.wire.start(Start { outbox: &outbox, today, tell })?;
         targets.push(target);
     }
-    let (end, ending) = mpsc::channel(1);
-    let (dispatcher, returns) = Dispatcher::new(outbox.clone(), targets.clone(), settings, ending)?;
+    let (orders, obeyed) = mpsc::channel(1);
+    let (dispatcher, returns) = Dispatcher::new(outbox.clone(), targets.clone(), settings, obeyed)?;
     let (realtime, pops) = mpsc::channel(REALTIME);
     let recent = Arc::new(Recent::default());
     tokio::spawn(realtime::send_realtime(pops, targets.clone(), recent.clone(), settings.deliveries_at_once.max(1)));
     let running = tokio::spawn(dispatcher.run(committed, returns, shown));
-    Ok((Deliverer { realtime, targets: targets.into(), end, outbox, recent }, running))
+    Ok((Deliverer { realtime, targets: targets.into(), orders, outbox, recent }, running))
 }

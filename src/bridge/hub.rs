@@ -15,6 +15,7 @@ use super::deliver::Deliverer;
 use super::lookup::LookUps;
 use super::media::MediaHandle;
 use super::readback::{Read, ReadBack, Request};
+use super::telemetry::{Span, Telemetry};
 use super::workers::Workers;
 use super::{Input, Known, Place, now};
 use crate::call::ContactId;
@@ -91,6 +92,8 @@ pub struct Setup {
     pub audio: PathBuf,
     /// To the hub itself, for look-ups.
     pub inputs: mpsc::Sender<Input>,
+    /// Where spans go.
+    pub telemetry: Telemetry,
 }
 
 struct Hub {
@@ -339,7 +342,12 @@ impl Hub {
     }
 
     fn recognized(&mut self, now: Now, outcome: Outcome) {
-        if let Some(Owner { contact, stream, number, partial }) = self.work.finished(outcome.id) {
+        if let Some(Owner { contact, stream, number, partial, since }) = self.work.finished(outcome.id) {
+            if partial.is_none() && self.setup.telemetry.traces() {
+                let decode_ms = outcome.result.as_ref().ok().map(|heard| heard.decode_ms);
+                let times = (now.wall - now.mono.since(since), now.wall);
+                self.setup.telemetry.tell(Span::recognition(contact, stream.0, decode_ms, times));
+            }
             match (partial, outcome.result) {
                 (None, result) => {
                     self.with(contact, |session| session.handle_outcome(now, stream, number, result));
@@ -548,9 +556,11 @@ fn trace(event: &StreamEvent) {
 /// Asks who has a number, on a task of its own.
 fn look_up(setup: &Setup, contact: ContactId, site: &str, number: String) {
     let Some(found) = setup.sites.iter().find(|setup| setup.site.id == site) else { return };
-    let (look_ups, inputs) = (found.look_ups.clone(), setup.inputs.clone());
+    let (look_ups, inputs, telemetry) = (found.look_ups.clone(), setup.inputs.clone(), setup.telemetry.clone());
     tokio::runtime::Handle::current().spawn(async move {
+        let begun = now().wall;
         let super::lookup::LookedUp { matches, late } = look_ups.find(&Number::parse(&number)).await;
+        telemetry.tell([Span::look_up(contact, matches.as_ref().map(Vec::len), (begun, now().wall))]);
         let _ = inputs.send(Input::LookedUp { contact, number: number.clone(), matches }).await;
         if let Some(late) = late
             && let Ok(Some(matches)) = late.await

@@ -34,7 +34,7 @@ pub enum Error {
 #[derive(Clone)]
 pub struct LookUps {
     contacts: Arc<RwLock<Arc<Contacts>>>,
-    budget: Duration,
+    settings: Arc<RwLock<LookUp>>,
     found: Arc<Mutex<Found>>,
     /// Index of the endpoint whose CRM is asked.
     endpoint: Option<usize>,
@@ -57,7 +57,7 @@ impl LookUps {
     pub fn load(path: &Path, endpoint: Option<usize>, settings: &LookUp) -> Result<LookUps, Error> {
         Ok(LookUps {
             contacts: Arc::new(RwLock::new(Arc::new(read(path)?))),
-            budget: Duration::from_millis(settings.budget_ms),
+            settings: Arc::new(RwLock::new(*settings)),
             found: Arc::new(Mutex::new(Found::new(Duration::from_millis(settings.keep_ms)))),
             endpoint,
             deliverer: Arc::default(),
@@ -67,6 +67,15 @@ impl LookUps {
     /// Says who carries requests; the first time counts.
     pub fn connect(&self, deliverer: Deliverer) {
         let _ = self.deliverer.set(deliverer);
+    }
+
+    /// Other settings. With another time that answers are remembered, those so far are forgotten.
+    pub fn tune(&self, settings: &LookUp) {
+        let mut own = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        if own.keep_ms != settings.keep_ms {
+            *self.found() = Found::new(Duration::from_millis(settings.keep_ms));
+        }
+        *own = *settings;
     }
 
     /// Reads the file again; on an error the old contacts stay.
@@ -98,7 +107,8 @@ impl LookUps {
             let _ = answer.send(matches.map(|matches| or(matches, whole)));
         });
         let known = (!known.is_empty()).then_some(known);
-        match tokio::time::timeout(self.budget, &mut late).await {
+        let budget = self.settings.read().unwrap_or_else(PoisonError::into_inner).budget_ms;
+        match tokio::time::timeout(Duration::from_millis(budget), &mut late).await {
             Ok(answered) => LookedUp { matches: answered.ok().flatten().or(known), late: None },
             Err(_) => LookedUp { matches: known, late: Some(late) },
         }

@@ -19,6 +19,7 @@ pub mod remote;
 pub mod retention;
 pub mod sip;
 pub mod start;
+pub mod telemetry;
 #[cfg(feature = "webcall")]
 pub mod webcall;
 pub mod workers;

@@ -176,9 +176,7 @@ impl Relay {
     pub fn metrics(&self) -> Box<dyn Fn() -> String + Send + Sync> {
         let (outbox, deliverer, taker) = (self.outbox.clone(), self.deliverer.clone(), Arc::clone(&self.taker));
         Box::new(move || {
-            let mut text = super::metrics::text(None, &deliverer.figures(), &outbox);
-            super::metrics::relay_text(&mut text, taker.figures());
-            text
+            super::metrics::text(&super::metrics::of_relay(taker.figures(), &deliverer.figures(), &outbox))
         })
     }
 

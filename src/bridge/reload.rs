@@ -122,7 +122,8 @@ impl Watch {
         let theirs = exchanges.flat_map(|peer| [&peer.tls_ca, &peer.tls_certificate, &peer.tls_key]);
         let certificates = own.into_iter().chain(theirs).filter(|_| sip.enabled);
         let words = config.dictionary.files.iter().chain(config.dictionary.source.iter().map(|source| &source.path));
-        let connections = config.endpoint.iter().flat_map(Endpoint::connection_files);
+        let secrets = config.endpoint.iter().map(|endpoint| &endpoint.secret_file);
+        let connections = config.endpoint.iter().flat_map(Endpoint::connection_files).chain(secrets);
         let files = sites.chain(words).chain(certificates).chain(connections);
         let files = files.filter(|path| !path.as_os_str().is_empty());
         Watch(files.map(|path| (path.clone(), changed(path))).collect())

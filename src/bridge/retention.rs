@@ -46,15 +46,13 @@ pub fn running(outbox: &Outbox) -> Result<(HashSet<StreamId>, Vec<String>), Erro
     Ok((streams, unreadable))
 }
 
-/// Deletes what is due now and every hour, on a thread of its own that ends when what this gives is dropped.
+/// Deletes what is due now and every hour, on a thread of its own that ends when what this gives is dropped. It takes other settings, and looks at once
+/// then.
 ///
 /// # Errors
 /// When the system gives no thread.
-pub fn spawn(outbox: Outbox, audio: PathBuf, settings: Retention) -> std::io::Result<Option<Sender<()>>> {
-    if settings.keeps_everything() {
-        return Ok(None);
-    }
-    let (stop, stopped) = mpsc::channel();
+pub fn spawn(outbox: Outbox, audio: PathBuf, mut settings: Retention) -> std::io::Result<Sender<Retention>> {
+    let (change, changed) = mpsc::channel();
     let work = move || {
         loop {
             match sweep(&outbox, &audio, settings, now().wall) {
@@ -64,13 +62,15 @@ pub fn spawn(outbox: Outbox, audio: PathBuf, settings: Retention) -> std::io::Re
                 }
                 Err(error) => tracing::error!(%error, "what was kept long enough cannot be deleted; it is tried again"),
             }
-            if stopped.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout) {
-                return;
+            match changed.recv_timeout(EVERY) {
+                Ok(other) => settings = other,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     };
     std::thread::Builder::new().name("retention".into()).spawn(work)?;
-    Ok(Some(stop))
+    Ok(change)
 }
 
 /// Deletes what is due at `now`. Sound goes before what tells of it, so that none is left that nobody knows.

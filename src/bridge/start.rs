@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::agents::Agents;
 use super::ari::AriHandle;
@@ -21,15 +21,21 @@ use super::mirror::MirrorHandle;
 use super::readback::ReadBack;
 use super::reload::{Files, Watch};
 use super::sip::SipHandle;
+use super::telemetry::{self, Telemetry};
 use super::workers::Workers;
-use super::{Input, asterisk_media, deliver, hub, listener, media, now, reload, retention, workers};
+use super::{Input, asterisk_media, deliver, hub, listener, media, metrics, now, reload, retention, workers};
 use crate::call::directory::Directory;
 use crate::call::line::Lines;
 use crate::config::Config;
 use crate::events::Event;
+use crate::outbox::settings::Retention;
 use crate::outbox::store::Outbox;
 use crate::pbx::PbxId;
 use crate::session::Site;
+
+mod reconfigure;
+
+pub use reconfigure::Reloads;
 
 /// Inputs that wait for the hub; the drivers wait when it is full.
 const INPUTS: usize = 16_384;
@@ -84,6 +90,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// Telemetry.
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::Error),
     /// Another bridge has the data folder.
     #[error("[node] data_dir = \"{}\" is in use by another kakehashi; stop it, or give this one a folder of its own", .0.display())]
     InUse(PathBuf),
@@ -106,10 +115,13 @@ pub struct Bridge {
     #[cfg(feature = "webcall")]
     web: Option<super::webcall::WebHandle>,
     workers: Option<Workers>,
-    reload: mpsc::Sender<()>,
+    look_ups: Vec<LookUps>,
+    reload: watch::Sender<Arc<Config>>,
+    reloads: Arc<Reloads>,
+    telemetry: Telemetry,
     #[cfg(feature = "web")]
     panel: Option<crate::panel::PanelHandle>,
-    _retention: Option<std::sync::mpsc::Sender<()>>,
+    retention: std::sync::mpsc::Sender<Retention>,
     _lock: Flock<std::fs::File>,
 }
 
@@ -138,17 +150,22 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
     let opener = None;
     #[cfg(feature = "web")]
     let (panel, feed) = panel(&config, inputs.clone(), opener).await?;
-    #[cfg(feature = "web")]
+    let collector = telemetry::prepare(&config)?;
+    let telemetry = Telemetry::spawn();
+    telemetry.apply(collector);
+    let observer = telemetry.clone();
     let show = move || {
+        let observer = observer.clone();
+        #[cfg(feature = "web")]
         let feed = feed.clone();
         move |event: &Event| {
+            #[cfg(feature = "web")]
             if let Some(feed) = &feed {
                 feed.publish(event);
             }
+            observer.observe(event);
         }
     };
-    #[cfg(not(feature = "web"))]
-    let show = || |_: &Event| {};
 
     let workers = match config.transcribes() {
         true => Some(workers::spawn(&config.speech, Arc::clone(&files.dictionary), inputs.clone()).await?),
@@ -156,16 +173,16 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
     };
     let (deliverer, _) = deliver::spawn(outbox.clone(), committed, &config.endpoint, &config.outbox, show())?;
     look_ups.iter().for_each(|look_ups| look_ups.connect(deliverer.clone()));
+    deliverer.tell_spans(&telemetry);
+    let reloads = Arc::new(Reloads::begun());
+    let figures = figures(&workers, &deliverer, &outbox, &reloads, &telemetry);
     #[cfg(feature = "web")]
     if let Some(panel) = &panel {
         let events = deliverer.clone();
         panel.tell_deliveries(Arc::new(deliverer.clone()));
         panel.tell_events(Arc::new(move |id| events.event(id).map_err(|error| error.to_string())));
-        let (workers, deliverer, outbox) = (workers.clone(), deliverer.clone(), outbox.clone());
-        panel.tell_metrics(Box::new(move || {
-            let recognition = workers.as_ref().map(Workers::counters);
-            super::metrics::text(recognition.as_ref(), &deliverer.figures(), &outbox)
-        }));
+        let figures = Arc::clone(&figures);
+        panel.tell_metrics(Box::new(move || metrics::text(&figures())));
     }
     let (heard, ears) = sync_channel(HEARD);
     let media = media::spawn(&config.media, &data_dir, heard)?;
@@ -189,6 +206,7 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
         context: config.context.clone(),
         audio,
         inputs: inputs.clone(),
+        telemetry: telemetry.clone(),
     };
     let runtime = tokio::runtime::Handle::current();
     let hub = std::thread::Builder::new()
@@ -198,7 +216,7 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
             hub::run(setup, hub_inbox);
         })
         .map_err(Error::Thread)?;
-    let (reload, asked) = mpsc::channel(1);
+    let (reload, asked) = watch::channel(Arc::clone(&config));
 
     let mut bridge = Bridge {
         config: Arc::clone(&config),
@@ -213,12 +231,16 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
         #[cfg(feature = "webcall")]
         web: None,
         workers,
+        look_ups: look_ups.clone(),
         reload,
+        reloads,
+        telemetry,
         #[cfg(feature = "web")]
         panel,
-        _retention: retention,
+        retention,
         _lock: lock,
     };
+    bridge.telemetry.report(figures);
     let agents = Agents::default();
     agents.set(directories(&config, &files));
     let listening = bridge.listen(&lines, &agents, &media).await;
@@ -232,7 +254,7 @@ pub async fn start(config: Config) -> Result<Bridge, Error> {
         return Err(error);
     }
     let certificates = bridge.sip.as_ref().map(SipHandle::certificates);
-    spawn_reload(config, files, look_ups, (certificates, agents, connections), inputs, asked);
+    spawn_reload(files, look_ups, (certificates, agents, connections), inputs, asked);
     #[cfg(feature = "web")]
     if let Some(panel) = &bridge.panel {
         panel.ready().set(true);
@@ -329,8 +351,7 @@ impl Bridge {
 
     /// Reads the site's files again.
     pub fn reload(&self) {
-        // a reading that waits already will see the same files
-        let _ = self.reload.try_send(());
+        self.reload.send_replace(Arc::clone(&self.config));
     }
 
     /// Takes no new calls where an exchange can be refused one (SIP, web), and waits for those that run, `calls_ms` at most. What an exchange only shows
@@ -393,6 +414,7 @@ impl Bridge {
         }
         // whoever does not answer in time gets the event again after the next start, under the same id
         let _ = tokio::time::timeout(until.since(now().mono).max(LANDING), self.deliverer.end()).await;
+        self.telemetry.end().await;
         if let Some(workers) = self.workers.take() {
             workers.stop().await;
         }
@@ -414,6 +436,25 @@ pub fn lock(data_dir: &std::path::Path) -> Result<Flock<std::fs::File>, Error> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
         nix::errno::Errno::EWOULDBLOCK => Error::InUse(data_dir.into()),
         other => refused(other.into()),
+    })
+}
+
+/// Everything that is counted, read anew each time.
+fn figures(
+    workers: &Option<Workers>,
+    deliverer: &Deliverer,
+    outbox: &Outbox,
+    reloads: &Arc<Reloads>,
+    telemetry: &Telemetry,
+) -> telemetry::Read {
+    let (workers, deliverer, outbox) = (workers.clone(), deliverer.clone(), outbox.clone());
+    let (reloads, telemetry) = (Arc::clone(reloads), telemetry.clone());
+    Arc::new(move || {
+        let recognition = workers.as_ref().map(Workers::counters);
+        let delivery = deliverer.figures();
+        let counted =
+            metrics::Counted { delivery: &delivery, outbox: &outbox, reloads: &reloads, telemetry: &telemetry };
+        metrics::of_bridge(recognition.as_ref(), &counted)
     })
 }
 
@@ -455,30 +496,33 @@ fn directories(config: &Config, files: &Files) -> HashMap<PbxId, Arc<Directory>>
 
 /// Reads the site's files again when they change (`reload_ms`) or somebody asks.
 fn spawn_reload(
-    config: Arc<Config>,
     mut files: Files,
     look_ups: Vec<LookUps>,
     (certificates, agents, deliverer): (Option<Arc<super::sip::Tls>>, Agents, deliver::Deliverer),
     hub: mpsc::Sender<Input>,
-    mut asked: mpsc::Receiver<()>,
+    mut asked: watch::Receiver<Arc<Config>>,
 ) {
     tokio::spawn(async move {
+        let mut config = Arc::clone(&asked.borrow_and_update());
         let mut watch = Watch::over(&config);
-        let pause = Duration::from_millis(if config.node.reload_ms == 0 {
-            u64::MAX / 2_000_000
-        } else {
-            config.node.reload_ms
-        });
         loop {
+            let pause = Duration::from_millis(match config.node.reload_ms {
+                0 => u64::MAX / 2_000_000,
+                pause => pause,
+            });
             let wanted = tokio::select! {
-                ask = asked.recv() => match ask {
-                    Some(()) => true,
-                    None => return,
+                ask = asked.changed() => match ask {
+                    Ok(()) => true,
+                    Err(_) => return,
                 },
                 () = tokio::time::sleep(pause) => watch.look(),
             };
             if !wanted {
                 continue;
+            }
+            let fresh = Arc::clone(&asked.borrow_and_update());
+            if !Arc::ptr_eq(&fresh, &config) {
+                (watch, config) = (Watch::over(&fresh), fresh);
             }
             let reading = (Arc::clone(&config), look_ups.clone());
             let (certificates, deliverer) = (certificates.clone(), deliverer.clone());

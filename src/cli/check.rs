@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::bridge::{deliver, lookup::LookUps, mirror, reload, sip::Tls};
+use crate::bridge::{deliver, lookup::LookUps, mirror, reload, sip::Tls, telemetry};
 use crate::config::Config;
 
 /// Check a configuration and the files that it names, without starting anything.
@@ -19,11 +19,26 @@ pub struct CheckArgs {
 /// The first thing that is wrong.
 pub fn run(args: &CheckArgs) -> super::Result {
     let config = super::load_config(&args.config)?;
+    let words = whole(&config)?;
+    check_model(&config)?;
+    println!("{}: good", args.config.display());
+    for doubt in config.doubts() {
+        println!("  doubtful: {doubt}");
+    }
+    print(&config, words);
+    Ok(())
+}
+
+/// Checks everything but the model; gives the number of words in the dictionary.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub(super) fn whole(config: &Config) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
     for site in &config.site {
         reload::directory(&site.directory)?;
         LookUps::load(&site.contacts, None, &config.lookup)?;
     }
-    let dictionary = reload::dictionary(&config)?;
+    let dictionary = reload::dictionary(config)?;
     deliver::check(&config.endpoint)?;
     if config.sip.enabled {
         let peers: Vec<_> = config.pbx.iter().filter_map(|pbx| Some((pbx.name(), pbx.sip.clone()?))).collect();
@@ -36,15 +51,19 @@ pub fn run(args: &CheckArgs) -> super::Result {
     config.panel.check()?;
     crate::bridge::remote::check(&config.speech.remote)?;
     crate::bridge::nats::check(&config.speech.nats)?;
+    telemetry::prepare(config)?;
+    Ok(dictionary.entries().len())
+}
+
+/// Checks the model, where one is needed here.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn check_model(config: &Config) -> super::Result {
     if config.transcribes() && config.speech.is_local() {
         super::model::manifest(&config.speech.model)?;
         super::model::check(&config.speech.model)?;
     }
-    println!("{}: good", args.config.display());
-    for doubt in config.doubts() {
-        println!("  doubtful: {doubt}");
-    }
-    print(&config, dictionary.entries().len());
     Ok(())
 }
 
@@ -68,6 +87,9 @@ fn print(config: &Config, words: usize) {
             Some(relay) => println!("  endpoint {}: relay that connects to {}", endpoint.id, relay.listen),
             None => println!("  endpoint {}: {}", endpoint.id, endpoint.url),
         }
+    }
+    if config.telemetry.is_on() {
+        println!("  telemetry: to {}", config.telemetry.url);
     }
     println!("  dictionary: {words} words");
     let remote = &config.speech.remote;

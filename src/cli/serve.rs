@@ -1,19 +1,20 @@
-//! `kakehashi serve`: runs the bridge until SIGTERM or Ctrl-C; SIGHUP reads the site's files again.
+//! `kakehashi serve`: runs the bridge until SIGTERM or Ctrl-C; SIGHUP reads the configuration and the site's files again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bridge::start;
-use crate::config::Config;
+use crate::config::{self, Changes, Config};
 
 /// Run the bridge.
 ///
 /// SIGTERM lets running calls go on for `[node] calls_ms` while new ones are refused; then, at a second signal, or at once by Ctrl-C, it ends in order
 /// (contacts that are open end with `bridge_restart` and are taken up at the next start). One more ends it at once, which loses nothing either: what
-/// was accepted is on disk. SIGHUP reads directory, contacts and dictionary again.
+/// was accepted is on disk. SIGHUP reads the configuration, directory, contacts and dictionary again; a wrong configuration changes nothing, and keys
+/// that need a restart are named in the log.
 #[derive(Debug, clap::Args)]
 pub struct ServeArgs {
     /// Configuration file.
@@ -31,10 +32,10 @@ const ENDING: Duration = Duration::from_secs(60);
 pub fn run(args: &ServeArgs) -> super::Result {
     let config = super::load_config(&args.config)?;
     super::log::start(&config.log);
-    super::runtime()?.block_on(serve(config))
+    super::runtime()?.block_on(serve(config, &args.config))
 }
 
-async fn serve(config: Config) -> super::Result {
+async fn serve(config: Config, path: &Path) -> super::Result {
     let (mut term, mut int, mut hup) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
     let mut bridge = start::start(config).await?;
@@ -42,7 +43,7 @@ async fn serve(config: Config) -> super::Result {
     tell_systemd(&[NotifyState::Ready]);
     let waits = loop {
         tokio::select! {
-            _ = hup.recv() => bridge.reload(),
+            _ = hup.recv() => read_again(path, &mut bridge).await,
             _ = term.recv() => break !bridge.patience().is_zero(),
             _ = int.recv() => break false,
         }
@@ -64,6 +65,49 @@ async fn serve(config: Config) -> super::Result {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Reads the configuration and the site's files again. What is wrong is told, and stays as it was.
+async fn read_again(path: &Path, bridge: &mut start::Bridge) {
+    let before = bridge.config().log.level;
+    match configure(path, bridge).await {
+        Ok((applied, need_restart)) => {
+            let level = bridge.config().log.level;
+            // told as far as either level lets it
+            super::log::change(level.max(before));
+            tracing::info!(applied, "the configuration was read again");
+            if !need_restart.is_empty() {
+                tracing::warn!(keys = need_restart, "these keys of the configuration need a restart");
+            }
+            super::log::change(level);
+        }
+        Err(error) => {
+            bridge.refused();
+            let error = super::chain(error.as_ref());
+            tracing::error!(error, "the configuration cannot be used; the old one stays in force");
+        }
+    }
+    bridge.reload();
+}
+
+/// Gives the keys that were taken, and those that need a restart.
+async fn configure(
+    path: &Path,
+    bridge: &mut start::Bridge,
+) -> Result<(String, String), Box<dyn std::error::Error + Send + Sync>> {
+    let (path, old) = (path.to_path_buf(), bridge.config());
+    let read = move || -> Result<Changes, Box<dyn std::error::Error + Send + Sync>> {
+        let new = super::load_config(&path)?;
+        super::check::whole(&new)?;
+        if new.speech != old.speech {
+            super::check::check_model(&new)?;
+        }
+        Ok(config::changes(&old, &new, &path)?)
+    };
+    let changes = tokio::task::spawn_blocking(read).await??;
+    let keys = (changes.applied.join(", "), changes.need_restart.join(", "));
+    bridge.reconfigure(changes).await?;
+    Ok(keys)
 }
 
 /// Where systemd does not wait for it, nothing happens.

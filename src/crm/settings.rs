@@ -19,7 +19,7 @@ pub struct Endpoint {
     pub url: String,
     /// Signing secrets, `whsec_…` (HMAC) or `whsk_…` (Ed25519); each signs, so several are for rotation. Better kept in a file: `secret_file`.
     pub secrets: Vec<Secret>,
-    /// File with one secret a line, as `kakehashi webhook key` makes it; empty = none.
+    /// File with one secret a line, as `kakehashi webhook key` makes it; empty = none. It is read again when it changes, and on SIGHUP.
     pub secret_file: PathBuf,
     /// PEM file with the certificate authorities that the receiver's certificate may be of, instead of the system's; empty = the system's. Like the
     /// other files of a connection it is read again when it changes, and on SIGHUP.

@@ -40,6 +40,11 @@ impl Breaker {
         Self { limits, failures: 0, state: State::Closed }
     }
 
+    /// Other limits, from the next failure on.
+    pub fn tune(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Whether a delivery may fly now.
     pub fn lets_through(&self, now: Mono) -> bool {
         match self.state {

@@ -54,7 +54,6 @@ impl Use {
 /// One endpoint's requests of a day; cheap to clone, all clones are the same budget.
 #[derive(Clone, Debug)]
 pub struct Budget {
-    limit: u64,
     /// The time of day in Japan at which its day begins.
     begins: Duration,
     day: Arc<Mutex<Day>>,
@@ -62,6 +61,8 @@ pub struct Budget {
 
 #[derive(Debug)]
 struct Day {
+    /// Requests a day.
+    limit: u64,
     number: i64,
     used: u64,
     /// Set aside for what is in flight.
@@ -78,10 +79,15 @@ impl Day {
 }
 
 impl Budget {
-    /// `limit`: requests a day; `begins`: the time of day in Japan at which that day begins; `used`: requests of the day of `now` so far.
+    /// `limit`: requests a day, `u64::MAX` = any number; `begins`: the time of day in Japan at which that day begins; `used`: requests of the day of `now` so far.
     pub fn new(limit: u64, begins: Duration, used: u64, now: Wall) -> Self {
-        let day = Day { number: day_of(now, begins), used, reserved: 0 };
-        Self { limit, begins, day: Arc::new(Mutex::new(day)) }
+        let day = Day { limit, number: day_of(now, begins), used, reserved: 0 };
+        Self { begins, day: Arc::new(Mutex::new(day)) }
+    }
+
+    /// Another number of requests a day, from this day on.
+    pub fn set_limit(&self, limit: u64) {
+        self.lock().limit = limit;
     }
 
     /// Time until its next day begins.
@@ -91,11 +97,11 @@ impl Budget {
 
     /// Sets `most` requests aside for something that is about to fly; `false` when the day's share has not got so many left.
     pub fn reserve(&self, most: u64, whom: Use, now: Wall) -> bool {
-        let share = match whom {
-            Use::Record => self.limit - self.limit / 100 * KEPT_PERCENT,
-            Use::Live => self.limit,
-        };
         let mut day = self.day(now);
+        let share = match whom {
+            Use::Record => day.limit - day.limit / 100 * KEPT_PERCENT,
+            Use::Live => day.limit,
+        };
         let fits = day.used + day.reserved + most <= share;
         if fits {
             day.reserved += most;
@@ -173,6 +179,15 @@ mod tests {
         budget.spend(5, 2, NOW);
         assert!(budget.reserve(2, Use::Record, NOW) && !budget.reserve(1, Use::Record, NOW));
         assert_eq!(budget.used(NOW), 82);
+    }
+
+    #[test]
+    fn another_limit_counts_what_was_used() {
+        let budget = Budget::new(u64::MAX, MIDNIGHT, 10, NOW);
+        assert!(budget.reserve(80, Use::Record, NOW));
+        budget.spend(80, 80, NOW);
+        budget.set_limit(100);
+        assert!(!budget.reserve(1, Use::Record, NOW) && budget.reserve(10, Use::Live, NOW));
     }
 
     #[test]

@@ -97,6 +97,16 @@ impl Lanes {
         }
     }
 
+    /// Other limits; `caps`: deliveries in flight at once per endpoint.
+    pub fn tune(&mut self, caps: Vec<usize>, limits: Limits) {
+        for (receiver, cap) in self.receivers.iter_mut().zip(caps) {
+            receiver.cap = cap;
+            receiver.breaker.tune(limits);
+            // another number of requests a day may leave some
+            receiver.dry_until = None;
+        }
+    }
+
     /// Adds a delivery at the end of its lane.
     pub fn push(&mut self, id: LaneId, delivery: DeliveryId) {
         let lane = self.lanes.entry(id).or_default();

@@ -13,8 +13,8 @@ pub mod http;
 pub mod settings;
 
 pub use http::{
-    Control, Controller, Deliveries, Events, FeedHandle, Metrics, OpenedCall, Opener, PanelHandle, Pause, Stored,
-    WebCall, WebCallRefused, spawn, spawn_with,
+    Admission, Control, Controller, Deliveries, Events, FeedHandle, Metrics, OpenedCall, Opener, PanelHandle, Pause,
+    Stored, WebCall, WebCallRefused, spawn, spawn_with,
 };
 pub use settings::Settings;
 

@@ -18,8 +18,8 @@ suite=${LAB_SUITE:-forky}
 # sysusers: what nats-server needs of systemd, without the rest
 packages="asterisk asterisk-modules asterisk-config whisper.cpp systemd-standalone-sysusers nats-server"
 # for receiver.py: the reference implementation of Standard Webhooks in Python, the CloudEvents SDK, Ed25519 by OpenSSL; a softphone that is none of
-# ours, for web_phone.py; a client of HTTP, for benches/webhook_peer.py
-python_packages="standardwebhooks==1.1.0 cloudevents==2.2.0 cryptography==50.0.2 aiortc==1.16.0 httpx==0.28.1"
+# ours, for web_phone.py; a client of HTTP, for benches/webhook_peer.py; the messages of OTLP, for otlp.py
+python_packages="standardwebhooks==1.1.0 cloudevents==2.2.0 cryptography==50.0.2 aiortc==1.16.0 httpx==0.28.1 opentelemetry-proto==1.45.2"
 
 
 bootstrap() {

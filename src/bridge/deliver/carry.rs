@@ -1,26 +1,38 @@
 //! Carries a connector's exchange over the wire to its endpoint, and counts what goes over it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use futures_util::future::BoxFuture;
 
 use super::counts::Counts;
 use crate::bridge::now;
-use crate::crm::settings::Endpoint;
+use crate::bridge::telemetry::{Span, Telemetry};
+use crate::call::ContactId;
+use crate::crm::settings::{Endpoint, Secret};
 use crate::crm::{Connector, Exchange, MOST_REQUESTS, Request, Response, Step};
 use crate::outbox::budget::{Budget, Use, day_of};
+use crate::outbox::retry::Answer;
 use crate::outbox::store::{Outbox, Traffic};
 use crate::time::Wall;
 
 /// A receiver, ready to be sent to.
 pub(super) struct Target {
-    pub(super) endpoint: Endpoint,
-    pub(super) connector: Arc<dyn Connector>,
-    pub(super) wire: Box<dyn Wire>,
+    /// Name in the outbox and in logs.
+    pub(super) id: String,
     pub(super) counts: Counts,
-    /// Requests of the day, when they are limited.
-    pub(super) budget: Option<Budget>,
+    /// Requests of the day.
+    pub(super) budget: Budget,
+    pub(super) telemetry: OnceLock<Telemetry>,
+    way: RwLock<Arc<Way>>,
+}
+
+/// How a receiver is reached, as it is set now. What has begun goes on with the one that it began with.
+pub(super) struct Way {
+    pub(super) endpoint: Endpoint,
+    pub(super) secrets: Vec<Secret>,
+    pub(super) connector: Arc<dyn Connector>,
+    pub(super) wire: Arc<dyn Wire>,
 }
 
 /// Is told what goes over a wire.
@@ -71,21 +83,82 @@ pub struct Link {
 /// How an exchange ended: its result, or why there was no answer (no personal data).
 pub(super) type Carried<T> = Result<T, String>;
 
-impl Target {
-    /// The endpoint's day, counted from 1970-01-01.
-    pub(super) fn day(&self, now: Wall) -> i64 {
-        day_of(now, self.connector.declares().day_begins)
-    }
-
+impl Way {
     /// Deliveries in flight at once.
     pub(super) fn at_once(&self) -> usize {
         let most = self.connector.declares().at_once.unwrap_or(usize::MAX);
         self.endpoint.concurrency.min(most).max(1)
     }
 
+    /// Requests of a day; the largest number where any number may be made.
+    pub(super) fn requests_per_day(&self) -> u64 {
+        match self.endpoint.requests_per_day {
+            0 => self.connector.declares().requests_per_day.unwrap_or(u64::MAX),
+            limit => limit,
+        }
+    }
+
+    /// Whether its connection is kept, so that it cannot be another one while the bridge runs.
+    pub(super) fn is_kept(&self) -> bool {
+        self.endpoint.relay.is_some() || self.endpoint.nats.is_some()
+    }
+}
+
+impl Target {
+    /// `used`: requests of the day of `now` so far.
+    pub(super) fn new(way: Way, used: u64, now: Wall) -> Target {
+        let budget = Budget::new(way.requests_per_day(), way.connector.declares().day_begins, used, now);
+        Target {
+            id: way.endpoint.id.clone(),
+            counts: Counts::default(),
+            budget,
+            telemetry: OnceLock::new(),
+            way: RwLock::new(Arc::new(way)),
+        }
+    }
+
+    /// How it is reached now.
+    pub(super) fn way(&self) -> Arc<Way> {
+        Arc::clone(&self.way.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on it is reached so.
+    pub(super) fn take(&self, way: Way) {
+        self.budget.set_limit(way.requests_per_day());
+        *self.way.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(way);
+    }
+
+    /// The same, unless it is reached otherwise than by `known` meanwhile.
+    pub(super) fn take_instead(&self, known: &Arc<Way>, way: Way) {
+        let mut own = self.way.write().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&own, known) {
+            *own = Arc::new(way);
+        }
+    }
+
+    /// The endpoint's day, counted from 1970-01-01.
+    pub(super) fn day(&self, now: Wall) -> i64 {
+        day_of(now, self.way().connector.declares().day_begins)
+    }
+
+    /// Tells an attempt that is over as a span; `attempt`: from 1.
+    pub(super) fn tell(
+        &self,
+        (contact, event): (ContactId, &dyn Fn() -> &'static str),
+        way: &Way,
+        attempt: u32,
+        answer: &Answer,
+        since: Wall,
+    ) {
+        let Some(telemetry) = self.telemetry.get().filter(|telemetry| telemetry.traces()) else { return };
+        let whom = (self.id.as_str(), way.endpoint.url.as_str());
+        telemetry.tell([Span::delivery((contact, event()), whom, attempt, answer, (since, now().wall))]);
+    }
+
     /// Carries an exchange to its end. `requests` counts along, also where this is given up half-way.
     pub(super) async fn carry<T>(
         &self,
+        way: &Way,
         mut exchange: Box<dyn Exchange<T>>,
         whom: Use,
         requests: &AtomicU64,
@@ -96,7 +169,7 @@ impl Target {
                 Step::End(end) => return Ok(end),
                 Step::Send(request) => {
                     requests.fetch_add(1, Ordering::Relaxed);
-                    answer = Some(self.send(request, whom).await?);
+                    answer = Some(way.wire.send(request, &|traffic| self.counts.traffic(whom, traffic)).await?);
                 }
             }
         }
@@ -104,38 +177,27 @@ impl Target {
     }
 
     /// Carries an exchange of something live, within the day's requests; `None` when they are used up.
-    pub(super) async fn carry_live<T>(&self, exchange: Box<dyn Exchange<T>>) -> Option<Carried<T>> {
-        let flight = Flight::of(self)?;
-        Some(self.carry(exchange, Use::Live, &flight.requests).await)
-    }
-
-    async fn send(&self, request: Request, whom: Use) -> Result<Response, String> {
-        self.wire.send(request, &|traffic| self.counts.traffic(whom, traffic)).await
+    pub(super) async fn carry_live<T>(&self, way: &Way, exchange: Box<dyn Exchange<T>>) -> Option<Carried<T>> {
+        let flight = Flight::of(&self.budget, way.connector.declares().most_requests)?;
+        Some(self.carry(way, exchange, Use::Live, &flight.requests).await)
     }
 }
 
 /// Requests of the day that something live has set aside; what it took is counted at its end, however it ends.
 struct Flight<'a> {
-    target: &'a Target,
+    budget: &'a Budget,
+    most: u64,
     requests: AtomicU64,
 }
 
 impl<'a> Flight<'a> {
-    fn of(target: &'a Target) -> Option<Self> {
-        if let Some(budget) = &target.budget
-            && !budget.reserve(target.connector.declares().most_requests, Use::Live, now().wall)
-        {
-            return None;
-        }
-        Some(Self { target, requests: AtomicU64::new(0) })
+    fn of(budget: &'a Budget, most: u64) -> Option<Self> {
+        budget.reserve(most, Use::Live, now().wall).then(|| Self { budget, most, requests: AtomicU64::new(0) })
     }
 }
 
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
-        if let Some(budget) = &self.target.budget {
-            let most = self.target.connector.declares().most_requests;
-            budget.spend(most, self.requests.load(Ordering::Relaxed), now().wall);
-        }
+        self.budget.spend(self.most, self.requests.load(Ordering::Relaxed), now().wall);
     }
 }

@@ -54,7 +54,7 @@ fn shown(file: &Option<String>) -> String {
 ///
 /// # Errors
 /// The first setting that cannot be used.
-pub(super) fn client(endpoint: &Endpoint, url: &Url) -> Result<Client, Error> {
+pub(in crate::bridge) fn client(endpoint: &Endpoint, url: &Url) -> Result<Client, Error> {
     // fails only when another provider was installed before, which is as good
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder()
@@ -229,7 +229,7 @@ fn allowed(name: &str, found: impl Iterator<Item = SocketAddr>, networks: &[IpNe
 }
 
 /// Why there is no answer, as it may stand in a log; `shows`: we have a certificate to show.
-pub(super) fn why(error: &reqwest::Error, shows: bool) -> String {
+pub(in crate::bridge) fn why(error: &reqwest::Error, shows: bool) -> String {
     if error.is_timeout() {
         return "no answer in time".into();
     }

@@ -13,6 +13,7 @@ use super::counts::Health;
 use crate::bridge::now;
 use crate::crm::Outgoing;
 use crate::events::Event;
+use crate::outbox::breaker::Limits;
 use crate::outbox::budget::Use;
 use crate::outbox::lane::{DeliveryId, LaneId, Lanes};
 use crate::outbox::retry::{Answer, left_of};
@@ -36,6 +37,23 @@ struct Landed {
     attempts: u32,
     requests: u64,
     answer: Answer,
+}
+
+/// What the dispatcher is told to do.
+pub(super) enum Order {
+    /// Send nothing new, and tell when nothing is in flight any more.
+    End(oneshot::Sender<()>),
+    /// Go on with other settings.
+    Tune(Tuning),
+}
+
+/// Settings that may change while deliveries run.
+pub(super) struct Tuning {
+    /// Waits between attempts, in milliseconds.
+    pub(super) schedule: Arc<[u64]>,
+    pub(super) limits: Limits,
+    /// Deliveries in flight at once, per endpoint.
+    pub(super) caps: Vec<usize>,
 }
 
 pub(super) struct Dispatcher {
@@ -62,7 +80,7 @@ pub(super) struct Dispatcher {
 pub(super) struct Returns {
     landed: mpsc::Receiver<Landed>,
     refills: mpsc::Receiver<Vec<LaneId>>,
-    ending: mpsc::Receiver<oneshot::Sender<()>>,
+    orders: mpsc::Receiver<Order>,
 }
 
 impl Dispatcher {
@@ -71,22 +89,20 @@ impl Dispatcher {
         outbox: Outbox,
         targets: Vec<Arc<Target>>,
         settings: &Settings,
-        ending: mpsc::Receiver<oneshot::Sender<()>>,
+        orders: mpsc::Receiver<Order>,
     ) -> Result<(Dispatcher, Returns), Error> {
         let at_once = settings.deliveries_at_once.max(1);
-        let caps = targets.iter().map(|target| target.at_once()).collect();
+        let caps = targets.iter().map(|target| target.way().at_once()).collect();
         let mut lanes = Lanes::new(caps, at_once, settings.limits());
         for (index, target) in targets.iter().enumerate() {
-            if let Some(budget) = &target.budget {
-                lanes.bind(index, budget.clone(), target.connector.declares().most_requests);
-            }
+            lanes.bind(index, target.budget.clone(), target.way().connector.declares().most_requests);
         }
         let (results, landed) = mpsc::channel(at_once + 1);
         let (settled, refills) = mpsc::channel(1);
         let mut dispatcher = Dispatcher {
             lanes,
             outbox,
-            names: targets.iter().map(|target| target.endpoint.id.clone()).collect(),
+            names: targets.iter().map(|target| target.id.clone()).collect(),
             targets,
             schedule: settings.retry_schedule_ms.clone().into(),
             results,
@@ -98,13 +114,13 @@ impl Dispatcher {
             ended: None,
         };
         dispatcher.load(now())?;
-        Ok((dispatcher, Returns { landed, refills, ending }))
+        Ok((dispatcher, Returns { landed, refills, orders }))
     }
 
     pub(super) async fn run(
         mut self,
         mut committed: mpsc::Receiver<Committed>,
-        Returns { mut landed, mut refills, mut ending }: Returns,
+        Returns { mut landed, mut refills, mut orders }: Returns,
         shown: impl Fn(&Event) + Send + 'static,
     ) {
         let mut replays = tokio::time::interval(REPLAYS_EVERY);
@@ -141,11 +157,21 @@ impl Dispatcher {
                     }
                     None => return self.count(),
                 },
-                Some(ended) = ending.recv(), if self.ended.is_none() => self.ended = Some(ended),
+                Some(order) = orders.recv(), if self.ended.is_none() => self.obey(order),
                 lanes = refills.recv() => if let Some(lanes) = lanes { self.refill(lanes) },
                 _ = replays.tick() => self.take_replays(),
                 _ = counting.tick() => self.count(),
                 () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::End(ended) => self.ended = Some(ended),
+            Order::Tune(Tuning { schedule, limits, caps }) => {
+                self.schedule = schedule;
+                self.lanes.tune(caps, limits);
             }
         }
     }
@@ -265,8 +291,10 @@ impl Dispatcher {
         tokio::spawn(async move {
             let requests = AtomicU64::new(0);
             let body = delivery.body.unwrap_or_default();
-            let exchange = target.connector.deliver(&Outgoing { id: &delivery.event, body: &body });
-            let answer = target.carry(exchange, Use::Record, &requests).await.unwrap_or_else(Answer::Failed);
+            let (way, begun) = (target.way(), now().wall);
+            let exchange = way.connector.deliver(&Outgoing { id: &delivery.event, body: &body });
+            let answer = target.carry(&way, exchange, Use::Record, &requests).await.unwrap_or_else(Answer::Failed);
+            target.tell((lane.contact, &|| type_of(&body)), &way, delivery.attempts + 1, &answer, begun);
             let (delivery, attempts) = (delivery.id, delivery.attempts + 1);
             let _ = results.send(Landed { lane, delivery, attempts, requests: requests.into_inner(), answer }).await;
         });
@@ -357,6 +385,11 @@ fn count_end(target: &Target, outcome: &Outcome) {
         Outcome::Dropped { .. } => target.counts.dropped.add(1),
         Outcome::Again { .. } => {}
     }
+}
+
+/// The type of an event that was written by this program.
+fn type_of(body: &str) -> &'static str {
+    Event::from_json(body).map_or("", |event| event.type_name())
 }
 
 /// Random, 0–1.

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::REALTIME;
-use super::carry::Target;
+use super::carry::{Target, Way};
 use super::recent::Recent;
 use crate::bridge::now;
+use crate::call::ContactId;
 use crate::crm::Outgoing;
 use crate::events::{Data, Event};
 use crate::outbox::budget::Use;
@@ -33,8 +34,9 @@ pub(super) async fn send_realtime(
     let places = Arc::new(Semaphore::new(at_once));
     let mut turns = Turns::default();
     while let Some(event) = pops.recv().await {
-        let takers = targets.iter().filter(|target| target.connector.takes(&event.data));
-        let Some(most) = takers.map(|target| target.endpoint.most_with_data()).min() else { continue };
+        let ways = targets.iter().map(|target| target.way());
+        let takers = ways.filter(|way| way.connector.takes(&event.data));
+        let Some(most) = takers.map(|way| way.endpoint.most_with_data()).min() else { continue };
         let body: Arc<str> = event.to_json().into();
         if body.len() > most {
             // a receiver that gets it without its data fetches it
@@ -46,17 +48,20 @@ pub(super) async fn send_realtime(
         }
         let id = event.id.to_string();
         let expires = event.expires.unwrap_or(Wall(i64::MAX));
-        for (number, target) in targets.iter().enumerate().filter(|(_, target)| target.connector.takes(&event.data)) {
+        for (number, target) in
+            targets.iter().enumerate().filter(|(_, target)| target.way().connector.takes(&event.data))
+        {
             target.counts.live.add(1);
             let Ok(place) = places.clone().acquire_owned().await else { return };
             let (target, body, id) = (target.clone(), body.clone(), id.clone());
+            let (contact, kind) = (event.contact, event.type_name());
             let (before, done) = turns.next(LaneId { endpoint: number, contact: event.contact });
             tokio::spawn(async move {
                 if let Some(before) = before {
                     // an error is its end too
                     let _ = before.await;
                 }
-                persist(&target, &id, &body, expires).await;
+                persist(&target, (contact, kind), (&id, &body), expires).await;
                 drop((place, done));
             });
         }
@@ -64,9 +69,11 @@ pub(super) async fn send_realtime(
 }
 
 /// Tries until it arrives, is refused or stale.
-async fn persist(target: &Target, id: &str, body: &str, expires: Wall) {
-    for wait in REALTIME_WAITS.iter().map(Some).chain([None]) {
-        let answer = attempt(target, id, body).await;
+async fn persist(target: &Target, (contact, kind): (ContactId, &'static str), (id, body): (&str, &str), expires: Wall) {
+    for (n, wait) in (1..).zip(REALTIME_WAITS.iter().map(Some).chain([None])) {
+        let (way, begun) = (target.way(), now().wall);
+        let answer = attempt(target, &way, id, body).await;
+        target.tell((contact, &|| kind), &way, n, &answer, begun);
         if matches!(answer, Answer::Delivered) {
             return;
         }
@@ -75,7 +82,7 @@ async fn persist(target: &Target, id: &str, body: &str, expires: Wall) {
                 tokio::time::sleep(*wait).await
             }
             _ => {
-                tracing::warn!(endpoint = target.endpoint.id, error = %answer, "a realtime event was dropped");
+                tracing::warn!(endpoint = target.id, error = %answer, "a realtime event was dropped");
                 break;
             }
         }
@@ -83,8 +90,8 @@ async fn persist(target: &Target, id: &str, body: &str, expires: Wall) {
     target.counts.live_dropped.add(1);
 }
 
-async fn attempt(target: &Target, id: &str, body: &str) -> Answer {
-    let answer = match target.carry_live(target.connector.deliver(&Outgoing { id, body })).await {
+async fn attempt(target: &Target, way: &Way, id: &str, body: &str) -> Answer {
+    let answer = match target.carry_live(way, way.connector.deliver(&Outgoing { id, body })).await {
         Some(carried) => carried.unwrap_or_else(Answer::Failed),
         None => Answer::Failed("its requests of the day are used up".into()),
     };
@@ -108,7 +115,9 @@ impl Partials {
             self.flying.retain(|_, last| is_under_way(last));
         }
         let expires = event.expires.unwrap_or(Wall(i64::MAX));
-        for (number, target) in targets.iter().enumerate().filter(|(_, target)| target.connector.takes(&event.data)) {
+        for (number, target) in
+            targets.iter().enumerate().filter(|(_, target)| target.way().connector.takes(&event.data))
+        {
             target.counts.live.add(1);
             let lane = LaneId { endpoint: number, contact: event.contact };
             let busy = self.flying.get_mut(&lane).is_some_and(is_under_way);
@@ -122,7 +131,8 @@ impl Partials {
             let (target, body, id) = (target.clone(), body.clone(), event.id.to_string());
             tokio::spawn(async move {
                 // what fails is of no use a moment later
-                let sent = tokio::time::timeout(expires.since(now().wall), attempt(&target, &id, &body)).await;
+                let sent =
+                    tokio::time::timeout(expires.since(now().wall), attempt(&target, &target.way(), &id, &body)).await;
                 if sent != Ok(Answer::Delivered) {
                     target.counts.live_dropped.add(1);
                 }

@@ -32,6 +32,8 @@ pub(super) struct Owner {
     pub(super) number: u32,
     /// Of a running utterance: up to where it is read.
     pub(super) partial: Option<MediaTime>,
+    /// When it was known that there is something to recognise.
+    pub(super) since: Mono,
 }
 
 /// An utterance that has no place at the workers yet.
@@ -90,7 +92,7 @@ impl Work {
         let id = self.next;
         self.next += 1;
         let partial = task.kind.is_partial().then_some(task.utterance.end);
-        let owner = Owner { contact, stream: task.stream, number: task.number, partial };
+        let owner = Owner { contact, stream: task.stream, number: task.number, partial, since: now.mono };
         if partial.is_some() {
             return self.add_partial(now, id, owner, task);
         }

@@ -16,7 +16,7 @@ use crate::call::context::{Accepted, Fresh, Refused, Wish, Wrong, read};
 const BODY_BYTES: usize = 64 * 1024;
 
 pub(super) async fn post(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let source = Guard::check_origin(request.headers()).and_then(|()| shared.guard.source(request.headers()));
+    let source = Guard::check_origin(request.headers()).and_then(|()| shared.guard().source(request.headers()));
     let from = match source {
         Ok(from) => from,
         Err(refusal) => return refused(refusal),
@@ -42,7 +42,7 @@ pub(super) async fn delete(
     Path(context): Path<String>,
     request: Request,
 ) -> Response {
-    let source = Guard::check_origin(request.headers()).and_then(|()| shared.guard.source(request.headers()));
+    let source = Guard::check_origin(request.headers()).and_then(|()| shared.guard().source(request.headers()));
     let from = match source {
         Ok(from) => from,
         Err(refusal) => return refused(refusal),

@@ -40,7 +40,7 @@ impl Wish {
 }
 
 pub(super) async fn post(State(shared): State<Arc<Shared>>, Path(contact): Path<String>, request: Request) -> Response {
-    let source = Guard::check_origin(request.headers()).and_then(|()| shared.guard.corrector(request.headers()));
+    let source = Guard::check_origin(request.headers()).and_then(|()| shared.guard().corrector(request.headers()));
     let from = match source {
         Ok(from) => from,
         Err(refusal) => return refused(refusal),

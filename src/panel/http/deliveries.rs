@@ -166,5 +166,5 @@ async fn ask(
 }
 
 fn administrator(shared: &Shared, headers: &HeaderMap) -> Result<String, Refusal> {
-    Guard::check_origin(headers).and_then(|()| shared.guard.administrator(headers))
+    Guard::check_origin(headers).and_then(|()| shared.guard().administrator(headers))
 }

@@ -14,7 +14,7 @@ use super::routes::{Shared, problem, refused};
 pub type Events = Arc<dyn Fn(Uuid) -> Result<Option<String>, String> + Send + Sync>;
 
 pub(super) async fn get(State(shared): State<Arc<Shared>>, Path(id): Path<String>, request: Request) -> Response {
-    let source = Guard::check_origin(request.headers()).and_then(|()| shared.guard.reader(request.headers()));
+    let source = Guard::check_origin(request.headers()).and_then(|()| shared.guard().reader(request.headers()));
     let from = match source {
         Ok(from) => from,
         Err(refusal) => {

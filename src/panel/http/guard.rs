@@ -67,6 +67,13 @@ impl Guard {
         }
     }
 
+    /// Those that are signed in stay so, where the token is the one before.
+    pub(super) fn keep_sessions_of(&self, before: &Guard) {
+        if self.token == before.token {
+            self.sessions().clone_from(&before.sessions());
+        }
+    }
+
     /// Who posts: the machine whose token it is, else whoever may use the panel.
     pub(super) fn source(&self, headers: &HeaderMap) -> Result<String, Refusal> {
         let given = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes())).map(digest);

@@ -22,7 +22,7 @@ pub use web_calls::{OpenedCall, Opener, WebCall, WebCallRefused};
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpListener;
@@ -87,6 +87,22 @@ impl PanelHandle {
         let _ = self.ready.0.deliveries.set(deliveries);
     }
 
+    /// Reads who may be let in by these settings, and changes nothing yet: tokens, clients and what they may do, host names, sign-in.
+    ///
+    /// # Errors
+    /// [`Error`] names the key.
+    pub async fn prepare(&self, settings: &Settings) -> Result<Admission, Error> {
+        settings.check()?;
+        Ok(Admission(Secrets::read(settings).await?.guard(settings, self.local_addr)))
+    }
+
+    /// Lets in whom it says from the next request on. Operators stay signed in while the panel's token is the same; live feeds go on.
+    pub fn admit(&self, Admission(fresh): Admission) {
+        let mut guard = self.ready.0.guard.write().unwrap_or_else(PoisonError::into_inner);
+        fresh.keep_sessions_of(&guard);
+        *guard = Arc::new(fresh);
+    }
+
     /// Stops listening and ends all connections; browsers connect again by themselves.
     pub async fn close(self) {
         self.stop.send_replace(true);
@@ -115,16 +131,7 @@ pub async fn spawn_with(
     opener: Option<Opener>,
 ) -> Result<PanelHandle, Error> {
     settings.check()?;
-    let token = read_token(&settings.token, &settings.token_file).await?;
-    let mut clients: Vec<(String, Token)> = Vec::new();
-    for client in &settings.client {
-        let own = read_token(&client.token, &client.token_file).await?;
-        if own == token || clients.iter().any(|(_, other)| *other == own) {
-            let problem = "its token is another's too; expected one of its own".to_string();
-            return Err(Error::Client { id: client.id.clone(), problem });
-        }
-        clients.push((client.id.clone(), own));
-    }
+    let secrets = Secrets::read(&settings).await?;
     let listen = settings.listen;
     let listener = TcpListener::bind(listen).await.map_err(|source| Error::Listen { listen, source })?;
     let local_addr = listener.local_addr().map_err(|source| Error::Listen { listen, source })?;
@@ -132,7 +139,7 @@ pub async fn spawn_with(
         feed,
         controller,
         opener,
-        guard: Guard::new(&settings, &token, &clients, local_addr),
+        guard: RwLock::new(Arc::new(secrets.guard(&settings, local_addr))),
         ready: AtomicBool::new(false),
         metrics: OnceLock::new(),
         events: OnceLock::new(),
@@ -155,6 +162,35 @@ pub async fn spawn_with(
     tracing::info!(%local_addr, "panel listens");
     Ok(PanelHandle { local_addr, ready, stop, task })
 }
+
+/// The tokens of a panel and its clients, as their files have them.
+struct Secrets {
+    token: Token,
+    clients: Vec<(String, Token)>,
+}
+
+impl Secrets {
+    async fn read(settings: &Settings) -> Result<Secrets, Error> {
+        let token = read_token(&settings.token, &settings.token_file).await?;
+        let mut clients: Vec<(String, Token)> = Vec::new();
+        for client in &settings.client {
+            let own = read_token(&client.token, &client.token_file).await?;
+            if own == token || clients.iter().any(|(_, other)| *other == own) {
+                let problem = "its token is another's too; expected one of its own".to_string();
+                return Err(Error::Client { id: client.id.clone(), problem });
+            }
+            clients.push((client.id.clone(), own));
+        }
+        Ok(Secrets { token, clients })
+    }
+
+    fn guard(&self, settings: &Settings, bound: SocketAddr) -> Guard {
+        Guard::new(settings, &self.token, &self.clients, bound)
+    }
+}
+
+/// Who is let in from [`PanelHandle::admit`] on.
+pub struct Admission(Guard);
 
 async fn read_token(token: &Token, file: &std::path::Path) -> Result<Token, Error> {
     if file.as_os_str().is_empty() {

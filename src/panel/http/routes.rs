@@ -1,7 +1,7 @@
 //! The routes: the embedded page, the feed, the snapshot, sign-in and health.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -39,7 +39,8 @@ pub(super) struct Shared {
     pub(super) feed: FeedHandle,
     pub(super) controller: Option<Controller>,
     pub(super) opener: Option<Opener>,
-    pub(super) guard: Guard,
+    /// Another one when tokens, clients or host names change.
+    pub(super) guard: RwLock<Arc<Guard>>,
     pub(super) ready: AtomicBool,
     pub(super) metrics: OnceLock<super::Metrics>,
     pub(super) events: OnceLock<events::Events>,
@@ -48,6 +49,13 @@ pub(super) struct Shared {
     pub(super) keep_alive: Duration,
     pub(super) body_timeout: Duration,
     pub(super) context: crate::call::context::Settings,
+}
+
+impl Shared {
+    /// Who is let in now.
+    pub(super) fn guard(&self) -> Arc<Guard> {
+        Arc::clone(&self.guard.read().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
@@ -133,8 +141,8 @@ async fn contacts(State(shared): State<Arc<Shared>>, Query(wish): Query<Wish>) -
 }
 
 async fn session(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
-    let signed_in = shared.guard.check_token(&headers).is_ok();
-    axum::Json(serde_json::json!({"signed_in": signed_in, "token_required": shared.guard.needs_token()}))
+    let signed_in = shared.guard().check_token(&headers).is_ok();
+    axum::Json(serde_json::json!({"signed_in": signed_in, "token_required": shared.guard().needs_token()}))
         .into_response()
 }
 
@@ -150,7 +158,7 @@ async fn sign_in(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     let Ok(body) = body else { return problem(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time") };
     let given = body.ok().and_then(|body| serde_json::from_slice::<SignIn>(&body).ok());
     let Some(given) = given else { return problem(StatusCode::BAD_REQUEST, "expected {\"token\":\"…\"} as JSON") };
-    match shared.guard.sign_in(given.token.trim().as_bytes()) {
+    match shared.guard().sign_in(given.token.trim().as_bytes()) {
         Ok(Some(cookie)) => (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response(),
         Ok(None) => refused(Refusal::NotSignedIn),
         Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "no random numbers from the system"),
@@ -161,7 +169,7 @@ async fn sign_out(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Resp
     if let Err(refusal) = Guard::check_origin(&headers) {
         return refused(refusal);
     }
-    let cleared = shared.guard.sign_out(&headers);
+    let cleared = shared.guard().sign_out(&headers);
     (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cleared)]).into_response()
 }
 
@@ -183,7 +191,7 @@ async fn readiness(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn ask_host(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    match shared.guard.check_host(request.uri(), request.headers()) {
+    match shared.guard().check_host(request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refused(refusal),
     }
@@ -191,7 +199,7 @@ async fn ask_host(State(shared): State<Arc<Shared>>, request: Request, next: Nex
 
 async fn ask_token(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    match Guard::check_origin(headers).and_then(|()| shared.guard.check_token(headers)) {
+    match Guard::check_origin(headers).and_then(|()| shared.guard().check_token(headers)) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refused(refusal),
     }

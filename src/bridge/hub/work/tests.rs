@@ -197,7 +197,7 @@ impl Stage {
 
     fn outcome(&mut self, outcome: Outcome) {
         let at = now(self.ms);
-        let Some(Owner { contact, stream, number, partial }) = self.work.finished(outcome.id) else { return };
+        let Some(Owner { contact, stream, number, partial, .. }) = self.work.finished(outcome.id) else { return };
         let n = self.at_contact[&contact];
         match (partial, outcome.result) {
             (None, result) => self.with(n, |session| session.handle_outcome(at, stream, number, result)),
