@@ -11,6 +11,7 @@ mod board;
 pub mod feed;
 pub mod http;
 pub mod settings;
+pub mod told;
 
 pub use http::{
     Control, Controller, Deliveries, Events, FeedHandle, Metrics, OpenedCall, Opener, PanelHandle, Pause, Stored,
