@@ -14,7 +14,7 @@ use crate::time::Wall;
 mod read;
 mod waiting;
 
-pub use read::{Post, Wrong, read};
+pub use read::{Post, PostBody, Wrong, read};
 pub use waiting::Waiting;
 
 /// The most contexts that one contact keeps, one of a source.

@@ -61,7 +61,7 @@ struct Track {
 }
 
 /// What is paused now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Paused {
     /// No sound is kept.
     pub record: bool,

@@ -17,6 +17,9 @@ pub struct DescribeArgs {
 pub enum Document {
     /// AsyncAPI 3.0: what is sent to webhooks, to NATS and on the live feed.
     Asyncapi,
+    /// OpenAPI 3.1: the HTTP API of the panel.
+    #[cfg(feature = "web")]
+    Openapi,
 }
 
 /// Runs the subcommand.
@@ -26,6 +29,8 @@ pub enum Document {
 pub fn run(args: &DescribeArgs) -> super::Result {
     let document = match args.document {
         Document::Asyncapi => asyncapi::document(),
+        #[cfg(feature = "web")]
+        Document::Openapi => crate::panel::openapi(),
     };
     println!("{}", serde_json::to_string_pretty(&document)?);
     Ok(())
@@ -47,5 +52,10 @@ mod tests {
     #[test]
     fn the_asyncapi_document_is_current() {
         is_current(include_str!("../../docs/asyncapi.json"), "asyncapi", &super::asyncapi::document());
+    }
+
+    #[test]
+    fn the_openapi_document_is_current() {
+        is_current(include_str!("../../docs/openapi.json"), "openapi", &crate::panel::openapi());
     }
 }

@@ -93,8 +93,12 @@ fn left_out(schema: &mut Schema) {
     schemars::transform::transform_subschemas(&mut left_out, schema);
 }
 
-fn never_null(property: &mut Value) {
+/// Takes `null` from the schema of a value, also as what is meant where there is none.
+pub fn never_null(property: &mut Value) {
     let Some(fields) = property.as_object_mut() else { return };
+    if fields.get("default") == Some(&Value::Null) {
+        fields.remove("default");
+    }
     if let Some(Value::Array(kinds)) = fields.get_mut("type") {
         kinds.retain(|kind| kind != "null");
         if let [kind] = kinds.as_slice() {

@@ -14,8 +14,8 @@ pub mod settings;
 pub mod told;
 
 pub use http::{
-    Control, Controller, Deliveries, Events, FeedHandle, Metrics, OpenedCall, Opener, PanelHandle, Pause, Stored,
-    WebCall, WebCallRefused, spawn, spawn_with,
+    Control, Controller, Deliveries, Endpoint, EndpointState, Events, FeedHandle, Metrics, OpenedCall, Opener,
+    PanelHandle, Pause, SinceStart, Stored, WebCall, WebCallRefused, openapi, spawn, spawn_with,
 };
 pub use settings::Settings;
 
