@@ -1,15 +1,22 @@
 //! The documents of `docs/` against public parsers and what is really sent: AsyncAPI by the initiative's parser and ajv (`tests/lab/node.sh`
-//! installs both).
+//! installs both), OpenAPI by openapi-spec-validator and schemathesis (`tests/lab/schema.sh`).
+#![cfg(feature = "web")]
 
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use kakehashi::crm::settings::{Endpoint, Secret};
 use kakehashi::crm::webhook::Webhook;
 use kakehashi::events::Event;
 use kakehashi::events::example::examples;
+use kakehashi::outbox::settings::Settings;
+use kakehashi::outbox::store::Outbox;
+use kakehashi::outbox::{Batch, ContactRow};
 use kakehashi::panel::feed::{Feed, Filter, Limits, render};
+use kakehashi::pbx::{CallKey, PbxId};
 use serde_json::{Value, json};
 
 fn repository() -> &'static Path {
@@ -126,3 +133,170 @@ fn what_the_feed_shows_is_accepted() {
     sent.push(message("event", &oversize));
     assert_eq!(judged(&sent)["problems"], json!([]));
 }
+
+/// A client's token that may do everything that a client may.
+const TOKEN: &str = "a-client-that-may-do-everything";
+
+/// A bridge with an empty exchange, an endpoint that does not answer, and a contact that is over.
+struct Bridge {
+    process: Child,
+    url: String,
+}
+
+impl Bridge {
+    async fn start(folder: &Path) -> Bridge {
+        let data = folder.join("data");
+        std::fs::create_dir_all(&data).unwrap();
+        fill(&data).await;
+        let config = format!(
+            r#"
+[node]
+id = "n1"
+data_dir = "{}"
+[log]
+json = true
+[[site]]
+id = "osaka"
+[[pbx]]
+id = "desks"
+site = "osaka"
+[pbx.web]
+[sip]
+enabled = false
+[webcall]
+enabled = true
+listen = "127.0.0.1:0"
+[[endpoint]]
+id = "crm"
+url = "http://127.0.0.1:9/hook"
+secrets = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]
+[panel]
+listen = "127.0.0.1:0"
+[[panel.client]]
+id = "tester"
+token = "{TOKEN}"
+correct = true
+events = true
+deliveries = true
+"#,
+            data.display()
+        );
+        std::fs::write(folder.join("kakehashi.toml"), config).unwrap();
+        let log = folder.join("log");
+        let mut process = Command::new(env!("CARGO_BIN_EXE_kakehashi"))
+            .current_dir(repository())
+            .args(["serve", "--config"])
+            .arg(folder.join("kakehashi.toml"))
+            .env("KAKEHASHI_LOG", "info")
+            .stdin(Stdio::null())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            let text = String::from_utf8_lossy(&std::fs::read(&log).unwrap()).into_owned();
+            let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let mut told = lines.map(|line| line["fields"].clone());
+            if let Some(ready) = told.find(|fields| fields["message"] == "ready") {
+                let url = ready["panel"].as_str().unwrap().trim_end_matches('/').to_string();
+                return Bridge { process, url };
+            }
+            assert!(process.try_wait().unwrap().is_none() && Instant::now() < deadline, "no start: {text}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Deliveries to be listed, and events to be fetched.
+async fn fill(data: &Path) {
+    let (outbox, _committed) = Outbox::open(data, &Settings::default(), &["crm".to_string()]).unwrap();
+    let events: Vec<Event> = examples().into_iter().filter(|event| event.sequence.is_some()).collect();
+    let call = CallKey { pbx: PbxId("desks".into()), key: "1".into() };
+    let contact = ContactRow { id: events[0].contact, site: "osaka".into(), call, open: false, state: "{}".into() };
+    outbox.commit(Batch { contact, keys: Vec::new(), events, deliver_text: true }).unwrap().await.unwrap();
+}
+
+/// The ids with which something is there: a web call that was announced runs until its token expires; an event was sent.
+async fn known_ids(bridge: &Bridge) -> String {
+    let asked = r#"{"pbx":"desks","called":"1","extension":"2001"}"#;
+    let opened = reqwest::Client::new().post(format!("{}/v1/web-calls", bridge.url)).body(asked).send().await.unwrap();
+    let opened: Value = opened.json().await.unwrap();
+    let contact = opened["contact"].as_str().unwrap();
+    let event = examples()[0].id;
+    format!(
+        r#"
+[[operations]]
+include-path-regex = "^/v1/contacts/"
+parameters = {{ "path.id" = "{contact}" }}
+[[operations]]
+include-path = "/v1/events/{{id}}"
+parameters = {{ "path.id" = "{event}" }}
+"#
+    )
+}
+
+/// Runs a program of `tests/lab/schema.sh`; it must be content.
+fn content(program: &str, arguments: &[&str]) {
+    let bin = lab().join("schema/bin");
+    let output = Command::new(bin.join(program)).args(arguments).current_dir(lab()).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}: run tests/lab/schema.sh"));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    println!("{said}");
+}
+
+#[test]
+#[ignore = "needs the lab: make lab"]
+fn the_openapi_document_is_valid() {
+    content("openapi-spec-validator", &[repository().join("docs/openapi.json").to_str().unwrap()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the lab: make lab"]
+async fn the_api_answers_as_its_document_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let bridge = Bridge::start(folder.path()).await;
+    let document = format!("{}/v1/openapi.json", bridge.url);
+    let served: Value = reqwest::get(&document).await.unwrap().json().await.unwrap();
+    let kept: Value = serde_json::from_slice(&std::fs::read(repository().join("docs/openapi.json")).unwrap()).unwrap();
+    assert!(served == kept, "docs/openapi.json is not what is served");
+    let token = format!("Authorization: Bearer {TOKEN}");
+    let ids = folder.path().join("schemathesis.toml");
+    std::fs::write(&ids, known_ids(&bridge).await).unwrap();
+    let arguments = [
+        "--config-file",
+        ids.to_str().unwrap(),
+        "run",
+        "--url",
+        &bridge.url,
+        "--header",
+        &token,
+        // the feed does not end by itself
+        "--exclude-path",
+        "/v1/feed",
+        "--phases",
+        "examples,coverage,fuzzing",
+        "--checks",
+        CHECKS,
+        "--max-examples",
+        "40",
+        "--seed",
+        "1",
+        "--no-shrink",
+        "--continue-on-failure",
+        "--suppress-health-check",
+        "all",
+        &document,
+    ];
+    tokio::task::block_in_place(|| content("schemathesis", &arguments));
+}
+
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,\
+                      unsupported_method,allow_header_conformance,negative_data_rejection";

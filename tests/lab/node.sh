@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes sure that Node.js is there with what other programs than ours bring for it, for tests/kintone_client and tests/schema_lab.rs. Installs with apt and npm what is missing.
+# Makes sure that Node.js is there with what other programs than ours bring for it, for tests/kintone_client and tests/schema_lab.rs.
+# Installs with apt and npm what is missing.
 # May run any number of times: what is there in the wanted version is kept. Prints the folder that holds node_modules as its last line.
 set -eu
 . "$(dirname "$0")/common.sh"

@@ -14,6 +14,7 @@ if [ -z "${LAB_LANE:-}" ]; then
     tests/lab/setup.sh
     tests/lab/chromium.sh >/dev/null
     tests/lab/node.sh >/dev/null
+    tests/lab/schema.sh >/dev/null
     tests/lab/odoo.sh setup >/dev/null
 elif [ "$LAB_LANE" != host ] && [ "$LAB_LANE" != alone ]; then
     ip link set lo up
