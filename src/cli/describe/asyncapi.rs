@@ -17,7 +17,7 @@ const INFO: &str = "Events from a telephone exchange to a CRM: calls, who calls,
 pub fn document() -> Value {
     let described = schemas();
     let types = &described.types;
-    let mut document = json!({
+    with_feed(json!({
         "asyncapi": "3.0.0",
         "info": {
             "title": "Kakehashi (架け橋)",
@@ -63,9 +63,17 @@ pub fn document() -> Value {
             "messages": types.iter().map(|one| (one.name.clone(), message(one))).collect::<Map<_, _>>(),
             "schemas": payloads(&described),
         },
-    });
-    #[cfg(feature = "web")]
+    }))
+}
+
+#[cfg(feature = "web")]
+fn with_feed(mut document: Value) -> Value {
     feed::add(&mut document);
+    document
+}
+
+#[cfg(not(feature = "web"))]
+fn with_feed(document: Value) -> Value {
     document
 }
 
