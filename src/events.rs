@@ -1,5 +1,6 @@
 //! The contract with the outside: CloudEvents 1.0 in JSON. The event and its envelope here, the payloads in files by subject.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -8,8 +9,10 @@ use crate::time::Wall;
 
 mod call;
 mod context;
+pub mod example;
 mod pop;
 mod recording;
+pub mod schema;
 mod transcript;
 
 pub use call::{
@@ -51,7 +54,7 @@ pub struct Event {
 }
 
 /// Record events are stored before they are sent and retried for days; realtime events are dropped when stale.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
     /// Stored, ordered, retried.
@@ -60,8 +63,18 @@ pub enum Class {
     Realtime,
 }
 
+/// The types of realtime events.
+const REALTIME: [&str; 3] =
+    ["kakehashi.screenpop.v1", "kakehashi.screenpop.withdrawn.v1", "kakehashi.transcript.partial.v1"];
+
+impl Class {
+    fn of(type_name: &str) -> Class {
+        if REALTIME.contains(&type_name) { Class::Realtime } else { Class::Record }
+    }
+}
+
 /// Payloads, one variant per event type. The wire name of a variant is [`Data::type_name`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum Data {
     /// The contact waits in a queue.
@@ -222,19 +235,35 @@ impl Event {
     }
 }
 
-/// CloudEvents 1.0 (§3, and the partitioning and sequence extensions) in JSON.
-#[derive(Serialize, Deserialize)]
+/// The envelope of every event: CloudEvents 1.0 (§3, and the partitioning and sequence extensions) in JSON.
+#[derive(Serialize, Deserialize, JsonSchema)]
 struct Envelope {
+    /// The version of CloudEvents.
+    #[schemars(extend("const" = "1.0"))]
     specversion: String,
+    /// Unique, the same at every attempt and after a restart.
     id: Uuid,
+    /// `/site/<site>/node/<node>`.
+    #[schemars(regex(pattern = "^/site/.+/node/.+$"))]
     source: String,
+    /// `contact/<contact>`, or `contact/<contact>/leg/<leg>` when it is about a leg.
+    #[schemars(regex(pattern = "^contact/[0-9a-f-]{36}(/leg/[0-9a-f-]{36})?$"))]
     subject: String,
+    /// When it happened, in UTC.
+    #[schemars(extend("format" = "date-time"))]
     time: String,
+    /// Of `data`.
+    #[schemars(extend("const" = "application/json"))]
     datacontenttype: String,
+    /// The contact: events of one contact arrive in order.
     partitionkey: ContactId,
+    /// 20 digits: 1, 2, 3 … over the record events of a contact; realtime events have none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(regex(pattern = "^[0-9]{20}$"))]
     sequence: Option<String>,
+    /// When it is of no more use, in UTC; only realtime events have it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schemars(extend("format" = "date-time"))]
     expirytime: Option<String>,
     #[serde(flatten)]
     data: Data,
@@ -275,10 +304,7 @@ impl Data {
 
     /// Record or realtime.
     pub fn class(&self) -> Class {
-        match self {
-            Data::ScreenPop(_) | Data::ScreenPopWithdrawn(_) | Data::TranscriptPartial(_) => Class::Realtime,
-            _ => Class::Record,
-        }
+        Class::of(self.type_name())
     }
 
     /// Whether it holds words that somebody said, or that an operator wrote about them.

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 pub struct Mono(pub u64);
 
 /// Wall-clock time (UTC) in microseconds since 1970-01-01T00:00:00Z. May step; never used for timers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(transparent)]
 pub struct Wall(pub i64);
 

@@ -14,7 +14,7 @@ use crate::time::Wall;
 mod read;
 mod waiting;
 
-pub use read::{Post, Wrong, read};
+pub use read::{Post, PostBody, Wrong, read};
 pub use waiting::Waiting;
 
 /// The most contexts that one contact keeps, one of a source.
@@ -63,7 +63,7 @@ impl Settings {
 }
 
 /// What a source knows; every part may be absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Known {
     /// Why the citizen calls, in a few words.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -83,7 +83,7 @@ pub struct Known {
 }
 
 /// A page of a portal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Page {
     /// Its address, http or https.
     pub url: String,
@@ -93,7 +93,7 @@ pub struct Page {
 }
 
 /// One answer that was collected before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Slot {
     /// What was asked.
     pub key: String,
@@ -166,7 +166,7 @@ impl Target {
 }
 
 /// How a context found its contact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum By {
     /// The caller's number.

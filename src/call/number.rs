@@ -34,7 +34,7 @@ pub enum Number {
 }
 
 /// What a number is for, by the numbering plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NumberKind {
     /// 固定電話: 0ABCDEFGHJ.

@@ -11,7 +11,7 @@ use crate::time::Wall;
 const MAX_SPANS: usize = 512;
 
 /// What a pause is about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// No sound is kept.
@@ -34,7 +34,7 @@ impl Scope {
 }
 
 /// Who wants the pause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Cause {
     /// An operator or a system, by the API.
@@ -61,7 +61,7 @@ struct Track {
 }
 
 /// What is paused now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Paused {
     /// No sound is kept.
     pub record: bool,

@@ -4,6 +4,7 @@ pub mod backup;
 pub mod check;
 #[cfg(feature = "web")]
 pub mod demo;
+pub mod describe;
 pub mod dictionary;
 pub mod eval;
 pub mod export;
@@ -50,6 +51,7 @@ enum Command {
     Worker(worker::WorkerArgs),
     Export(export::ExportArgs),
     Outbox(outbox::OutboxArgs),
+    Describe(describe::DescribeArgs),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
     Webhook(webhook::WebhookArgs),
@@ -85,6 +87,7 @@ fn run(command: Command) -> Result {
         Command::Worker(args) => worker::run(args),
         Command::Export(args) => export::run(&args),
         Command::Outbox(args) => outbox::run(&args),
+        Command::Describe(args) => describe::run(&args),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Webhook(args) => webhook::run(&args),

@@ -1,5 +1,6 @@
 //! Payloads of the events about calls and their legs.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::call::number::NumberKind;
@@ -8,7 +9,7 @@ use crate::pbx::{DivertReason, EndCause, ExternalKey, Relation, Tag, TransferKin
 use crate::time::Wall;
 
 /// The caller as shown to people and systems outside.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Caller {
     /// E.164 (`+81…`) when the number could be normalised.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -37,7 +38,7 @@ pub struct Caller {
 }
 
 /// Where a diverted call was meant to go.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DivertedFrom {
     /// E.164 when the number could be normalised.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -51,7 +52,7 @@ pub struct DivertedFrom {
 }
 
 /// The agent of a leg as the directory knows them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Agent {
     /// Directory id; absent when the extension is not in the directory.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -67,7 +68,7 @@ pub struct Agent {
 }
 
 /// Payload of `call.queued`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CallQueued {
     /// Who calls.
     pub caller: Caller,
@@ -78,7 +79,7 @@ pub struct CallQueued {
 }
 
 /// Payload of the events about one leg.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LegState {
     /// The leg.
     pub leg: LegId,
@@ -102,7 +103,7 @@ pub struct LegState {
 }
 
 /// Payload of `call.parked`. Whoever fetches the caller is a new leg of the same contact.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CallParked {
     /// Who calls.
     pub caller: Caller,
@@ -120,7 +121,7 @@ pub struct CallParked {
 }
 
 /// Payload of `call.transferred`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CallTransferred {
     /// With or without a consultation.
     pub kind: TransferKind,
@@ -144,7 +145,7 @@ pub struct CallTransferred {
 }
 
 /// Payload of `contact.linked`; the other contact tells the same about this one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ContactLinked {
     /// The other contact.
     pub contact: ContactId,
@@ -155,7 +156,7 @@ pub struct ContactLinked {
 }
 
 /// Payload of `call.abandoned`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CallAbandoned {
     /// Who called.
     pub caller: Caller,
@@ -169,7 +170,7 @@ pub struct CallAbandoned {
 }
 
 /// Why a leg or contact ended: one closed list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// The caller hung up.
@@ -224,7 +225,7 @@ impl EndReason {
 }
 
 /// Payload of `call.ended`: the full state, so that a receiver that missed events can rebuild it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CallEnded {
     /// Why.
     pub reason: EndReason,
@@ -249,7 +250,7 @@ impl CallEnded {
 }
 
 /// A leg as recorded.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LegRecord {
     /// The leg.
     pub leg: LegId,

@@ -1,5 +1,6 @@
 //! Payloads of the events about what is known before the call, what operators mark in it, and what is handed over with a caller.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -10,7 +11,7 @@ use crate::pbx::Speaker;
 use crate::time::Wall;
 
 /// Payload of `contact.context`; in a pop the contexts that the contact has.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ContactContext {
     /// The same for everything that one source says about one number, token or contact.
     pub context: Uuid,
@@ -32,7 +33,7 @@ pub struct ContactContext {
 }
 
 /// Payload of `contact.marked`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ContactMarked {
     /// The mark.
     pub mark: Uuid,
@@ -53,7 +54,7 @@ pub struct ContactMarked {
 }
 
 /// Payload of `contact.unmarked`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ContactUnmarked {
     /// The mark.
     pub mark: Uuid,
@@ -62,14 +63,14 @@ pub struct ContactUnmarked {
 }
 
 /// Payload of `contact.note`; a later one replaces an earlier one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ContactNote {
     /// What the operator wrote for whoever takes over; empty: nothing any more.
     pub text: String,
 }
 
 /// How a caller comes to the next person.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HandoverKind {
     /// Passed on without asking first.
@@ -89,7 +90,7 @@ pub enum HandoverKind {
 }
 
 /// Payload of `contact.handover`; in a pop what its agent gets handed over. Built by rule from what is known, nothing is summed up.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Handover {
     /// Names the packet over its revisions.
     pub handover: Uuid,
@@ -147,7 +148,7 @@ pub struct Handover {
 }
 
 /// One turn of a packet.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HandoverTurn {
     /// As in `transcript.final`.
     pub utterance: String,
@@ -162,7 +163,7 @@ pub struct HandoverTurn {
 }
 
 /// A word of the dictionary that was said.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Term {
     /// As the dictionary writes it.
     pub surface: String,

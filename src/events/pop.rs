@@ -1,5 +1,6 @@
 //! Payloads of the screen pop.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -9,7 +10,7 @@ use crate::pbx::TransferKind;
 use crate::time::Wall;
 
 /// A possible caller, from look-up.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Match {
     /// The contact's id in the CRM or the contacts file.
     pub id: String,
@@ -30,7 +31,7 @@ pub struct Match {
 }
 
 /// A record of the CRM that belongs to a possible caller.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Entry {
     /// One line for the operator.
     pub title: String,
@@ -46,7 +47,7 @@ pub struct Entry {
 }
 
 /// State of the look-up behind a pop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LookUp {
     /// Not answered yet.
@@ -60,7 +61,7 @@ pub enum LookUp {
 }
 
 /// Payload of `screenpop`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ScreenPop {
     /// Names the pop over its revisions.
     pub popid: Uuid,
@@ -96,7 +97,7 @@ pub struct ScreenPop {
 }
 
 /// Who passed a caller on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PopTransfer {
     /// With or without a consultation.
     pub kind: TransferKind,
@@ -107,7 +108,7 @@ pub struct PopTransfer {
 }
 
 /// Payload of `screenpop.withdrawn`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ScreenPopWithdrawn {
     /// The pop.
     pub popid: Uuid,
@@ -120,7 +121,7 @@ pub struct ScreenPopWithdrawn {
 }
 
 /// Why a pop goes away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WithdrawReason {
     /// The leg ended without this agent answering.

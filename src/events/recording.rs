@@ -1,5 +1,6 @@
 //! Payloads of the events about recordings and their pauses.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::call::LegId;
@@ -8,7 +9,7 @@ use crate::pbx::{Speaker, StreamId};
 use crate::time::Wall;
 
 /// One stream of a recording.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordedStream {
     /// The stream.
     pub stream: StreamId,
@@ -34,7 +35,7 @@ pub struct RecordedStream {
 }
 
 /// Payload of `recording.available`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordingAvailable {
     /// The streams; `kakehashi export <contact>` writes them as one stereo WAV file.
     pub streams: Vec<RecordedStream>,
@@ -44,7 +45,7 @@ pub struct RecordingAvailable {
 }
 
 /// Payload of `recording.paused` and `recording.resumed`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordingPause {
     /// What was paused or goes on.
     pub scope: Scope,
@@ -60,7 +61,7 @@ pub struct RecordingPause {
 }
 
 /// A stretch of a contact that was paused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PausedSpan {
     /// What was paused.
     pub scope: Scope,

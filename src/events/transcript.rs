@@ -1,5 +1,6 @@
 //! Payloads of the events about what was said.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::PausedSpan;
@@ -8,7 +9,7 @@ use crate::pbx::Speaker;
 use crate::time::Wall;
 
 /// A replacement that the dictionary made in a text.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Correction {
     /// Start of `to` in the corrected text, in Unicode scalar values.
     pub start: usize,
@@ -25,7 +26,7 @@ pub struct Correction {
 }
 
 /// Payload of `transcript.final`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TranscriptFinal {
     /// The leg during which it was said.
     pub leg: LegId,
@@ -62,7 +63,7 @@ pub struct TranscriptFinal {
 }
 
 /// Payload of `transcript.partial`: what is read of an utterance that goes on. Replaced by the `transcript.final` of the same `utterance`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TranscriptPartial {
     /// The leg during which it is said.
     pub leg: LegId,
@@ -88,7 +89,7 @@ pub struct TranscriptPartial {
 }
 
 /// Payload of `transcript.corrected`: what a person wrote in place of a final, or of an earlier correction. The final itself stays as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TranscriptCorrected {
     /// The leg during which it was said.
     pub leg: LegId,
@@ -112,7 +113,7 @@ pub struct TranscriptCorrected {
 }
 
 /// Payload of `transcript.delayed`. Sent when the text falls behind, when it is twice as far behind, and when it has caught up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TranscriptDelayed {
     /// Utterances that wait; 0 when the text has caught up.
     pub waiting: u32,
@@ -121,7 +122,7 @@ pub struct TranscriptDelayed {
 }
 
 /// What became of the time of one speaker on one leg; milliseconds; the parts sum to `duration`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Coverage {
     /// Answered to ended.
     pub duration: u64,
@@ -144,7 +145,7 @@ pub struct Coverage {
 }
 
 /// One turn of a document.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Turn {
     /// As in `transcript.final`.
     pub utterance: String,
@@ -166,7 +167,7 @@ pub struct Turn {
 }
 
 /// Coverage of one speaker on one leg.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LegCoverage {
     /// The leg.
     pub leg: LegId,
@@ -180,7 +181,7 @@ pub struct LegCoverage {
 }
 
 /// Payload of `transcript.document`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TranscriptDocument {
     /// 1 for the first; a later revision replaces an earlier one.
     pub revision: u32,

@@ -99,7 +99,7 @@ impl<T: Into<String>> From<T> for Receiver {
 }
 
 /// What went over the link to an endpoint in a day.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Traffic {
     /// HTTP requests.
     pub requests: u64,
@@ -124,7 +124,7 @@ impl std::ops::Add for Traffic {
 }
 
 /// Traffic of one endpoint on one day, for one use.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct TrafficDay {
     /// The day in Japan; of an endpoint whose CRM begins its day in the morning, from then on.
     pub day: String,
@@ -189,7 +189,8 @@ pub struct Delivery {
 }
 
 /// A delivery as a person sees it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Delivery")]
 pub struct Listed {
     /// Row: the number that `outbox replay` and `discard` take.
     pub delivery: i64,

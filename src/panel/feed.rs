@@ -9,10 +9,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use super::board::Filter;
 use super::board::{Audience, Board};
+use super::told::{OVERSIZE, Oversize, TooLarge};
 use crate::call::ContactId;
 use crate::events::{Data, Event};
 
@@ -42,7 +44,7 @@ pub struct FeedId {
 }
 
 /// Why a client starts over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ResetReason {
     /// It named no id.
@@ -284,11 +286,15 @@ pub fn render(event: &Event) -> Arc<str> {
         short.turns.truncate(64);
         return Event { data: Data::TranscriptDocument(short), ..event.clone() }.to_json().into();
     }
-    let line = serde_json::json!({
-        "id": event.id, "source": event.source, "subject": event.subject(), "time": event.time.rfc3339(),
-        "type": "kakehashi.panel.oversize.v1", "data": {"type": event.type_name(), "bytes": text.len()},
-    });
-    line.to_string().into()
+    let line = Oversize {
+        id: event.id,
+        source: event.source.clone(),
+        subject: event.subject(),
+        time: event.time.rfc3339(),
+        type_name: OVERSIZE,
+        data: TooLarge { bytes: text.len(), type_name: event.type_name() },
+    };
+    serde_json::to_string(&line).unwrap_or_default().into()
 }
 
 impl fmt::Display for FeedId {

@@ -11,10 +11,11 @@ mod board;
 pub mod feed;
 pub mod http;
 pub mod settings;
+pub mod told;
 
 pub use http::{
-    Admission, Control, Controller, Deliveries, Events, FeedHandle, Metrics, OpenedCall, Opener, PanelHandle, Pause,
-    Stored, WebCall, WebCallRefused, spawn, spawn_with,
+    Admission, Control, Controller, Deliveries, Endpoint, EndpointState, Events, FeedHandle, Metrics, OpenedCall,
+    Opener, PanelHandle, Pause, SinceStart, Stored, WebCall, WebCallRefused, openapi, spawn, spawn_with,
 };
 pub use settings::Settings;
 

@@ -31,7 +31,7 @@ pub struct Identity {
 }
 
 /// The reasons for a missing caller number (notes on TTC JJ-90.30; TS 24.008 cause of no CLI).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Withheld {
     /// 非通知: refused by the caller (184).
@@ -45,7 +45,7 @@ pub enum Withheld {
 }
 
 /// What the operator should know of the caller beyond the number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tag {
     /// 公衆電話 (`cpc=payphone`).
@@ -61,7 +61,7 @@ pub enum Tag {
 }
 
 /// What the network says of its check of the number (`verstat`, TS 24.229 §7.2A.20; RFC 8588 for how it is attested).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verstat {
     /// TN-Validation-Passed.
@@ -82,7 +82,7 @@ pub struct Diverted {
 }
 
 /// Why a call was diverted (RFC 5806 §4.1; RFC 4458 §2 for the causes of History-Info).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DivertReason {
     /// Always.

@@ -37,12 +37,12 @@ pub struct CallKey {
 pub struct LegKey(pub String);
 
 /// One audio stream (one speaker, one direction); names the folder of its segments too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct StreamId(pub Uuid);
 
 /// Who is heard on a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Speaker {
     /// The citizen who called.
@@ -65,7 +65,7 @@ pub struct Wanted {
 }
 
 /// The kind of an identifier that another system uses for the same call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyKind {
     /// SIP Call-ID (RFC 3261 §8.1.1.4).
@@ -87,7 +87,7 @@ pub enum KeyKind {
 }
 
 /// An identifier of the call in another system; unique per site.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ExternalKey {
     /// Whose identifier it is.
     pub kind: KeyKind,
@@ -138,7 +138,7 @@ pub enum EndCause {
 }
 
 /// How a caller is passed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TransferKind {
     /// Without asking the new person first (RFC 5589 §5, "basic").
@@ -148,7 +148,7 @@ pub enum TransferKind {
 }
 
 /// What another contact is to this one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Relation {
     /// The other contact is the consultation that was held about this one.

@@ -1,11 +1,12 @@
 #!/bin/sh
-# Makes sure that Node.js and kintone's own client for it are there, for tests/kintone_client.rs. Installs with apt and npm what is missing.
+# Makes sure that Node.js is there with what other programs than ours bring for it, for tests/kintone_client and tests/schema_lab.rs.
+# Installs with apt and npm what is missing.
 # May run any number of times: what is there in the wanted version is kept. Prints the folder that holds node_modules as its last line.
 set -eu
 . "$(dirname "$0")/common.sh"
 
-# the service's own client for its REST API (MIT)
-node_packages="@kintone/rest-api-client@6.2.1"
+# kintone's own client for its REST API (MIT); the parser of the AsyncAPI initiative (Apache-2.0); a validator of JSON Schema and its formats (MIT)
+node_packages="@kintone/rest-api-client@6.2.1 @asyncapi/parser@3.6.6 ajv@8.20.0 ajv-formats@3.0.1"
 
 mkdir -p "$lab/node"
 need node nodejs

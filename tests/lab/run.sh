@@ -14,6 +14,7 @@ if [ -z "${LAB_LANE:-}" ]; then
     tests/lab/setup.sh
     tests/lab/chromium.sh >/dev/null
     tests/lab/node.sh >/dev/null
+    tests/lab/schema.sh >/dev/null
     tests/lab/odoo.sh setup >/dev/null
 elif [ "$LAB_LANE" != host ] && [ "$LAB_LANE" != alone ]; then
     ip link set lo up
@@ -50,7 +51,7 @@ tests_of() {
         host)
             # what shows an interface of the machine's own, makes networks of its own, or asks a browser for its addresses
             calls --test serve --test receiver_lab --test ari_lab --test sip_lab --test tls_lab --test secure_lab --test probe_lab --test registrar_lab \
-                --test mirror_lab --test webcall_lab --test siprec_lab --test remote_lab --test nats_sink_lab --test kamailio_lab --test package_lab --test kintone_client --test odoo_lab -- --ignored
+                --test mirror_lab --test webcall_lab --test siprec_lab --test remote_lab --test nats_sink_lab --test kamailio_lab --test package_lab --test schema_lab --test kintone_client --test odoo_lab -- --ignored
             ;;
         alone)
             # fifty callers, and several recognisers at once: the calls of the other lanes would not be heard in time beside them

@@ -37,6 +37,30 @@ fn last_id(text: &str) -> &str {
 }
 
 #[tokio::test]
+async fn what_the_document_guards_is_refused_without_a_token_and_the_rest_is_not() {
+    let (panel, _feed) = start(guarded()).await;
+    let document = kakehashi::panel::openapi();
+    let mut guarded = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let path = path.replace("{id}", ID).replace("{mark}", ID);
+        for (method, operation) in methods.as_object().unwrap() {
+            let method = method.to_uppercase();
+            let request = format!(
+                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{{}}"
+            );
+            let answer = ask(panel.local_addr, &request).await;
+            let is_guarded = operation["security"] != serde_json::json!([]);
+            assert_eq!(status(&answer) == "401", is_guarded, "{method} {path}: {answer}");
+            assert!(operation["responses"][status(&answer)].is_object(), "{method} {path}: {answer}");
+            guarded += usize::from(is_guarded);
+        }
+    }
+    assert!(guarded >= 17, "{guarded}");
+}
+
+const ID: &str = "0b2e4f6a-1111-4222-8333-444455556666";
+
+#[tokio::test]
 async fn the_page_is_served_with_nothing_from_elsewhere() {
     let (panel, _feed) = start(local()).await;
     let page = get(panel.local_addr, "/", "").await;

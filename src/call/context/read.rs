@@ -1,5 +1,6 @@
 //! A context as JSON: read by hand, so that what is wrong is told by the name of its field.
 
+use schemars::JsonSchema;
 use serde_json::{Map, Value};
 
 use super::{Known, Page, Settings, Slot, Target};
@@ -35,6 +36,107 @@ pub struct Post {
     pub key: Option<String>,
     /// What is known.
     pub known: Known,
+}
+
+/// A post as it is written; [`read`] reads it.
+#[derive(JsonSchema)]
+#[schemars(rename = "ContextPost", deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{"required": ["number"]}, {"required": ["token"]}, {"required": ["contact"]}]))]
+#[schemars(extend("examples" = [{
+    "number": "06-6208-8181",
+    "expires_in_s": 1_800,
+    "context": {"reason": "住民票の写し", "citizen": "ref-0815", "slots": {"通数": "2通", "続柄": "本人"}},
+}]))]
+#[expect(dead_code, reason = "describes what `read` takes")]
+pub struct PostBody {
+    /// The caller's number, in any usual form.
+    #[schemars(length(min = 1, max = NAME))]
+    number: Option<String>,
+    /// What the call brings along, byte for byte.
+    #[schemars(length(min = 1, max = TOKEN))]
+    token: Option<String>,
+    /// The id of a running contact.
+    contact: Option<uuid::Uuid>,
+    /// `[[site]] id`; may be left out where there is only one.
+    #[schemars(length(min = 1, max = NAME))]
+    site: Option<String>,
+    /// How long it waits for its call, in seconds, up to `[context] max_expires_s`.
+    #[schemars(range(min = 1))]
+    expires_in_s: Option<u64>,
+    /// What is not said again stays.
+    merge: Option<bool>,
+    /// The source's own key: the same post again with it changes nothing.
+    #[schemars(length(min = 1, max = CITIZEN))]
+    key: Option<String>,
+    /// What is known; 8 KiB at most.
+    context: KnownBody,
+}
+
+/// What is known, at least one of its parts.
+#[derive(JsonSchema)]
+#[schemars(rename = "ContextKnown", deny_unknown_fields, extend("minProperties" = 1))]
+#[expect(dead_code, reason = "describes what `read` takes")]
+struct KnownBody {
+    /// Why the citizen calls, in a few words.
+    #[schemars(length(min = 1, max = REASON))]
+    reason: Option<String>,
+    /// The page that they came from.
+    page: Option<PageBody>,
+    /// Where what was written before can be read.
+    #[schemars(length(max = ADDRESS), regex(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+"))]
+    chat: Option<String>,
+    /// An opaque reference; never a name or a My Number.
+    #[schemars(length(min = 1, max = CITIZEN))]
+    citizen: Option<String>,
+    /// Answers that were collected before: an object, or a list where the order matters; at most 32.
+    slots: Option<SlotsBody>,
+}
+
+/// A page of a portal.
+#[derive(JsonSchema)]
+#[schemars(rename = "ContextPage", deny_unknown_fields)]
+#[expect(dead_code, reason = "describes what `read` takes")]
+struct PageBody {
+    /// Its address.
+    #[schemars(length(max = ADDRESS), regex(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+"))]
+    url: String,
+    /// Its title.
+    #[schemars(length(min = 1, max = TITLE))]
+    title: Option<String>,
+}
+
+/// Answers that were collected before.
+#[derive(JsonSchema)]
+#[schemars(rename = "ContextSlots", untagged)]
+#[expect(dead_code, reason = "describes what `read` takes")]
+enum SlotsBody {
+    /// By key.
+    Object(std::collections::BTreeMap<String, SlotValue>),
+    /// In order.
+    List(Vec<SlotBody>),
+}
+
+/// One answer.
+#[derive(JsonSchema)]
+#[schemars(rename = "ContextSlot", deny_unknown_fields)]
+#[expect(dead_code, reason = "describes what `read` takes")]
+struct SlotBody {
+    /// What was asked.
+    #[schemars(length(min = 1, max = SLOT_KEY))]
+    key: String,
+    /// What was answered.
+    value: Option<SlotValue>,
+}
+
+/// A text of at most 500 characters, or what is taken as it is written; empty or `null` takes the slot away (with `merge`).
+#[derive(JsonSchema)]
+#[schemars(rename = "ContextValue", untagged)]
+#[expect(dead_code, reason = "describes what `read` takes")]
+enum SlotValue {
+    Text(#[schemars(length(max = SLOT_VALUE))] String),
+    Number(f64),
+    Truth(bool),
+    Nothing(()),
 }
 
 /// What is wrong with a post, without what was in it.

@@ -170,3 +170,26 @@ fn lifetimes_that_do_not_fit_are_refused() {
     assert_eq!(Settings { expires_s: 0, ..Settings::default() }.check().unwrap_err().0, "expires_s");
     assert_eq!(Settings { max_expires_s: 10, ..Settings::default() }.check().unwrap_err().0, "expires_s");
 }
+
+#[test]
+fn what_the_document_names_is_read_and_nothing_else() {
+    let schema = schemars::schema_for!(PostBody).to_value();
+    let fields = |schema: &serde_json::Value| -> Vec<String> {
+        schema["properties"].as_object().unwrap().keys().cloned().collect()
+    };
+    let unknown = |problem: &Wrong| problem.problem == "is no field of a context";
+    for field in fields(&schema) {
+        // a list is right nowhere: the field is known when something else is said than that it is not
+        let wrong = refused(&serde_json::json!({"number": "0662088181", field.clone(): [1]}).to_string());
+        assert!(!unknown(&wrong) && wrong.field.starts_with(&field), "{field}: {wrong:?}");
+    }
+    for (name, place) in [("ContextKnown", "context"), ("ContextPage", "context.page")] {
+        for field in fields(&schema["$defs"][name]) {
+            let inner = serde_json::json!({ field.clone(): true });
+            let known = if name == "ContextPage" { serde_json::json!({"page": inner}) } else { inner };
+            let wrong = refused(&serde_json::json!({"number": "0662088181", "context": known}).to_string());
+            let expected = if field == "title" { "context.page.url".into() } else { format!("{place}.{field}") };
+            assert!(!unknown(&wrong) && wrong.field == expected, "{field}: {wrong:?}");
+        }
+    }
+}

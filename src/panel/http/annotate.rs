@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::api::Path;
 use super::control::{Control, NoBody, ask, body, contact_id, too_slow};
 use super::routes::{Shared, full, problem};
 use crate::call::ContactId;
@@ -19,17 +21,33 @@ const BODY_BYTES: usize = 8 * 1024;
 /// Longest name of an utterance, in bytes.
 const UTTERANCE: usize = 128;
 
-#[derive(Deserialize)]
+/// A passage to be marked.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Mark {
+pub(super) struct Mark {
+    /// As in `transcript.final`.
+    #[schemars(length(max = UTTERANCE))]
     utterance: String,
+    /// What is written beside it.
     #[serde(default)]
+    #[schemars(length(max = MARK_NOTE))]
     note: Option<String>,
 }
 
-#[derive(Deserialize)]
+/// The mark that was made.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Marked {
+    /// Its id.
+    #[schemars(with = "Uuid")]
+    mark: Option<Uuid>,
+}
+
+/// The note for whoever takes over.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Note {
+pub(super) struct Note {
+    /// Empty: nothing any more.
+    #[schemars(length(max = NOTE))]
     text: String,
 }
 
@@ -53,7 +71,7 @@ pub(super) async fn mark(State(shared): State<Arc<Shared>>, Path(contact): Path<
         return problem(StatusCode::BAD_REQUEST, &expected);
     };
     match carry_out(&shared, contact, Annotation::Mark { utterance, note }).await {
-        Ok(mark) => (StatusCode::OK, axum::Json(serde_json::json!({ "mark": mark }))).into_response(),
+        Ok(mark) => (StatusCode::OK, axum::Json(Marked { mark })).into_response(),
         Err(answer) => answer,
     }
 }

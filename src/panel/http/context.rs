@@ -2,18 +2,47 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
+use serde::Serialize;
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
+use super::api::Path;
 use super::control::{Control, NoBody, ask, body, too_slow};
 use super::guard::Guard;
 use super::routes::{Shared, full, problem, refused};
+use crate::call::ContactId;
 use crate::call::context::{Accepted, Fresh, Refused, Wish, Wrong, read};
 
 /// Greatest body of a post, in bytes; what may be in it is less.
 const BODY_BYTES: usize = 64 * 1024;
+
+/// A context that was accepted.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Told {
+    /// Its id.
+    context: Uuid,
+    /// Counts what the source posted for this target, from 1.
+    version: u32,
+    /// Until when it waits for a call.
+    #[schemars(extend("format" = "date-time"))]
+    expires: String,
+    /// Running contacts that have it now.
+    attached: Vec<ContactId>,
+}
+
+/// What is wrong with a post.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct WrongField {
+    /// What was expected.
+    error: String,
+    /// Where, for example `context.slots[2].value`; empty for the whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+}
 
 pub(super) async fn post(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let source = Guard::check_origin(request.headers()).and_then(|()| shared.guard().source(request.headers()));
@@ -32,7 +61,7 @@ pub(super) async fn post(State(shared): State<Arc<Shared>>, request: Request) ->
         Ok(post) => carry_out(&shared, from, Wish::Post(Box::new(post))).await,
         Err(Wrong { field, problem }) => {
             let error = if field.is_empty() { problem } else { format!("{field}: {problem}") };
-            (StatusCode::BAD_REQUEST, axum::Json(serde_json::json!({"error": error, "field": field}))).into_response()
+            (StatusCode::BAD_REQUEST, axum::Json(WrongField { error, field: Some(field) })).into_response()
         }
     }
 }
@@ -76,12 +105,12 @@ async fn carry_out(shared: &Shared, from: String, wish: Wish) -> Response {
 
 fn told(accepted: &Accepted) -> Response {
     let status = if accepted.fresh == Fresh::New { StatusCode::CREATED } else { StatusCode::OK };
-    let body = serde_json::json!({
-        "context": accepted.id,
-        "version": accepted.version,
-        "expires": accepted.expires.rfc3339(),
-        "attached": accepted.attached,
-    });
+    let body = Told {
+        context: accepted.id,
+        version: accepted.version,
+        expires: accepted.expires.rfc3339(),
+        attached: accepted.attached.clone(),
+    };
     (status, axum::Json(body)).into_response()
 }
 

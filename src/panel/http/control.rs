@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use axum::body::{Bytes, to_bytes};
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::api::Path;
 use super::routes::{BODY_BYTES, Shared, full, problem};
 use crate::call::ContactId;
 use crate::call::context::{self, Accepted};
@@ -72,11 +74,14 @@ pub struct Pause {
 /// Takes wishes to whoever carries them out; `false` when it has no room for one.
 pub type Controller = Arc<dyn Fn(Control) -> bool + Send + Sync>;
 
-#[derive(Deserialize)]
+/// What is to be paused, or to go on.
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[derive(Default)]
-struct Wish {
+#[schemars(rename = "PauseWish")]
+pub(super) struct Wish {
+    /// What.
     scope: Scope,
+    /// Why, in a few words.
     reason: Option<String>,
 }
 

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use super::api::Path;
 use super::control::{Control, NoBody, ask, body, contact_id, too_slow};
 use super::guard::Guard;
 use super::routes::{Shared, full, problem, refused};
@@ -18,15 +20,44 @@ const BODY_BYTES: usize = 16 * 1024;
 /// Longest name of an utterance, in bytes.
 const UTTERANCE: usize = 128;
 
-#[derive(Deserialize)]
+/// What was really said.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Wish {
+#[schemars(rename = "CorrectionWish")]
+pub(super) struct Wish {
+    /// As in `transcript.final`.
+    #[schemars(length(max = UTTERANCE))]
     utterance: String,
+    /// In one line.
+    #[schemars(length(min = 1, max = TEXT))]
     text: String,
+    /// Of the text that was corrected: 0 for the final.
     #[serde(default)]
     revision: Option<u32>,
+    /// Which person does it, by id or extension.
     #[serde(default)]
+    #[schemars(length(max = AGENT))]
     agent: Option<String>,
+}
+
+/// The text as it is kept.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Corrected")]
+pub(super) struct Told {
+    /// Its revision.
+    revision: u32,
+    /// Its numbers are masked.
+    text: String,
+}
+
+/// Why it was not corrected.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Conflict {
+    /// What is wrong.
+    error: String,
+    /// The revision that the text has by now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<u32>,
 }
 
 impl Wish {
@@ -79,7 +110,7 @@ pub(super) async fn post(State(shared): State<Arc<Shared>>, Path(contact): Path<
 }
 
 fn told(Corrected { revision, text }: &Corrected) -> Response {
-    (StatusCode::OK, axum::Json(serde_json::json!({"revision": revision, "text": text}))).into_response()
+    (StatusCode::OK, axum::Json(Told { revision: *revision, text: text.clone() })).into_response()
 }
 
 fn why(refusal: Refused) -> Response {
@@ -91,8 +122,7 @@ fn why(refusal: Refused) -> Response {
         ),
         Refused::Changed(revision) => {
             let error = format!("revision: the text has revision {revision} by now; read it and post again");
-            (StatusCode::CONFLICT, axum::Json(serde_json::json!({"error": error, "revision": revision})))
-                .into_response()
+            (StatusCode::CONFLICT, axum::Json(Conflict { error, revision: Some(revision) })).into_response()
         }
         Refused::Full => problem(StatusCode::CONFLICT, "the contact has as many corrections as it may have (2000)"),
         Refused::Unreadable => problem(

@@ -3,15 +3,17 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
+use super::api::Query;
 use super::control::{NoBody, body, too_slow};
 use super::guard::{Guard, Refusal};
 use super::routes::{Shared, problem, refused};
+use crate::outbox::store::{Listed, TrafficDay};
 
 /// Most deliveries of one answer.
 const MOST: u32 = 1_000;
@@ -26,8 +28,8 @@ const STATES: [&str; 5] = ["pending", "delivered", "dead", "replay", "discarded"
 
 /// Who keeps the deliveries. Every call may wait for the disk; errors are for the log.
 pub trait Deliveries: Send + Sync {
-    /// Deliveries in a state, newest first, as JSON objects.
-    fn list(&self, status: Option<&str>, limit: u32) -> Result<Value, String>;
+    /// Deliveries in a state, newest first.
+    fn list(&self, status: Option<&str>, limit: u32) -> Result<Vec<Listed>, String>;
 
     /// Dead letters to be sent again: all, or the named ones. Gives how many.
     fn replay(&self, deliveries: Option<&[i64]>) -> Result<usize, String>;
@@ -36,33 +38,129 @@ pub trait Deliveries: Send + Sync {
     fn discard(&self, deliveries: Option<&[i64]>, note: &str) -> Result<usize, String>;
 
     /// The endpoints: how each does, and the sums of its deliveries.
-    fn endpoints(&self) -> Result<Value, String>;
+    fn endpoints(&self) -> Result<Vec<Endpoint>, String>;
 
     /// Requests, bytes and events by day, endpoint and use, newest day first.
-    fn traffic(&self, days: u32) -> Result<Value, String>;
+    fn traffic(&self, days: u32) -> Result<Vec<TrafficDay>, String>;
+}
+
+/// Deliveries.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct DeliveryList {
+    /// Newest first.
+    deliveries: Vec<Listed>,
+}
+
+/// Endpoints.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct EndpointList {
+    /// In the order of the configuration.
+    endpoints: Vec<Endpoint>,
+}
+
+/// An endpoint as whoever administers the bridge sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Endpoint {
+    /// `[[endpoint]] id`.
+    pub id: String,
+    /// How it does.
+    pub state: EndpointState,
+    /// Deliveries that wait.
+    pub pending: u64,
+    /// When the oldest event that waits happened.
+    #[schemars(extend("format" = "date-time"))]
+    pub oldest: Option<String>,
+    /// Dead letters.
+    pub dead: u64,
+    /// Dead letters that will be sent again.
+    pub replay: u64,
+    /// Dead letters that were set aside for good.
+    pub discarded: u64,
+    /// Since the bridge was started.
+    pub since_start: SinceStart,
+}
+
+/// How an endpoint does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EndpointState {
+    /// It answers.
+    Up,
+    /// It does not answer.
+    Down,
+    /// Its requests of the day are used up.
+    Dry,
+    /// It wants nothing any more (410).
+    Off,
+}
+
+/// Sums of an endpoint: left + accepted + replayed = delivered + dead + dropped + pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct SinceStart {
+    /// Deliveries left from before the start.
+    pub left: u64,
+    /// Deliveries made since.
+    pub accepted: u64,
+    /// Dead letters that a person sent again.
+    pub replayed: u64,
+    /// Deliveries that arrived.
+    pub delivered: u64,
+    /// Deliveries that became dead letters.
+    pub dead: u64,
+    /// Deliveries that came too late to be of use.
+    pub dropped: u64,
+    /// Attempts.
+    pub attempts: u64,
+}
+
+/// Traffic.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct TrafficList {
+    /// By day, endpoint and use; newest day first.
+    traffic: Vec<TrafficDay>,
+}
+
+/// How many.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Counted {
+    /// Dead letters that were meant.
+    count: usize,
 }
 
 /// Which deliveries are listed.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct Wanted {
+    /// In this state only.
+    #[schemars(extend("enum" = STATES))]
     status: Option<String>,
+    /// At most so many: 1 to 1,000, else the nearest; 50 when nobody says.
     limit: Option<u32>,
 }
 
 /// How much traffic is listed.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct Days {
+    /// So many days back: 1 to 3,660, else the nearest; 31 when nobody says.
     days: Option<u32>,
 }
 
 /// Which dead letters are meant.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct Chosen {
+#[schemars(extend("oneOf" = [
+    {"required": ["deliveries"], "properties": {"deliveries": {"minItems": 1}, "all": {"const": false}}},
+    {"required": ["all"], "properties": {"deliveries": {"maxItems": 0}, "all": {"const": true}}},
+]))]
+pub(super) struct Chosen {
+    /// These.
+    #[schemars(length(max = MOST))]
     deliveries: Vec<i64>,
+    /// All there are.
     all: bool,
+    /// Why they are set aside.
+    #[schemars(length(max = NOTE))]
     note: Option<String>,
 }
 
@@ -86,11 +184,12 @@ pub(super) async fn list(
         return problem(StatusCode::BAD_REQUEST, &format!("status: expected one of {}", STATES.join(", ")));
     }
     let limit = wanted.limit.unwrap_or(USUAL).clamp(1, MOST);
-    ask(&shared, &headers, move |kept| Ok(json!({"deliveries": kept.list(wanted.status.as_deref(), limit)?}))).await
+    ask(&shared, &headers, move |kept| Ok(DeliveryList { deliveries: kept.list(wanted.status.as_deref(), limit)? }))
+        .await
 }
 
 pub(super) async fn endpoints(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
-    ask(&shared, &headers, |kept| Ok(json!({"endpoints": kept.endpoints()?}))).await
+    ask(&shared, &headers, |kept| Ok(EndpointList { endpoints: kept.endpoints()? })).await
 }
 
 pub(super) async fn traffic(
@@ -99,7 +198,7 @@ pub(super) async fn traffic(
     headers: HeaderMap,
 ) -> Response {
     let days = days.days.unwrap_or(31).clamp(1, 3_660);
-    ask(&shared, &headers, move |kept| Ok(json!({"traffic": kept.traffic(days)?}))).await
+    ask(&shared, &headers, move |kept| Ok(TrafficList { traffic: kept.traffic(days)? })).await
 }
 
 pub(super) async fn replay(State(shared): State<Arc<Shared>>, request: Request) -> Response {
@@ -139,15 +238,15 @@ async fn change(
     ask(shared, &headers, move |kept| {
         let count = make(kept, &chosen)?;
         tracing::info!(client = from, count, what, "dead letters");
-        Ok(json!({ "count": count }))
+        Ok(Counted { count })
     })
     .await
 }
 
-async fn ask(
+async fn ask<T: Serialize + Send + 'static>(
     shared: &Shared,
     headers: &HeaderMap,
-    question: impl FnOnce(&dyn Deliveries) -> Result<Value, String> + Send + 'static,
+    question: impl FnOnce(&dyn Deliveries) -> Result<T, String> + Send + 'static,
 ) -> Response {
     if let Err(refusal) = administrator(shared, headers) {
         return refused(refusal);

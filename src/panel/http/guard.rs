@@ -15,7 +15,7 @@ use crate::panel::settings::{Client, Token};
 use crate::panel::{Error, Settings};
 
 /// Name of the sign-in cookie.
-const COOKIE: &str = "kakehashi_panel";
+pub(super) const COOKIE: &str = "kakehashi_panel";
 /// Operators signed in at once; the one that would be signed out first makes room.
 const SESSIONS: usize = 1_024;
 

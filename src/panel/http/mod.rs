@@ -1,6 +1,7 @@
 //! The panel's web server: the embedded page, the live feed and the API.
 
 mod annotate;
+mod api;
 mod context;
 mod control;
 mod correct;
@@ -8,6 +9,7 @@ mod deliveries;
 mod events;
 mod guard;
 mod handle;
+mod openapi;
 mod patient;
 pub(crate) mod routes;
 pub(crate) mod server;
@@ -15,9 +17,10 @@ mod stream;
 mod web_calls;
 
 pub use control::{Control, Controller, Pause, Stored};
-pub use deliveries::Deliveries;
+pub use deliveries::{Deliveries, Endpoint, EndpointState, SinceStart};
 pub use events::Events;
 pub use handle::FeedHandle;
+pub use openapi::document as openapi;
 pub use web_calls::{OpenedCall, Opener, WebCall, WebCallRefused};
 
 use std::net::SocketAddr;

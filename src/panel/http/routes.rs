@@ -6,22 +6,25 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
-use serde::Deserialize;
+use axum::routing::get;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use super::control::{self, Controller};
+use super::api::{Operation, Problem, Query, Who, operations};
+use super::control::Controller;
 use super::guard::{Guard, Refusal};
 use super::handle::FeedHandle;
 use super::stream::Client;
 use super::wall;
-use super::web_calls::{self, Opener};
-use super::{annotate, context, correct, deliveries, events};
+use super::web_calls::Opener;
+use super::{deliveries, events};
 use crate::panel::feed::Filter;
+use crate::panel::told::Contact;
 
 /// Greatest body of a request, in bytes.
 pub(super) const BODY_BYTES: usize = 1_024;
@@ -59,18 +62,12 @@ impl Shared {
 }
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
-    let api = Router::new()
-        .route("/v1/feed", get(feed))
-        .route("/v1/contacts", get(contacts))
-        .route("/v1/contacts/{id}/pause", post(control::pause))
-        .route("/v1/contacts/{id}/resume", post(control::resume))
-        .route("/v1/contacts/{id}/marks", post(annotate::mark))
-        .route("/v1/contacts/{id}/marks/{mark}", delete(annotate::unmark))
-        .route("/v1/contacts/{id}/note", post(annotate::note))
-        .route("/v1/web-calls", post(web_calls::open))
-        .route("/metrics", get(metrics))
-        .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), ask_token));
-    Router::new()
+    let (of_panel, others): (Vec<_>, Vec<_>) = operations().into_iter().partition(|one| one.who == Who::Panel);
+    let routes = |operations: Vec<Operation>| {
+        operations.into_iter().fold(Router::new(), |router, one| router.route(one.path, one.handler))
+    };
+    let api = routes(of_panel).route_layer(middleware::from_fn_with_state(Arc::clone(&shared), ask_token));
+    routes(others)
         .route("/", page(HTML, include_str!("../page/index.html")))
         .route("/app.js", page(SCRIPT, include_str!("../page/app.js")))
         .route("/state.js", page(SCRIPT, include_str!("../page/state.js")))
@@ -80,18 +77,6 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/words.js", page(SCRIPT, include_str!("../page/words.js")))
         .route("/style.css", page(STYLE, include_str!("../page/style.css")))
         .route("/icon.svg", page(PICTURE, include_str!("../page/icon.svg")))
-        .route("/v1/session", get(session).post(sign_in).delete(sign_out))
-        .route("/v1/context", post(context::post))
-        .route("/v1/context/{id}", delete(context::delete))
-        .route("/v1/contacts/{id}/corrections", post(correct::post))
-        .route("/v1/events/{id}", get(events::get))
-        .route("/v1/deliveries", get(deliveries::list))
-        .route("/v1/deliveries/replay", post(deliveries::replay))
-        .route("/v1/deliveries/discard", post(deliveries::discard))
-        .route("/v1/endpoints", get(deliveries::endpoints))
-        .route("/v1/traffic", get(deliveries::traffic))
-        .route("/healthz", get(health))
-        .route("/readyz", get(readiness))
         .merge(api)
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "no such page; the panel is at /") })
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), ask_host))
@@ -100,10 +85,12 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
 }
 
 /// Which contacts are wanted, and where the client was.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
-struct Wish {
+pub(super) struct Wish {
+    /// Only what concerns the agent with this extension.
     extension: Option<String>,
+    /// Only what concerns the agent with this id.
     agent: Option<String>,
     /// The same as the header `Last-Event-ID`, for a client that starts a new connection by itself.
     last_event_id: Option<String>,
@@ -116,7 +103,52 @@ impl Wish {
     }
 }
 
-async fn feed(State(shared): State<Arc<Shared>>, Query(wish): Query<Wish>, headers: HeaderMap) -> Response {
+/// What `GET /v1/contacts` answers; written by hand, since its events are JSON already.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "describes what `contacts` writes")]
+pub(super) struct Contacts {
+    /// The id of the feed to go on from.
+    asof: String,
+    /// The server's time.
+    #[schemars(extend("format" = "date-time"))]
+    now: String,
+    /// The contacts.
+    contacts: Vec<Contact>,
+}
+
+/// Who asks.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Session {
+    /// They have the token or the cookie, or none is needed.
+    signed_in: bool,
+    /// Operators have to sign in.
+    token_required: bool,
+}
+
+/// What signs in.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct SignIn {
+    /// The panel's token.
+    token: String,
+}
+
+/// That the process answers.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Health {
+    /// `ok`.
+    status: &'static str,
+    /// Of the program.
+    version: &'static str,
+}
+
+/// Whether calls are taken.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Readiness {
+    /// They are.
+    ready: bool,
+}
+
+pub(super) async fn feed(State(shared): State<Arc<Shared>>, Query(wish): Query<Wish>, headers: HeaderMap) -> Response {
     let Ok(seat) = Arc::clone(&shared.clients).try_acquire_owned() else {
         return full("all places of [panel] max_clients are taken");
     };
@@ -132,7 +164,7 @@ async fn feed(State(shared): State<Arc<Shared>>, Query(wish): Query<Wish>, heade
         .into_response()
 }
 
-async fn contacts(State(shared): State<Arc<Shared>>, Query(wish): Query<Wish>) -> Response {
+pub(super) async fn contacts(State(shared): State<Arc<Shared>>, Query(wish): Query<Wish>) -> Response {
     let (asof, contacts) = shared.feed.snapshot(&wish.filter());
     let contacts: Vec<String> = contacts.iter().map(|contact| contact.json()).collect();
     let text =
@@ -140,17 +172,13 @@ async fn contacts(State(shared): State<Arc<Shared>>, Query(wish): Query<Wish>) -
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
-async fn session(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
-    let signed_in = shared.guard().check_token(&headers).is_ok();
-    axum::Json(serde_json::json!({"signed_in": signed_in, "token_required": shared.guard().needs_token()}))
-        .into_response()
+pub(super) async fn session(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    let guard = shared.guard();
+    let signed_in = guard.check_token(&headers).is_ok();
+    axum::Json(Session { signed_in, token_required: guard.needs_token() }).into_response()
 }
 
-async fn sign_in(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    #[derive(Deserialize)]
-    struct SignIn {
-        token: String,
-    }
+pub(super) async fn sign_in(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     if let Err(refusal) = Guard::check_origin(request.headers()) {
         return refused(refusal);
     }
@@ -165,7 +193,7 @@ async fn sign_in(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     }
 }
 
-async fn sign_out(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+pub(super) async fn sign_out(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     if let Err(refusal) = Guard::check_origin(&headers) {
         return refused(refusal);
     }
@@ -173,20 +201,20 @@ async fn sign_out(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Resp
     (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cleared)]).into_response()
 }
 
-async fn health() -> Response {
-    axum::Json(serde_json::json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")})).into_response()
+pub(super) async fn health() -> Response {
+    axum::Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") }).into_response()
 }
 
-async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     let text = shared.metrics.get().map(|metrics| metrics()).unwrap_or_default();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-async fn readiness(State(shared): State<Arc<Shared>>) -> Response {
+pub(super) async fn readiness(State(shared): State<Arc<Shared>>) -> Response {
     if shared.ready.load(Ordering::Relaxed) {
-        axum::Json(serde_json::json!({"ready": true})).into_response()
+        axum::Json(Readiness { ready: true }).into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, axum::Json(serde_json::json!({"ready": false}))).into_response()
+        (StatusCode::SERVICE_UNAVAILABLE, axum::Json(Readiness { ready: false })).into_response()
     }
 }
 
@@ -251,5 +279,5 @@ pub(super) fn full(what: &str) -> Response {
 }
 
 pub(super) fn problem(status: StatusCode, what: &str) -> Response {
-    (status, axum::Json(serde_json::json!({"error": what}))).into_response()
+    (status, axum::Json(Problem { error: what.into() })).into_response()
 }

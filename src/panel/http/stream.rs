@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use futures_util::stream;
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::handle::FeedHandle;
 use super::wall;
 use crate::panel::feed::{Message, Subscriber};
+use crate::panel::told::{Beat, Reset, Synced};
 
 /// Bytes gathered before they are handed to the connection.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -69,14 +71,17 @@ impl Client {
 
 /// A sign of life that scripts see too, with the server's time to count waiting seconds from.
 fn beat() -> String {
-    format!(": keep-alive\nevent: beat\ndata: {{\"now\":\"{}\"}}\n\n", wall().rfc3339())
+    format!(": keep-alive\nevent: beat\ndata: {}\n\n", line(&Beat { now: wall().rfc3339() }))
+}
+
+fn line(data: &impl Serialize) -> String {
+    serde_json::to_string(data).unwrap_or_default()
 }
 
 fn write_message(text: &mut String, message: Message) {
     let written = match message {
         Message::Reset { reason, contacts } => {
-            let data = serde_json::json!({"reason": reason, "contacts": contacts});
-            write!(text, "event: reset\ndata: {data}\n\n")
+            write!(text, "event: reset\ndata: {}\n\n", line(&Reset { contacts, reason }))
         }
         Message::Contact { id, view } => {
             if let Some(id) = id {
@@ -84,7 +89,9 @@ fn write_message(text: &mut String, message: Message) {
             }
             write!(text, "event: contact\ndata: {}\n\n", view.json())
         }
-        Message::Synced { id } => write!(text, "id: {id}\nevent: synced\ndata: {{\"id\":\"{id}\"}}\n\n"),
+        Message::Synced { id } => {
+            write!(text, "id: {id}\nevent: synced\ndata: {}\n\n", line(&Synced { id: id.to_string() }))
+        }
         Message::Event { id, body } => write!(text, "id: {id}\nevent: event\ndata: {body}\n\n"),
     };
     debug_assert!(written.is_ok(), "writing to a string cannot fail");

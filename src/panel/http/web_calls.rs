@@ -6,6 +6,7 @@ use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -17,20 +18,26 @@ use crate::pbx::{ExternalKey, Speaker};
 const FIELD_MAX: usize = 128;
 
 /// What a token is asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["extension"], "anyOf" = [{"required": ["contact"]}, {"required": ["pbx", "called"]}]))]
 pub struct WebCall {
     /// A running contact to which the sound belongs; without it a new call appears.
     pub contact: Option<ContactId>,
     /// The exchange of a new call (`[[pbx]] id`, one with `[pbx.web]`).
+    #[schemars(length(max = FIELD_MAX))]
     pub pbx: String,
     /// The dialled line of a new call.
+    #[schemars(length(max = FIELD_MAX))]
     pub called: String,
     /// The agent's extension.
+    #[schemars(length(max = FIELD_MAX))]
     pub extension: String,
     /// The caller's number; empty: unknown.
+    #[schemars(length(max = FIELD_MAX))]
     pub number: String,
     /// The caller's name; empty: unknown.
+    #[schemars(length(max = FIELD_MAX))]
     pub name: String,
     /// Who is heard on the audio lines, in their order; empty: as `[pbx.web]` says.
     pub tracks: Vec<Speaker>,
@@ -49,7 +56,7 @@ impl WebCall {
 }
 
 /// A token with what belongs to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct OpenedCall {
     /// The bearer token; nobody can ask for it again.
     pub token: String,
@@ -60,6 +67,7 @@ pub struct OpenedCall {
     /// Where the offer goes.
     pub whip_url: String,
     /// When it expires, as RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
     pub expires: String,
 }
 
