@@ -15,7 +15,7 @@ fn whole() -> Table {
 /// Ways to every key, through the first row of each section in double brackets.
 fn keys(prefix: &[String], table: &Table, found: &mut Vec<Vec<String>>) {
     for (key, value) in table {
-        let way = [prefix, &[key.clone()]].concat();
+        let way = [prefix, std::slice::from_ref(key)].concat();
         match value {
             Value::Table(inner) => keys(&way, inner, found),
             Value::Array(rows) if rows.first().is_some_and(Value::is_table) => {
