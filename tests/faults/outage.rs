@@ -54,7 +54,7 @@ impl<'a> Leaping<'a> {
         Ok(())
     }
 
-    fn to_the_end(mut self, step: Duration) -> Result<(), String> {
+    fn finish(mut self, step: Duration) -> Result<(), String> {
         self.until(step, |_| false)?;
         self.child.end().map(|_| ())
     }
@@ -69,7 +69,7 @@ fn down(name: &str, outage: Duration, step: Duration, work: &Work) -> Sums {
         time.until(step, |time| time.since_start >= outage && time.child.accepted() == all)?;
         println!("{name}: the receiver was away for {:.1?}", time.since_start);
         time.child.receiver().come();
-        time.to_the_end(Duration::from_secs(1))?;
+        time.finish(Duration::from_secs(1))?;
         Ok(Found { sums: run.check()?, ..Found::default() })
     });
     found.sums
@@ -107,7 +107,7 @@ fn a_receiver_that_asks_for_an_hour_gets_it_and_pops_do_not_wait() {
         }
         println!("two endpoints busy for {hours} hours: {} requests of records, {} pops", requests.len(), 2 * all);
         time.child.receiver().behave(Temper::good());
-        time.to_the_end(Duration::from_secs(1))?;
+        time.finish(Duration::from_secs(1))?;
         Ok(Found { sums: run.check()?, ..Found::default() })
     });
 }
