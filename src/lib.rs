@@ -30,7 +30,8 @@
 //! it. Then each endpoint's connector ([`crm`]: [`crm::webhook`], [`crm::odoo`], [`crm::kintone`], [`crm::zammad`], [`crm::nats`]) says what is
 //! to be sent of it, [`bridge::deliver`] carries that until it is accepted, and the `panel` shows it on the screen. The same connector is asked who
 //! is calling ([`bridge::lookup`]). What was kept long enough is deleted ([`bridge::retention`]). Where the
-//! time went is told to an OpenTelemetry collector, if there is one ([`bridge::telemetry`]).
+//! time went is told to an OpenTelemetry collector, if there is one ([`bridge::telemetry`]). What events and the HTTP API look like
+//! is printed for other programs by `kakehashi describe` (`cli/describe`), from the types that are sent.
 //!
 //! Where the CRM is in another network, the connector is [`crm::relay`]: frames of [`outbox::relay`] go over one link ([`bridge::relay`]) into the
 //! outbox of a `kakehashi relay`, which delivers them there in the same way.
