@@ -31,7 +31,7 @@ put 0644 config/kakehashi.toml usr/share/kakehashi/kakehashi.toml
 for file in models/*.bin models/*.toml models/README.md; do put 0644 "$file" "usr/share/kakehashi/$file"; done
 for file in directory contacts dictionary; do put 0644 "samples/$file.csv" "usr/share/kakehashi/samples/$file.csv"; done
 for file in README.md README.ja.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT; do put 0644 "$file" "usr/share/doc/kakehashi/$file"; done
-(cd docs && find . -name '*.md' -printf '%P\n') | while read -r file; do put 0644 "docs/$file" "usr/share/doc/kakehashi/docs/$file"; done
+(cd docs && find . \( -name '*.md' -o -name '*.json' \) -printf '%P\n') | while read -r file; do put 0644 "docs/$file" "usr/share/doc/kakehashi/docs/$file"; done
 printf 'Upstream-Name: kakehashi\nLicense: MIT OR Apache-2.0\nThe texts of both stand beside this file.\n' >"$out/copyright"
 put 0644 "$out/copyright" usr/share/doc/kakehashi/copyright
 
