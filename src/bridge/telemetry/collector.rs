@@ -154,8 +154,11 @@ fn headers(settings: &Settings) -> Result<HeaderMap, Error> {
         let place = || format!(", line {}", n + 1);
         let (name, value) = line.split_once(':').ok_or_else(|| wrong(place(), "no colon".into()))?;
         let name = name.trim().parse::<HeaderName>().map_err(|_| wrong(place(), "no name of a header".into()))?;
-        let value = HeaderValue::from_str(value.trim()).map_err(|_| wrong(place(), "no value of a header".into()))?;
-        headers.insert(name, HeaderValue::clone(&value));
+        let mut value =
+            HeaderValue::from_str(value.trim()).map_err(|_| wrong(place(), "no value of a header".into()))?;
+        // no debug output shows it
+        value.set_sensitive(true);
+        headers.insert(name, value);
     }
     Ok(headers)
 }
