@@ -123,7 +123,22 @@ impl Place {
     fn fresh(&self, name: &str) -> PathBuf {
         let folder = self.0.join(name);
         let _ = std::fs::remove_dir_all(&folder);
+        self.settle();
         folder
+    }
+
+    /// Waits until the disk is done with what was written and removed before (where it is told of the latter, by the mount option `discard`, it may stand
+    /// still for a second): a hundred quick syncs in a row, or half a minute.
+    fn settle(&self) {
+        let _ = std::process::Command::new("sync").status();
+        let (began, mut quick) = (Instant::now(), 0);
+        while quick < 100 && began.elapsed() < Duration::from_secs(30) {
+            let one = Instant::now();
+            let path = self.0.join("settled");
+            std::fs::File::create(&path).and_then(|file| file.sync_all()).unwrap();
+            std::fs::remove_file(path).unwrap();
+            quick = if one.elapsed() < Duration::from_millis(20) { quick + 1 } else { 0 };
+        }
     }
 
     /// What one fdatasync of this disk costs, after a page at the end of a file and after one in the middle of what is there.

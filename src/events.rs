@@ -29,7 +29,7 @@ pub use transcript::{
     TranscriptPartial, Turn,
 };
 
-/// Namespace of all deterministic ids (UUIDv5).
+/// Namespace of all deterministic ids.
 pub const NAMESPACE: Uuid = Uuid::from_u128(0x6b61_6b65_6861_7368_9a2c_5b7e_31d4_0c01);
 
 /// One event, record or realtime.
@@ -224,15 +224,24 @@ impl Event {
         self
     }
 
-    /// The id of the record event `sequence` of a contact: the same after a restart.
-    pub fn record_id(contact: ContactId, sequence: u64) -> Uuid {
-        Uuid::new_v5(&NAMESPACE, format!("record\0{contact}\0{sequence}").as_bytes())
+    /// The id of the record event `sequence` of a contact, which happened at `time`: it is made of these, so a copy of the event has the same.
+    pub fn record_id(contact: ContactId, sequence: u64, time: Wall) -> Uuid {
+        timed_id(&format!("record\0{contact}\0{sequence}"), time)
     }
 
-    /// The id of the text `number` of a contact whose line sends no texts: the same after a restart.
-    pub fn kept_id(contact: ContactId, number: u64) -> Uuid {
-        Uuid::new_v5(&NAMESPACE, format!("kept\0{contact}\0{number}").as_bytes())
+    /// The id of the text `number` of a contact whose line sends no texts, said at `time`.
+    pub fn kept_id(contact: ContactId, number: u64, time: Wall) -> Uuid {
+        timed_id(&format!("kept\0{contact}\0{number}"), time)
     }
+}
+
+/// UUIDv8 (RFC 9562 §5.8): milliseconds since 1970 in the first 48 bits, as in UUIDv7, and the name's hash in the others. Later events sort behind
+/// earlier ones, so an index of ids grows at its end, here and in the CRM.
+fn timed_id(name: &str, time: Wall) -> Uuid {
+    let milliseconds = (time.0.max(0) as u64 / 1_000).to_be_bytes();
+    let mut bytes = *Uuid::new_v5(&NAMESPACE, name.as_bytes()).as_bytes();
+    bytes.iter_mut().zip(milliseconds.iter().skip(2)).for_each(|(byte, time)| *byte = *time);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 /// The envelope of every event: CloudEvents 1.0 (§3, and the partitioning and sequence extensions) in JSON.
@@ -327,7 +336,7 @@ mod tests {
     fn event() -> Event {
         let contact = ContactId(Uuid::from_u128(1));
         Event {
-            id: Event::record_id(contact, 3),
+            id: Event::record_id(contact, 3, Wall(1_795_420_800_123_456)),
             source: "/site/osaka/node/n1".into(),
             contact,
             leg: Some(LegId(Uuid::from_u128(2))),
@@ -345,7 +354,7 @@ mod tests {
     #[test]
     fn the_wire_form_is_fixed() {
         let golden = concat!(
-            r#"{"specversion":"1.0","id":"1567a9b2-742f-5eb9-85e4-380adf80cf29","source":"/site/osaka/node/n1","#,
+            r#"{"specversion":"1.0","id":"01a2076b-447b-8eb9-85e4-380adf80cf29","source":"/site/osaka/node/n1","#,
             r#""subject":"contact/00000000-0000-0000-0000-000000000001/leg/00000000-0000-0000-0000-000000000002","#,
             r#""time":"2026-11-23T08:00:00.123456Z","datacontenttype":"application/json","#,
             r#""partitionkey":"00000000-0000-0000-0000-000000000001","sequence":"00000000000000000003","#,
@@ -357,6 +366,16 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         assert_eq!(Event::from_json(&event().to_json()).unwrap(), event());
+    }
+
+    #[test]
+    fn later_ids_sort_behind_earlier_ones() {
+        let contact = ContactId(Uuid::from_u128(1));
+        let at = |ms: i64| Event::record_id(contact, 7, Wall(ms * 1_000));
+        assert!(at(-5) < at(1) && at(1) < at(255) && at(255) < at(256) && at(256) < at(1_795_420_800_000));
+        assert_eq!(at(3).get_version_num(), 8);
+        assert_ne!(Event::record_id(contact, 1, Wall(0)), Event::record_id(contact, 2, Wall(0)));
+        assert_ne!(Event::record_id(contact, 1, Wall(0)), Event::kept_id(contact, 1, Wall(0)));
     }
 
     #[test]

@@ -236,7 +236,7 @@ fn events(contact: u128, caller: Caller) -> Batch {
     let agent = Agent { name: Some("山田".into()), extension: "2001".into(), ..Agent::default() };
     let at = |seconds: i64| Wall(START.0 + seconds * 1_000_000);
     let event = |sequence: u64, leg: Option<LegId>, seconds: i64, data: Data| Event {
-        id: Event::record_id(id, sequence),
+        id: Event::record_id(id, sequence, at(seconds)),
         source: "/site/s/node/n".into(),
         contact: id,
         leg,

@@ -4,20 +4,26 @@ use kakehashi::call::ContactId;
 use kakehashi::events::{CallQueued, Caller, Data, Event};
 use kakehashi::outbox::lane::DeliveryId;
 use kakehashi::outbox::settings::Settings;
-use kakehashi::outbox::store::{Error, Outbox, Outcome, VERSION};
+use kakehashi::outbox::store::{Error, Outbox, Outcome, VERSION, verify};
 use kakehashi::outbox::{Batch, ContactRow, ContextRow};
 use kakehashi::pbx::{CallKey, ExternalKey, KeyKind, PbxId};
 use kakehashi::time::Wall;
+use rusqlite::params;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
+
+fn time(sequence: u64) -> Wall {
+    Wall(1_795_420_800_000_000 + sequence as i64)
+}
 
 fn batch(contact: u128, first: u64, count: u64) -> Batch {
     let id = ContactId(Uuid::from_u128(contact));
     let events = (first..first + count).map(|sequence| Event {
-        id: Event::record_id(id, sequence),
+        id: Event::record_id(id, sequence, time(sequence)),
         source: "/site/s/node/n".into(),
         contact: id,
         leg: None,
-        time: Wall(1_795_420_800_000_000 + sequence as i64),
+        time: time(sequence),
         sequence: Some(sequence),
         expires: None,
         data: Data::CallQueued(CallQueued { caller: Caller::default(), called: "1".into(), queue: "q".into() }),
@@ -136,7 +142,6 @@ async fn a_changed_event_breaks_the_chain() {
         .unwrap()
         .map(Result::unwrap)
         .collect();
-    use sha2::{Digest, Sha256};
     let mut before = Vec::new();
     for (digest, chain) in links {
         before = Sha256::new().chain_update(&before).chain_update(&digest).finalize().to_vec();
@@ -154,7 +159,7 @@ async fn texts_that_are_not_sent_have_no_number_and_keep_their_place() {
         let mut one = batch(1, number, 1);
         one.events[0].sequence = sent;
         if sent.is_none() {
-            one.events[0].id = Event::kept_id(id, number);
+            one.events[0].id = Event::kept_id(id, number, one.events[0].time);
         }
         wanted.push((one.events[0].id, sent));
         outbox.commit(one).unwrap().await.unwrap();
@@ -189,7 +194,7 @@ async fn what_waits_for_a_call_is_there_after_reopening_until_it_is_forgotten() 
     assert_eq!(open().contexts().unwrap(), [context(2, 20, "other")]);
 }
 
-/// The tables of version 1 as it wrote them, with a contact and its event in them.
+/// The tables of version 1 as it wrote them, with contacts, events and deliveries in them.
 const VERSION_1: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE contact (id TEXT PRIMARY KEY, site TEXT NOT NULL, pbx TEXT NOT NULL, call_key TEXT NOT NULL, open INTEGER NOT NULL, state TEXT NOT NULL) WITHOUT ROWID;
@@ -203,7 +208,10 @@ CREATE TABLE delivery (id INTEGER PRIMARY KEY, event INTEGER NOT NULL REFERENCES
 CREATE INDEX delivery_waiting ON delivery (endpoint, contact, id) WHERE status = 'pending';
 CREATE INDEX delivery_status ON delivery (status, id) WHERE status NOT IN ('pending', 'delivered');
 CREATE TABLE remote (endpoint INTEGER NOT NULL REFERENCES endpoint (id), key TEXT NOT NULL, remote_id TEXT NOT NULL, revision INTEGER NOT NULL, PRIMARY KEY (endpoint, key)) WITHOUT ROWID;
-INSERT INTO contact VALUES ('00000000-0000-0000-0000-000000000001', 's', 'p', '1', 1, 'kept');
+CREATE INDEX contact_call ON contact (pbx, call_key);
+INSERT INTO contact VALUES ('00000000-0000-0000-0000-000000000001', 's', 'p', '1', 1, 'kept'), ('00000000-0000-0000-0000-000000000002', 's', 'p', '2', 0, 'over');
+INSERT INTO contact_key VALUES ('s', '\"linkedid\"', '7.1', '00000000-0000-0000-0000-000000000001');
+INSERT INTO endpoint VALUES (1, 'crm');
 PRAGMA user_version = 1;
 ";
 
@@ -278,15 +286,73 @@ async fn somebody_who_reads_delays_that_and_nothing_else() {
 async fn a_store_of_version_1_is_taken_over_with_what_is_in_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("outbox.db");
-    rusqlite::Connection::open(&path).unwrap().execute_batch(VERSION_1).unwrap();
-    for _ in 0..2 {
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch(VERSION_1).unwrap();
+    let (mut row, mut links) = (0, [Vec::new(), Vec::new()]);
+    for (contact, sequence, status) in [(2, 1, "delivered"), (1, 1, "delivered"), (2, 2, "dead"), (1, 2, "pending")] {
+        row += 1;
+        let event = batch(contact, sequence, 1).events.remove(0);
+        let (id, body) = (event.contact.to_string(), event.to_json());
+        let digest = Sha256::digest(body.as_bytes()).to_vec();
+        let link = &mut links[contact as usize - 1];
+        *link = Sha256::new().chain_update(&*link).chain_update(&digest).finalize().to_vec();
+        old.execute(
+            "INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9)",
+            params![
+                row,
+                event.id.to_string(),
+                id,
+                sequence as i64,
+                event.type_name(),
+                event.time.0,
+                body,
+                digest,
+                &*link
+            ],
+        )
+        .unwrap();
+        old.execute("INSERT INTO delivery VALUES (?1, ?1, 1, ?2, 0, 0, 0, ?3, NULL)", params![row, id, status])
+            .unwrap();
+    }
+    drop(old);
+    for round in 1..=2 {
         let (outbox, _committed) = Outbox::open(folder.path(), &Settings::default(), endpoints()).unwrap();
-        assert_eq!(outbox.open_contacts().unwrap()[0].state, "kept");
+        let state = if round == 1 { "kept" } else { "{\"next\":4}" };
+        assert_eq!(outbox.open_contacts().unwrap()[0].state, state);
         outbox.keep(context(1, 10, "new")).unwrap();
         outbox.flush().unwrap().await.unwrap();
         assert_eq!(outbox.contexts().unwrap().len(), 1);
+        let one = ContactId(Uuid::from_u128(1));
+        let pending = outbox.pending(&["crm".into()]).unwrap();
+        assert_eq!(
+            (pending[0].1, outbox.delivery(pending[0].2).unwrap().unwrap().body),
+            (one, outbox.event(&id(1, 2)).unwrap())
+        );
+        assert_eq!(outbox.pending_of("crm", one, pending[0].2).unwrap().len(), 1);
+        assert_eq!(outbox.list(Some("dead"), 9).unwrap()[0].contact, Uuid::from_u128(2).to_string());
+        let key = ExternalKey { kind: KeyKind::Linkedid, value: "7.1".into() };
+        assert_eq!(outbox.contact_by_key("s", &key).unwrap(), Some(one));
+        outbox.commit(batch(1, 2 + round, 1)).unwrap().await.unwrap();
+        assert_eq!(outbox.events_of(one).unwrap().len() as u64, 2 + round);
+        let verdict = verify(&path).unwrap();
+        assert_eq!((verdict.wrong, verdict.events, verdict.contacts), (0, 4 + round, 2), "{:?}", verdict.problems);
     }
-    let version: i64 =
-        rusqlite::Connection::open(&path).unwrap().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
-    assert_eq!(version, VERSION);
+    let new = tempfile::tempdir().unwrap();
+    drop(Outbox::open(new.path(), &Settings::default(), endpoints()).unwrap());
+    assert_eq!(tables(&path), tables(&new.path().join("outbox.db")));
+}
+
+fn id(contact: u128, sequence: u64) -> String {
+    batch(contact, sequence, 1).events[0].id.to_string()
+}
+
+/// The version of a store, and what its tables and indexes are made of.
+fn tables(path: &std::path::Path) -> (i64, Vec<String>) {
+    let store = rusqlite::Connection::open(path).unwrap();
+    let version = store.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    let mut query = store.prepare("SELECT coalesce(sql, name) FROM sqlite_schema ORDER BY name").unwrap();
+    // other line breaks are no other table
+    let text = |sql: String| sql.split_whitespace().collect::<String>();
+    let tables = query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).map(text).collect();
+    (version, tables)
 }

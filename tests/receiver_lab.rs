@@ -51,13 +51,17 @@ async fn until(receiver: &Receiver, what: &str, least: u64) -> Value {
     }
 }
 
+fn time(sequence: u64) -> Wall {
+    Wall(1_795_420_800_000_000 + sequence as i64)
+}
+
 fn event(contact: ContactId, sequence: u64) -> Event {
     Event {
-        id: Event::record_id(contact, sequence),
+        id: Event::record_id(contact, sequence, time(sequence)),
         source: "/site/s/node/n".into(),
         contact,
         leg: None,
-        time: Wall(1_795_420_800_000_000 + sequence as i64),
+        time: time(sequence),
         sequence: Some(sequence),
         expires: None,
         data: Data::CallQueued(CallQueued { caller: Caller::default(), called: "1".into(), queue: "市民課".into() }),
@@ -91,7 +95,7 @@ fn sequences(accepted: &[Value], contact: u128) -> Vec<u64> {
     of_contact
         .map(|line| {
             let sequence = line["event"]["sequence"].as_str().unwrap().parse().unwrap();
-            assert_eq!(line["webhook_id"], Event::record_id(id, sequence).to_string());
+            assert_eq!(line["webhook_id"], Event::record_id(id, sequence, time(sequence)).to_string());
             assert_eq!(line["event"]["type"], "kakehashi.call.queued.v1");
             sequence
         })
@@ -184,11 +188,11 @@ async fn the_sdk_of_cloudevents_understands_every_attribute() {
     let contact = Uuid::from_u128(1);
     let attributes = serde_json::json!({
         "specversion": "1.0",
-        "id": Event::record_id(ContactId(contact), 1).to_string(),
+        "id": Event::record_id(ContactId(contact), 1, time(1)).to_string(),
         "source": "/site/s/node/n",
         "subject": format!("contact/{contact}"),
         "type": "kakehashi.call.queued.v1",
-        "time": Wall(1_795_420_800_000_001).rfc3339(),
+        "time": time(1).rfc3339(),
         "datacontenttype": "application/json",
         "partitionkey": contact.to_string(),
         "sequence": "00000000000000000001",

@@ -12,6 +12,14 @@ use uuid::Uuid;
 
 /// Contacts that are written at once, as 150 calls do.
 pub(crate) const CONTACTS: u64 = 150;
+/// Events of one contact: those of a call of four minutes.
+pub(crate) const EACH: u64 = 40;
+/// Numbers of contacts that take the place of others are so far behind theirs.
+const APART: u64 = 1_000;
+/// When the first event happened.
+const START: Wall = Wall(1_795_420_800_000_000);
+/// Between two events, in microseconds: 20,000 a second.
+const BETWEEN_US: u64 = 50;
 
 /// Event `sequence` of a contact.
 pub(crate) fn event(contact: u64, sequence: u64) -> Event {
@@ -21,13 +29,15 @@ pub(crate) fn event(contact: u64, sequence: u64) -> Event {
 /// The same with a queue's name that makes it as long as is wanted.
 pub(crate) fn event_in(queue: &str, contact: u64, sequence: u64) -> Event {
     let id = ContactId(Uuid::from_u128(u128::from(contact) + 1));
+    let n = (sequence * CONTACTS + contact % CONTACTS) + contact / APART * EACH * CONTACTS;
+    let time = Wall(START.0 + (n * BETWEEN_US) as i64);
     let queued = CallQueued { caller: Caller::default(), called: "6001".into(), queue: queue.into() };
     Event {
-        id: Event::record_id(id, sequence),
+        id: Event::record_id(id, sequence, time),
         source: "/site/s/node/n".into(),
         contact: id,
         leg: None,
-        time: Wall(1_795_420_800_000_000),
+        time,
         sequence: Some(sequence),
         expires: None,
         data: Data::CallQueued(queued),
@@ -41,7 +51,7 @@ pub(crate) fn batch(event: Event) -> Batch {
             id: event.contact,
             site: "s".into(),
             call: CallKey { pbx: PbxId("p".into()), key: event.contact.to_string() },
-            open: true,
+            open: event.sequence != Some(EACH),
             state: "x".repeat(1_500),
         },
         keys: Vec::new(),
@@ -50,9 +60,10 @@ pub(crate) fn batch(event: Event) -> Batch {
     }
 }
 
-/// The n-th event, when the contacts from the first on take turns.
+/// The n-th event, when the contacts from the first on take turns, each over after [`EACH`] events and another in its place.
 pub(crate) fn nth(first_contact: u64, n: u64) -> Event {
-    event(first_contact + n % CONTACTS, 1 + n / CONTACTS)
+    let turn = n / CONTACTS;
+    event(first_contact + turn / EACH * APART + n % CONTACTS, 1 + turn % EACH)
 }
 
 /// Hands in `count` events, `rate` a second whatever becomes of those before; the time from handing in to the end of each.

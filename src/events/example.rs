@@ -28,7 +28,7 @@ pub fn examples() -> Vec<Event> {
             let about_contact =
                 matches!(data, Data::CallQueued(_) | Data::CallAbandoned(_) | Data::TranscriptDocument(_));
             Event {
-                id: if record { Event::record_id(contact, sequence) } else { id(data.type_name()) },
+                id: if record { Event::record_id(contact, sequence, time) } else { id(data.type_name()) },
                 source: "/site/osaka/node/n1".into(),
                 contact,
                 leg: (!about_contact).then(|| leg("first")),

@@ -81,7 +81,7 @@ impl Default for Settings {
         const HOUR: u64 = 60 * MINUTE;
         Self {
             queue_batches: 4_096,
-            group_batches: 256,
+            group_batches: 1_024,
             second_copy: true,
             copy_dir: PathBuf::new(),
             reserve_bytes: 64 * 1024 * 1024,

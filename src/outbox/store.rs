@@ -35,7 +35,7 @@ pub use verify::{Verdict, verify};
 use writer::Writer;
 
 /// Schema version that this program writes.
-pub const VERSION: i64 = 4;
+pub const VERSION: i64 = 5;
 /// Committed groups that wait for the dispatcher; when it is full the writer waits.
 const COMMITTED: usize = 1_024;
 
@@ -305,7 +305,7 @@ impl Outbox {
             generation: Arc::clone(&generation),
             reserve,
             committed,
-            chains: HashMap::new(),
+            contacts: HashMap::new(),
             group: settings.group_batches.max(1),
             empty_at: None,
         };

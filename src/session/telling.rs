@@ -154,10 +154,10 @@ impl Session {
         let contact = self.contact.id;
         let (id, sequence) = if data.carries_text() && !self.line.deliver {
             self.kept_here += 1;
-            (Event::kept_id(contact, self.kept_here), None)
+            (Event::kept_id(contact, self.kept_here, time), None)
         } else {
             self.next_sequence += 1;
-            (Event::record_id(contact, self.next_sequence - 1), Some(self.next_sequence - 1))
+            (Event::record_id(contact, self.next_sequence - 1, time), Some(self.next_sequence - 1))
         };
         self.out.push_back(Output::Record(Event {
             id,

@@ -197,7 +197,7 @@ pub(crate) fn gap_free(events: &[Received]) -> Result<(), String> {
     let record = events.iter().filter_map(|received| Some((received.event.sequence?, &received.event)));
     for ((sequence, event), wanted) in record.zip(1..) {
         demand(sequence == wanted, || format!("events: sequence {sequence} in the place of {wanted}"))?;
-        demand(event.id == Event::record_id(event.contact, sequence), || {
+        demand(event.id == Event::record_id(event.contact, sequence, event.time), || {
             format!("events: {} has the id {}", event.type_name(), event.id)
         })?;
     }

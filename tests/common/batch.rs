@@ -6,13 +6,15 @@ use kakehashi::outbox::{Batch, ContactRow};
 use kakehashi::pbx::{CallKey, PbxId};
 use kakehashi::time::Wall;
 
+const TIME: Wall = Wall(1_795_420_800_000_000);
+
 pub(crate) fn queued(contact: ContactId, sequence: u64, caller: Caller, queue: &str) -> Batch {
     let event = Event {
-        id: Event::record_id(contact, sequence),
+        id: Event::record_id(contact, sequence, TIME),
         source: "/site/s/node/n".into(),
         contact,
         leg: None,
-        time: Wall(1_795_420_800_000_000),
+        time: TIME,
         sequence: Some(sequence),
         expires: None,
         data: Data::CallQueued(CallQueued { caller, called: "6001".into(), queue: queue.into() }),

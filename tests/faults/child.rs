@@ -139,12 +139,13 @@ impl Work {
     fn event(&self, contact: ContactId, sequence: u64) -> Event {
         // some have a place in the table, others need pages of their own
         let text = format!("life {} {}", self.life, "q".repeat(1_000 * (sequence as usize % 5)));
+        let time = now().wall;
         Event {
-            id: Event::record_id(contact, sequence),
+            id: Event::record_id(contact, sequence, time),
             source: "/site/s/node/n".into(),
             contact,
             leg: None,
-            time: now().wall,
+            time,
             sequence: Some(sequence),
             expires: None,
             data: Data::CallQueued(CallQueued { caller: Caller::default(), called: "6001".into(), queue: text }),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use kakehashi::call::ContactId;
+use kakehashi::time::Wall;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -93,7 +94,7 @@ pub(crate) fn check(accepted: &[Entry], arrivals: &[Arrival], endpoints: &[&str]
 fn every_rule_is_held() {
     let event = |contact: u128, sequence: u64| {
         let contact = ContactId(Uuid::from_u128(contact));
-        let id = kakehashi::events::Event::record_id(contact, sequence);
+        let id = kakehashi::events::Event::record_id(contact, sequence, Wall(0));
         Entry { id, contact, sequence, digest: "same".into() }
     };
     let arrival = |event: &Entry, taken| Arrival { endpoint: "crm".into(), event: event.clone(), taken };

@@ -194,7 +194,7 @@ fn sound(path: &Path, accepted: &[Entry]) -> Result<(), String> {
 /// The ids and digests of all events, when each contact's are numbered without a hole and their digests and chain fit.
 fn chained(store: &rusqlite::Connection) -> Result<HashMap<String, String>, String> {
     let wrong = |error: rusqlite::Error| format!("the store cannot be read: {error}");
-    let sql = "SELECT id, contact, sequence, body, digest, chain FROM event ORDER BY row";
+    let sql = "SELECT e.id, c.id, e.sequence, e.body, e.digest, e.chain FROM event e JOIN contact c ON c.row = e.contact ORDER BY e.row";
     let mut query = store.prepare(sql).map_err(wrong)?;
     let mut rows = query.query([]).map_err(wrong)?;
     let (mut known, mut links): (_, HashMap<String, (i64, Vec<u8>)>) = (HashMap::new(), HashMap::new());

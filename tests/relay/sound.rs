@@ -53,8 +53,11 @@ fn recorded(number: u64, leaves: bool) -> (Batch, [StreamId; 2]) {
     told.data = Data::RecordingAvailable(RecordingAvailable { streams: streams.map(of).into(), pauses: Vec::new() });
     let own = contact(number);
     let event = &mut whole.events[0];
-    (event.sequence, event.id) =
-        if leaves { (Some(2), Event::record_id(own, 2)) } else { (None, Event::kept_id(own, 1)) };
+    (event.sequence, event.id) = if leaves {
+        (Some(2), Event::record_id(own, 2, event.time))
+    } else {
+        (None, Event::kept_id(own, 1, event.time))
+    };
     whole.events.insert(0, told);
     (whole, streams)
 }

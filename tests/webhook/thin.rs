@@ -110,7 +110,7 @@ async fn the_data_is_fetched_by_who_may_have_it_and_every_access_is_logged() {
     let sent = String::from_utf8(server.requests()[0].body.clone()).unwrap();
     assert!(!sent.contains("60000123") && !sent.contains("市民課"), "{sent}");
     let envelope: serde_json::Value = serde_json::from_str(&sent).unwrap();
-    let id = Event::record_id(contact(1), 1);
+    let id = batch(contact(1), 1).events[0].id;
     let url = format!("http://{}/v1/events/{id}", bridge.panel().unwrap());
     assert_eq!(envelope["dataref"], url);
     let (status, body) = get(&url, CRM).await;
@@ -207,7 +207,7 @@ async fn a_pop_can_be_fetched_while_it_lives_and_a_text_that_stays_here_never() 
     });
     let text: TranscriptFinal = serde_json::from_value(text).unwrap();
     kept.events[0] = Event {
-        id: Event::kept_id(contact(2), 1),
+        id: Event::kept_id(contact(2), 1, kept.events[0].time),
         sequence: None,
         data: Data::TranscriptFinal(text),
         ..kept.events[0].clone()

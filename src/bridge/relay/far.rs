@@ -292,9 +292,9 @@ fn read(class: Class, text: &[u8]) -> Result<Event, Taken> {
     if event.data.class() != wanted {
         return Err((status::MALFORMED, "its type is of another class"));
     }
-    let own = event.sequence.map(|sequence| Event::record_id(event.contact, sequence));
+    let own = event.sequence.map(|sequence| Event::record_id(event.contact, sequence, event.time));
     if class != Class::Live && own != Some(event.id) {
-        return Err((status::MALFORMED, "its id does not belong to its contact and sequence"));
+        return Err((status::MALFORMED, "its id does not belong to its contact, sequence and time"));
     }
     let kept: Value = serde_json::from_str(&event.to_json()).unwrap_or_default();
     if covers(&kept, &sent) { Ok(event) } else { Err(newer) }
@@ -332,7 +332,7 @@ mod tests {
     fn event() -> Event {
         let contact = ContactId(Uuid::from_u128(1));
         Event {
-            id: Event::record_id(contact, 3),
+            id: Event::record_id(contact, 3, Wall(1_795_420_800_123_456)),
             source: "/site/osaka/node/n1".into(),
             contact,
             leg: None,

@@ -134,7 +134,7 @@ fn agent() -> Agent {
 
 fn event(sequence: u64, leg: Option<LegId>, data: Data) -> String {
     let event = Event {
-        id: Event::record_id(CONTACT, sequence),
+        id: Event::record_id(CONTACT, sequence, STARTED),
         source: "/site/s/node/n".into(),
         contact: CONTACT,
         leg,

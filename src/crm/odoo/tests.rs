@@ -110,7 +110,7 @@ fn agent() -> Agent {
 
 fn event(leg: Option<LegId>, after_s: i64, data: Data) -> Event {
     Event {
-        id: Event::record_id(CONTACT, 1),
+        id: Event::record_id(CONTACT, 1, Wall(STARTED.0 + after_s * 1_000_000)),
         source: "/site/osaka/node/a".into(),
         contact: CONTACT,
         leg,

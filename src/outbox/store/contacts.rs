@@ -63,7 +63,7 @@ impl Outbox {
     pub fn last_contact_of(&self, call: &CallKey) -> Result<Option<ContactRow>, Error> {
         self.read(|reader| {
             let sql = "SELECT id, site, pbx, call_key, open, state FROM contact c WHERE pbx = ?1 AND call_key = ?2 \
-                       ORDER BY (SELECT max(row) FROM event WHERE contact = c.id) DESC LIMIT 1";
+                       ORDER BY (SELECT max(row) FROM event WHERE contact = c.row) DESC LIMIT 1";
             reader.prepare_cached(sql)?.query_row([&call.pbx.0, &call.key], contact_row).optional()
         })
     }
@@ -75,7 +75,7 @@ impl Outbox {
     pub fn events_of(&self, contact: ContactId) -> Result<Vec<Event>, Error> {
         let found: Vec<(String, String, Vec<u8>)> = self.read(|reader| {
             let mut query =
-                reader.prepare_cached("SELECT id, body, digest FROM event WHERE contact = ?1 ORDER BY row")?;
+                reader.prepare_cached("SELECT id, body, digest FROM event WHERE contact = (SELECT row FROM contact WHERE id = ?1) ORDER BY row")?;
             let rows = query.query_map([contact.to_string()], |row| Ok((row.get(0)?, text(row, 1)?, row.get(2)?)))?;
             rows.collect()
         })?;
@@ -96,7 +96,9 @@ impl Outbox {
     /// When the store cannot be read.
     pub fn each_of_type(&self, kind: &str, mut each: impl FnMut(&str, Event)) -> Result<(), Error> {
         self.read(|reader| {
-            let mut query = reader.prepare("SELECT contact, body FROM event WHERE type = ?1 ORDER BY row")?;
+            let mut query = reader.prepare(
+                "SELECT c.id, e.body FROM event e JOIN contact c ON c.row = e.contact WHERE e.type = ?1 ORDER BY e.row",
+            )?;
             let mut rows = query.query([kind])?;
             while let Some(row) = rows.next()? {
                 let (contact, body): (String, String) = (row.get(0)?, row.get(1)?);
@@ -155,7 +157,7 @@ impl Outbox {
     pub fn contact_by_key(&self, site: &str, key: &ExternalKey) -> Result<Option<ContactId>, Error> {
         let kind = serde_json::to_string(&key.kind).unwrap_or_default();
         self.read(|reader| {
-            let sql = "SELECT contact FROM contact_key WHERE site = ?1 AND kind = ?2 AND value = ?3";
+            let sql = "SELECT c.id FROM contact_key k JOIN contact c ON c.row = k.contact WHERE k.site = ?1 AND k.kind = ?2 AND k.value = ?3";
             let mut query = reader.prepare_cached(sql)?;
             let id: Option<String> = query.query_row(params![site, kind, key.value], |row| row.get(0)).optional()?;
             Ok(id.and_then(|id| id.parse().ok()).map(ContactId))

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -16,8 +16,10 @@ use crate::outbox::lane::DeliveryId;
 const GROUPS: usize = 1_024;
 /// Events copied in one transaction.
 const EVENTS: i64 = 1_000;
-/// Pages of a write-ahead log after which it is written back.
-pub(super) const LOG_PAGES: i32 = 1_000;
+/// Pages of the copy's write-ahead log after which it is written back: seldom, because the store's commits wait for the disk meanwhile.
+const LOG_PAGES: i32 = 4_000;
+/// At least so long lies between two transactions of the copy: what changes often is written once, and the store has the disk to itself meanwhile.
+const APART: Duration = Duration::from_millis(250);
 /// Pause before the copy is tried again after it could not be written.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -96,6 +98,7 @@ impl Follower {
     fn run(mut self, inbox: &Receiver<Vec<Change>>) {
         let mut changes = Vec::new();
         loop {
+            let next = Instant::now() + APART;
             if let Err(error) = self.follow(changes) {
                 if !std::mem::replace(&mut self.failing, true) {
                     tracing::error!(%error, "the second copy of the outbox cannot be written; it is tried again");
@@ -110,7 +113,7 @@ impl Follower {
                 true => inbox.recv_timeout(AGAIN),
             };
             changes = match first {
-                Ok(first) => gather(first, inbox),
+                Ok(first) => gather(first, inbox, next),
                 Err(RecvTimeoutError::Timeout) => Vec::new(),
                 Err(RecvTimeoutError::Disconnected) => {
                     if self.behind.load(Ordering::Acquire) {
@@ -144,10 +147,10 @@ impl Follower {
     }
 }
 
-fn gather(first: Vec<Change>, inbox: &Receiver<Vec<Change>>) -> Vec<Change> {
-    let mut all = first;
-    all.extend(inbox.try_iter().take(GROUPS).flatten());
-    all
+/// What is told until then.
+fn gather(first: Vec<Change>, inbox: &Receiver<Vec<Change>>, until: Instant) -> Vec<Change> {
+    let more = || inbox.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
+    first.into_iter().chain(std::iter::from_fn(more).take(GROUPS).flatten()).collect()
 }
 
 /// The copy, with the store attached to read from.
@@ -172,9 +175,9 @@ fn compare(connection: &mut Connection) -> rusqlite::Result<bool> {
     while add_events(connection)? {}
     let transaction = connection.transaction()?;
     transaction.execute_batch(
-        "INSERT OR IGNORE INTO main.contact_key SELECT k.* FROM store.contact_key k JOIN main.contact c ON c.id = k.contact;
-         INSERT INTO main.contact SELECT * FROM store.contact WHERE id IN (SELECT id FROM main.contact WHERE open = 1)
-             ON CONFLICT (id) DO UPDATE SET open = excluded.open, state = excluded.state;
+        "INSERT OR IGNORE INTO main.contact_key SELECT k.* FROM store.contact_key k JOIN main.contact c ON c.row = k.contact;
+         INSERT INTO main.contact SELECT * FROM store.contact WHERE row IN (SELECT row FROM main.contact WHERE open = 1)
+             ON CONFLICT (row) DO UPDATE SET open = excluded.open, state = excluded.state;
          UPDATE main.delivery AS c SET status = s.status, attempts = s.attempts, next_at = s.next_at, error = s.error
              FROM store.delivery s WHERE s.id = c.id AND c.status = 'pending' AND s.event = c.event AND s.endpoint = c.endpoint
              AND s.status IN ('delivered', 'dead', 'replay', 'discarded');",
@@ -194,12 +197,13 @@ fn add(connection: &mut Connection, changes: Vec<Change>) -> rusqlite::Result<bo
             Change::Contact(id) => transaction
                 .prepare_cached(
                     "INSERT INTO main.contact SELECT * FROM store.contact WHERE id = ?1 \
-                     ON CONFLICT (id) DO UPDATE SET open = excluded.open, state = excluded.state",
+                     ON CONFLICT (row) DO UPDATE SET open = excluded.open, state = excluded.state",
                 )?
                 .execute([id])?,
             Change::Key([site, kind, value, contact]) => transaction
                 .prepare_cached(
-                    "INSERT OR IGNORE INTO main.contact_key (site, kind, value, contact) VALUES (?1, ?2, ?3, ?4)",
+                    "INSERT OR IGNORE INTO main.contact_key (site, kind, value, contact) \
+                     SELECT ?1, ?2, ?3, row FROM main.contact WHERE id = ?4",
                 )?
                 .execute(params![site, kind, value, contact])?,
             Change::Outcome(delivery, outcome) => {
@@ -230,8 +234,8 @@ fn add_events(connection: &mut Connection) -> rusqlite::Result<bool> {
     transaction
         .prepare_cached(
             "INSERT INTO main.contact SELECT * FROM store.contact \
-             WHERE id IN (SELECT contact FROM store.event WHERE row > ?1 AND row <= ?2) \
-             ON CONFLICT (id) DO UPDATE SET open = excluded.open, state = excluded.state",
+             WHERE row IN (SELECT contact FROM store.event WHERE row > ?1 AND row <= ?2) \
+             ON CONFLICT (row) DO UPDATE SET open = excluded.open, state = excluded.state",
         )?
         .execute([event, last])?;
     transaction
@@ -262,16 +266,18 @@ fn undone() -> String {
     format!("
 SELECT EXISTS (
     SELECT 1 FROM copy.delivery c JOIN copy.event o ON o.row = c.event
+    LEFT JOIN copy.contact k ON k.row = c.contact LEFT JOIN main.contact m ON m.id = k.id
     LEFT JOIN main.delivery d ON d.id = c.id LEFT JOIN main.event e ON e.row = c.event
     WHERE c.status = 'pending' AND (d.id IS NULL OR d.event <> c.event OR d.endpoint <> c.endpoint OR d.contact <> c.contact
+        OR m.row IS NOT c.contact OR (SELECT id FROM main.contact WHERE row = c.contact) IS NOT k.id
         OR d.status NOT IN ('pending', 'delivered', 'dead', 'replay', 'discarded')
         OR {OTHER}
         OR (d.status = 'pending' AND NOT EXISTS (SELECT 1 FROM main.delivery w INDEXED BY delivery_waiting
             WHERE w.endpoint = c.endpoint AND w.contact = c.contact AND w.id = c.id AND w.status = 'pending')))
 ) OR EXISTS (
     SELECT 1 FROM copy.contact c LEFT JOIN main.contact m ON m.id = c.id
-    WHERE c.open = 1 AND (m.id IS NULL OR m.site <> c.site OR m.pbx <> c.pbx OR m.call_key <> c.call_key OR NOT json_valid(m.state)
-        OR (m.open = 1 AND NOT EXISTS (SELECT 1 FROM main.contact w INDEXED BY contact_open WHERE w.open = 1 AND w.id = c.id))
+    WHERE c.open = 1 AND (m.row IS NOT c.row OR m.site <> c.site OR m.pbx <> c.pbx OR m.call_key <> c.call_key OR NOT json_valid(m.state)
+        OR (m.open = 1 AND NOT EXISTS (SELECT 1 FROM main.contact w INDEXED BY contact_open WHERE w.open = 1 AND w.row = c.row))
         OR m.open NOT IN (0, 1))
 )")
 }
@@ -334,7 +340,8 @@ fn newest(connection: &Connection) -> rusqlite::Result<i64> {
 /// Whether a store agrees with itself: tables with indexes, deliveries with events, texts with digests of what waits.
 fn is_sound(connection: &Connection) -> rusqlite::Result<bool> {
     let found: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
-    let strange = "SELECT EXISTS (SELECT 1 FROM delivery d LEFT JOIN event e ON e.row = d.event WHERE e.row IS NULL OR e.contact <> d.contact)";
+    let strange = "SELECT EXISTS (SELECT 1 FROM delivery d LEFT JOIN event e ON e.row = d.event \
+                   LEFT JOIN contact c ON c.row = e.contact WHERE e.row IS NULL OR e.contact <> d.contact OR c.row IS NULL)";
     if found != "ok" || connection.query_row(strange, [], |row| row.get::<_, bool>(0))? {
         return Ok(false);
     }
@@ -415,11 +422,15 @@ fn set_aside(path: &Path) -> Result<PathBuf, Error> {
 const TAKEN: [&str; 4] = [
     // without its endpoints the deliveries would be refused, and the event left to nobody
     "INSERT OR IGNORE INTO main.endpoint SELECT * FROM damaged.endpoint WHERE ?1 > 0",
-    "INSERT OR IGNORE INTO main.contact SELECT * FROM damaged.contact WHERE id = (SELECT contact FROM damaged.event WHERE row = ?1)",
+    "INSERT OR IGNORE INTO main.contact SELECT * FROM damaged.contact WHERE row = (SELECT contact FROM damaged.event WHERE row = ?1)",
     "INSERT OR IGNORE INTO main.event SELECT * FROM damaged.event WHERE row = ?1",
     "INSERT OR IGNORE INTO main.delivery SELECT * FROM damaged.delivery \
      WHERE id > (SELECT coalesce(max(id), 0) FROM main.delivery) AND event = ?1",
 ];
+
+/// An event of the damaged file with the contact that it counts as one of.
+const SAVED: &str =
+    "SELECT e.body, e.digest, c.id FROM damaged.event e JOIN damaged.contact c ON c.row = e.contact WHERE e.row = ?1";
 
 /// Takes the events that are newer than the copy from the damaged file, as far as they can be read there.
 fn salvage(store: &Path, damaged: &Path) -> Option<usize> {
@@ -430,14 +441,20 @@ fn salvage(store: &Path, damaged: &Path) -> Option<usize> {
     let (mut saved, mut missed, mut row) = (0, 0, last);
     while missed < EVENTS {
         row += 1;
-        let found = transaction.query_row("SELECT body, digest FROM damaged.event WHERE row = ?1", [row], |found| {
-            Ok((found.get::<_, String>(0)?, found.get::<_, Vec<u8>>(1)?))
+        let found = transaction.query_row(SAVED, [row], |found| {
+            Ok((found.get::<_, String>(0)?, found.get::<_, Vec<u8>>(1)?, found.get::<_, String>(2)?))
         });
-        let taken = found.is_ok_and(|(body, digest)| super::is_whole(&body, &digest))
-            && TAKEN.iter().all(|sql| transaction.execute(sql, [row]).is_ok());
+        let whole =
+            found.is_ok_and(|(body, digest, contact)| super::is_whole(&body, &digest) && is_of(&body, &contact));
+        let taken = whole && TAKEN.iter().all(|sql| transaction.execute(sql, [row]).is_ok());
         saved += usize::from(taken);
         missed = if taken { 0 } else { missed + 1 };
     }
     transaction.commit().ok()?;
     Some(saved)
+}
+
+/// Whether an event says that it is one of a contact.
+fn is_of(body: &str, contact: &str) -> bool {
+    serde_json::from_str::<serde_json::Value>(body).is_ok_and(|event| event["partitionkey"] == contact)
 }

@@ -42,8 +42,8 @@ impl Outbox {
     /// # Errors
     /// When the store cannot be read.
     pub fn pending(&self, endpoints: &[String]) -> Result<Vec<(usize, ContactId, DeliveryId, Wall)>, Error> {
-        let sql = "SELECT d.id, p.name, d.contact, CASE d.attempts WHEN 0 THEN 0 ELSE d.next_at END \
-                   FROM delivery d JOIN endpoint p ON p.id = d.endpoint WHERE d.status IN ('pending', 'replay') ORDER BY d.id";
+        let sql = "SELECT d.id, p.name, c.id, CASE d.attempts WHEN 0 THEN 0 ELSE d.next_at END FROM delivery d \
+                   JOIN contact c ON c.row = d.contact JOIN endpoint p ON p.id = d.endpoint WHERE d.status IN ('pending', 'replay') ORDER BY d.id";
         self.select_deliveries(sql, [], endpoints)
     }
 
@@ -52,8 +52,9 @@ impl Outbox {
     /// # Errors
     /// When the store cannot be read.
     pub fn pending_of(&self, endpoint: &str, contact: ContactId, last: DeliveryId) -> Result<Vec<DeliveryId>, Error> {
-        let sql = "SELECT d.id, p.name, d.contact, d.next_at FROM delivery d JOIN endpoint p ON p.id = d.endpoint \
-                   WHERE d.status = 'pending' AND p.name = ?1 AND d.contact = ?2 AND d.id <= ?3 ORDER BY d.id LIMIT 65";
+        let sql = "SELECT d.id, p.name, c.id, d.next_at FROM delivery d JOIN contact c ON c.row = d.contact \
+                   JOIN endpoint p ON p.id = d.endpoint \
+                   WHERE d.status = 'pending' AND p.name = ?1 AND c.id = ?2 AND d.id <= ?3 ORDER BY d.id LIMIT 65";
         let values = params![endpoint, contact.to_string(), last.0];
         let rows = self.select_deliveries(sql, values, &[endpoint.to_string()])?;
         Ok(rows.into_iter().map(|row| row.2).collect())
@@ -64,8 +65,8 @@ impl Outbox {
     /// # Errors
     /// When the store cannot be read.
     pub fn take_replays(&self, endpoints: &[String]) -> Result<Vec<(usize, ContactId, DeliveryId, Wall)>, Error> {
-        let sql = "SELECT d.id, p.name, d.contact, d.next_at FROM delivery d JOIN endpoint p ON p.id = d.endpoint \
-                   WHERE d.status = 'replay' ORDER BY d.id";
+        let sql = "SELECT d.id, p.name, c.id, d.next_at FROM delivery d JOIN contact c ON c.row = d.contact \
+                   JOIN endpoint p ON p.id = d.endpoint WHERE d.status = 'replay' ORDER BY d.id";
         let rows = self.select_deliveries(sql, [], endpoints)?;
         if !rows.is_empty() {
             self.read(|reader| reader.execute("UPDATE delivery SET status = 'pending' WHERE status = 'replay'", []))?;
@@ -107,8 +108,8 @@ impl Outbox {
     /// When the store cannot be read.
     pub fn list(&self, status: Option<&str>, limit: u32) -> Result<Vec<Listed>, Error> {
         self.read(|reader| {
-            let sql = "SELECT d.id, e.id, e.type, e.contact, e.sequence, p.name, d.status, d.attempts, d.next_at, d.error \
-                       FROM delivery d JOIN event e ON e.row = d.event JOIN endpoint p ON p.id = d.endpoint \
+            let sql = "SELECT d.id, e.id, e.type, c.id, e.sequence, p.name, d.status, d.attempts, d.next_at, d.error \
+                       FROM delivery d JOIN event e ON e.row = d.event JOIN contact c ON c.row = e.contact JOIN endpoint p ON p.id = d.endpoint \
                        WHERE ?1 IS NULL OR d.status = ?1 ORDER BY d.id DESC LIMIT ?2";
             let mut query = reader.prepare(sql)?;
             let rows = query.query_map(params![status, limit], |row| {

@@ -17,8 +17,8 @@ CREATE INDEX IF NOT EXISTS main.contact_key_contact ON contact_key (contact);";
 
 /// That a contact (`?1`) is over and delivered, and nothing of it is as young as `?2`. The newest event of all stays: the next one's number is made of it.
 const IS_DUE: &str = "SELECT EXISTS (SELECT 1 FROM contact c WHERE c.id = ?1 AND c.open = 0
-    AND NOT EXISTS (SELECT 1 FROM event e WHERE e.contact = c.id AND (e.time >= ?2 OR e.row = (SELECT max(row) FROM event)))
-    AND NOT EXISTS (SELECT 1 FROM event e JOIN delivery d ON d.event = e.row WHERE e.contact = c.id AND d.status NOT IN ('delivered', 'discarded')))";
+    AND NOT EXISTS (SELECT 1 FROM event e WHERE e.contact = c.row AND (e.time >= ?2 OR e.row = (SELECT max(row) FROM event)))
+    AND NOT EXISTS (SELECT 1 FROM event e JOIN delivery d ON d.event = e.row WHERE e.contact = c.row AND d.status NOT IN ('delivered', 'discarded')))";
 
 /// Contacts that may be deleted.
 #[derive(Debug, Default)]
@@ -69,7 +69,7 @@ impl Outbox {
 /// The last row that was looked at, and the contacts of the old events up to it.
 fn old(reader: &Connection, cut: Wall, after: i64, most: usize) -> rusqlite::Result<(i64, Vec<String>)> {
     let mut query =
-        reader.prepare_cached("SELECT row, contact, time FROM event WHERE row > ?1 ORDER BY row LIMIT ?2")?;
+        reader.prepare_cached("SELECT e.row, c.id, e.time FROM event e JOIN contact c ON c.row = e.contact WHERE e.row > ?1 ORDER BY e.row LIMIT ?2")?;
     let mut rows = query.query(params![after, EVENTS])?;
     let (mut last, mut contacts) = (after, Vec::new());
     while let Some(row) = rows.next()? {
@@ -122,9 +122,9 @@ pub(super) fn follow(transaction: &Transaction<'_>) -> rusqlite::Result<bool> {
 
 fn delete(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<()> {
     for sql in [
-        "DELETE FROM main.delivery WHERE event IN (SELECT row FROM main.event WHERE contact = ?1)",
-        "DELETE FROM main.event WHERE contact = ?1",
-        "DELETE FROM main.contact_key WHERE contact = ?1",
+        "DELETE FROM main.delivery WHERE event IN (SELECT e.row FROM main.event e JOIN main.contact c ON c.row = e.contact WHERE c.id = ?1)",
+        "DELETE FROM main.event WHERE contact = (SELECT row FROM main.contact WHERE id = ?1)",
+        "DELETE FROM main.contact_key WHERE contact = (SELECT row FROM main.contact WHERE id = ?1)",
         "DELETE FROM main.contact WHERE id = ?1",
     ] {
         transaction.prepare_cached(sql)?.execute([id])?;

@@ -93,12 +93,12 @@ fn texts(connection: &Connection, verdict: &mut Verdict) -> rusqlite::Result<()>
 fn chains(connection: &Connection, verdict: &mut Verdict) -> rusqlite::Result<()> {
     let mut query = connection.prepare("SELECT contact, id, digest, chain FROM event ORDER BY contact, row")?;
     let mut rows = query.query([])?;
-    let (mut contact, mut link) = (String::new(), Vec::new());
+    let (mut contact, mut link) = (None, Vec::new());
     while let Some(row) = rows.next()? {
-        let (of, digest, chain): (String, Vec<u8>, Vec<u8>) = (text(row, 0)?, row.get(2)?, row.get(3)?);
-        if of != contact {
+        let (of, digest, chain): (i64, Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(2)?, row.get(3)?);
+        if contact != Some(of) {
             verdict.contacts += 1;
-            (contact, link) = (of, Vec::new());
+            (contact, link) = (Some(of), Vec::new());
         }
         if Sha256::new().chain_update(&link).chain_update(digest).finalize().as_slice() != chain {
             verdict.add(format!("event {}: it does not follow the event before it in its contact", text(row, 1)?));

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self as commands, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::copy::{Change, Copier, LOG_PAGES, Places};
+use super::copy::{Change, Copier, Places};
 use super::purge;
 use super::reserve::Reserve;
 use super::schema::{self, BUSY};
@@ -22,6 +23,10 @@ use crate::events::Event;
 use crate::outbox::lane::DeliveryId;
 use crate::outbox::{Batch, ContactRow, ContextRow};
 
+/// Pages of the write-ahead log after which it is written back: a commit that waits for that waits for some milliseconds.
+const LOG_PAGES: i32 = 1_000;
+/// The same while more waits than goes into a group, and fewer syncs are worth more than a short wait.
+const LOG_PAGES_BUSY: i32 = 4_000;
 /// Pause before a group that could not be written is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long after a deletion the log is emptied of what was deleted, and after a try that was in the way of somebody who reads.
@@ -41,11 +46,20 @@ pub(super) struct Writer {
     pub(super) generation: Arc<AtomicU64>,
     pub(super) reserve: Reserve,
     pub(super) committed: mpsc::Sender<Committed>,
-    /// The last link of the hash chain of contacts that are written now.
-    pub(super) chains: HashMap<ContactId, Vec<u8>>,
+    /// The contacts that are written now.
+    pub(super) contacts: HashMap<ContactId, Known>,
     pub(super) group: usize,
     /// When the write-ahead log is emptied of texts that were deleted; `None` when none were.
     pub(super) empty_at: Option<Instant>,
+}
+
+/// What is known of a contact that is written now.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// Its row.
+    row: i64,
+    /// The last link of its hash chain; `None` until it was read or made.
+    chain: Option<Vec<u8>>,
 }
 
 impl Writer {
@@ -82,7 +96,7 @@ impl Writer {
                 Ok(written) => break written,
                 Err(error) => {
                     // Nothing that was accepted is lost: it waits here, and its senders behind it, until the disk takes it.
-                    self.chains.clear();
+                    self.contacts.clear();
                     if !self.help(&error) {
                         tracing::error!(%error, waiting = group.len(), "the outbox cannot be written; it is tried again");
                         std::thread::sleep(AGAIN);
@@ -95,7 +109,7 @@ impl Writer {
             copier.tell(changes_of(&group));
         }
         // after the copy was told: it may have to take the store's place
-        self.write_back(LOG_PAGES);
+        self.write_back(if group.len() < self.group { LOG_PAGES } else { LOG_PAGES_BUSY });
         for one in written {
             if self.committed.blocking_send(one).is_err() {
                 break;
@@ -213,17 +227,17 @@ impl Writer {
     fn write(&mut self, group: &[Command]) -> rusqlite::Result<Vec<Committed>> {
         let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let mut written = Vec::new();
-        write_contacts(&transaction, group)?;
+        let over = write_contacts(&transaction, group, &mut self.contacts)?;
         for command in group {
             match command {
                 Command::Commit(batch, _) => {
-                    write_batch(&transaction, batch, &self.receivers, &mut self.chains, &mut written)?;
+                    write_batch(&transaction, batch, &self.receivers, &mut self.contacts, &mut written)?;
                 }
                 Command::Outcome(delivery, outcome) => write_outcome(&transaction, *delivery, outcome)?,
                 Command::Keep(context) => write_context(&transaction, context)?,
                 Command::Forget(contexts) => forget_contexts(&transaction, contexts)?,
                 Command::Purge { contacts, cut, now, .. } => {
-                    contacts.iter().for_each(|id| _ = self.chains.remove(id));
+                    contacts.iter().for_each(|id| _ = self.contacts.remove(id));
                     purge::write(&transaction, contacts, *cut, *now)?;
                 }
                 Command::Count(counted) => write_traffic(&transaction, counted, &self.receivers)?,
@@ -233,6 +247,7 @@ impl Writer {
             }
         }
         transaction.commit()?;
+        over.iter().for_each(|id| _ = self.contacts.remove(id));
         Ok(written)
     }
 }
@@ -260,7 +275,10 @@ fn changes_of(group: &[Command]) -> Vec<Change> {
                     let kind = serde_json::to_string(&key.kind).unwrap_or_default();
                     Change::Key([batch.contact.site.clone(), kind, key.value.clone(), contact.clone()])
                 }));
-                changes.push(Change::Contact(contact));
+                // with its events the copy takes its contact
+                if batch.events.is_empty() {
+                    changes.push(Change::Contact(contact));
+                }
             }
             Command::Outcome(delivery, outcome) => changes.push(Change::Outcome(*delivery, outcome.clone())),
             Command::Purge { .. } => changes.push(Change::Purge),
@@ -287,22 +305,42 @@ fn write_note(transaction: &Transaction<'_>, key: &str, value: &str) -> rusqlite
     Ok(())
 }
 
-/// Stores the newest state of each contact of a group, once.
-fn write_contacts(transaction: &Transaction<'_>, group: &[Command]) -> rusqlite::Result<()> {
+/// Stores the newest state of each contact of a group, once; gives the contacts that are over.
+fn write_contacts(
+    transaction: &Transaction<'_>,
+    group: &[Command],
+    known: &mut HashMap<ContactId, Known>,
+) -> rusqlite::Result<Vec<ContactId>> {
     let mut newest: HashMap<ContactId, &ContactRow> = HashMap::new();
     for command in group {
         if let Command::Commit(batch, _) = command {
             newest.insert(batch.contact.id, &batch.contact);
         }
     }
-    let mut store = transaction.prepare_cached(
-        "INSERT INTO contact (id, site, pbx, call_key, open, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-         ON CONFLICT (id) DO UPDATE SET open = excluded.open, state = excluded.state",
-    )?;
-    for row in newest.values() {
-        store.execute(params![row.id.to_string(), row.site, row.call.pbx.0, row.call.key, row.open, row.state])?;
+    let mut update = transaction.prepare_cached("UPDATE contact SET open = ?2, state = ?3 WHERE row = ?1")?;
+    for (id, row) in &newest {
+        let updated = match known.get(id) {
+            Some(contact) => update.execute(params![contact.row, row.open, row.state])? > 0,
+            None => false,
+        };
+        if !updated {
+            known.insert(*id, store_contact(transaction, row)?);
+        }
     }
-    Ok(())
+    Ok(newest.into_iter().filter(|(_, row)| !row.open).map(|(id, _)| id).collect())
+}
+
+fn store_contact(transaction: &Transaction<'_>, row: &ContactRow) -> rusqlite::Result<Known> {
+    let row = transaction
+        .prepare_cached(
+            "INSERT INTO contact (id, site, pbx, call_key, open, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+             ON CONFLICT (id) DO UPDATE SET open = excluded.open, state = excluded.state RETURNING row",
+        )?
+        .query_row(
+            params![row.id.to_string(), row.site, row.call.pbx.0, row.call.key, row.open, row.state],
+            |found| found.get(0),
+        )?;
+    Ok(Known { row, chain: None })
 }
 
 fn write_context(transaction: &Transaction<'_>, context: &ContextRow) -> rusqlite::Result<()> {
@@ -324,24 +362,24 @@ fn write_batch(
     transaction: &Transaction<'_>,
     batch: &Batch,
     endpoints: &[(i64, Takes)],
-    chains: &mut HashMap<ContactId, Vec<u8>>,
+    known: &mut HashMap<ContactId, Known>,
     written: &mut Vec<Committed>,
 ) -> rusqlite::Result<()> {
     let row = &batch.contact;
-    let id = row.id.to_string();
+    let contact = match known.entry(row.id) {
+        Entry::Occupied(contact) => contact.into_mut(),
+        Entry::Vacant(place) => place.insert(store_contact(transaction, row)?),
+    };
     for key in &batch.keys {
         let kind = serde_json::to_string(&key.kind).unwrap_or_default();
         transaction
             .prepare_cached("INSERT OR IGNORE INTO contact_key (site, kind, value, contact) VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![row.site, kind, key.value, id])?;
+            .execute(params![row.site, kind, key.value, contact.row])?;
     }
     for event in &batch.events {
         let kept_here = !batch.deliver_text && event.data.carries_text();
         let receivers = if kept_here { &[] } else { endpoints };
-        written.push(write_event(transaction, event, receivers, chains)?);
-    }
-    if !row.open {
-        chains.remove(&row.id);
+        written.push(write_event(transaction, event, receivers, contact)?);
     }
     Ok(())
 }
@@ -350,22 +388,21 @@ fn write_event(
     transaction: &Transaction<'_>,
     event: &Event,
     endpoints: &[(i64, Takes)],
-    chains: &mut HashMap<ContactId, Vec<u8>>,
+    contact: &mut Known,
 ) -> rusqlite::Result<Committed> {
-    let contact = event.contact.to_string();
     let body = event.to_json();
     let digest = Sha256::digest(body.as_bytes());
-    let before = match chains.get(&event.contact) {
-        Some(link) => link.clone(),
+    let before = match contact.chain.take() {
+        Some(link) => link,
         None => transaction
             .prepare_cached("SELECT chain FROM event WHERE contact = ?1 ORDER BY row DESC LIMIT 1")?
-            .query_row([&contact], |row| row.get(0))
+            .query_row([contact.row], |row| row.get(0))
             .optional()?
             .unwrap_or_default(),
     };
     let sequence = match event.sequence {
         Some(sequence) => sequence as i64,
-        None => unsent_number(transaction, &contact)?,
+        None => unsent_number(transaction, contact.row)?,
     };
     let chain = Sha256::new().chain_update(&before).chain_update(digest).finalize().to_vec();
     transaction
@@ -374,7 +411,7 @@ fn write_event(
         )?
         .execute(params![
             event.id.to_string(),
-            contact,
+            contact.row,
             sequence,
             event.type_name(),
             event.time.0,
@@ -383,7 +420,7 @@ fn write_event(
             chain,
         ])?;
     let row = transaction.last_insert_rowid();
-    chains.insert(event.contact, chain);
+    contact.chain = Some(chain);
     let mut deliveries = Vec::with_capacity(endpoints.len());
     for (index, (endpoint, takes)) in endpoints.iter().enumerate() {
         if !takes(&event.data) {
@@ -393,7 +430,7 @@ fn write_event(
             .prepare_cached(
                 "INSERT INTO delivery (event, endpoint, contact, step, attempts, next_at, status) VALUES (?1, ?2, ?3, 0, 0, ?4, 'pending')",
             )?
-            .execute(params![row, endpoint, contact, event.time.0])?;
+            .execute(params![row, endpoint, contact.row, event.time.0])?;
         deliveries.push((index, DeliveryId(transaction.last_insert_rowid())));
     }
     Ok(Committed { event: event.clone(), deliveries })
@@ -418,7 +455,7 @@ fn write_traffic(
 }
 
 /// What stands in the column `sequence` of an event that has none: -1, -2, … within its contact.
-fn unsent_number(transaction: &Transaction<'_>, contact: &str) -> rusqlite::Result<i64> {
+fn unsent_number(transaction: &Transaction<'_>, contact: i64) -> rusqlite::Result<i64> {
     let lowest: Option<i64> = transaction
         .prepare_cached("SELECT min(sequence) FROM event WHERE contact = ?1")?
         .query_row([contact], |row| row.get(0))?;
