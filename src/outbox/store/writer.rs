@@ -29,6 +29,8 @@ const LOG_PAGES: i32 = 1_000;
 const LOG_PAGES_BUSY: i32 = 4_000;
 /// Pause before a group that could not be written is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long what nobody waits for may wait for company: each commit costs a sync, which events that ring now would wait for.
+const LATER: Duration = Duration::from_millis(10);
 /// How long after a deletion the log is emptied of what was deleted, and after a try that was in the way of somebody who reads.
 const EMPTIED: Duration = Duration::from_secs(1);
 
@@ -84,12 +86,17 @@ impl Writer {
 
     /// Writes a command and those that wait behind it, and tells it.
     fn take(&mut self, first: Command, inbox: &commands::Receiver<Command>) {
+        let until = Instant::now() + LATER;
+        let mut waits = can_wait(&first);
         let mut group = vec![first];
         while group.len() < self.group {
-            match inbox.try_recv() {
-                Ok(command) => group.push(command),
-                Err(_) => break,
-            }
+            let next = match waits {
+                true => inbox.recv_timeout(until.saturating_duration_since(Instant::now())).ok(),
+                false => inbox.try_recv().ok(),
+            };
+            let Some(command) = next else { break };
+            waits &= can_wait(&command);
+            group.push(command);
         }
         let written = loop {
             match self.write(&group) {
@@ -262,6 +269,11 @@ fn watch_log(connection: &Connection) {
         LOGGED.set(pages);
         Ok(())
     }));
+}
+
+/// Whether nobody waits for a command to be on disk. An outcome that a crash takes is a delivery with the same id once more.
+fn can_wait(command: &Command) -> bool {
+    matches!(command, Command::Outcome(..) | Command::Count(_))
 }
 
 /// What the second copy is told of a group.
