@@ -25,8 +25,8 @@ use crate::outbox::{Batch, ContactRow, ContextRow};
 
 /// Pages of the write-ahead log after which it is written back: a commit that waits for that waits for some milliseconds.
 const LOG_PAGES: i32 = 1_000;
-/// The same while more waits than goes into a group, and fewer syncs are worth more than a short wait.
-const LOG_PAGES_BUSY: i32 = 4_000;
+/// The same after a group of so many commands: while that many come at once, fewer syncs are worth more than a short wait.
+const LOG_PAGES_BUSY: (usize, i32) = (256, 4_000);
 /// Pause before a group that could not be written is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long what nobody waits for may wait for company: each commit costs a sync, which events that ring now would wait for.
@@ -116,7 +116,8 @@ impl Writer {
             copier.tell(changes_of(&group));
         }
         // after the copy was told: it may have to take the store's place
-        self.write_back(if group.len() < self.group { LOG_PAGES } else { LOG_PAGES_BUSY });
+        let (many, pages) = LOG_PAGES_BUSY;
+        self.write_back(if group.len() < many { LOG_PAGES } else { pages });
         for one in written {
             if self.committed.blocking_send(one).is_err() {
                 break;
