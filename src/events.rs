@@ -226,13 +226,25 @@ impl Event {
 
     /// The id of the record event `sequence` of a contact, which happened at `time`: it is made of these, so a copy of the event has the same.
     pub fn record_id(contact: ContactId, sequence: u64, time: Wall) -> Uuid {
-        timed_id(&format!("record\0{contact}\0{sequence}"), time)
+        timed_id(&record_name(contact, sequence), time)
+    }
+
+    /// Whether a record event has the id that belongs to it; before version 5 of the store the time was not in it.
+    pub fn has_own_id(&self) -> bool {
+        let former = |sequence| Uuid::new_v5(&NAMESPACE, record_name(self.contact, sequence).as_bytes());
+        self.sequence.is_some_and(|sequence| {
+            self.id == Event::record_id(self.contact, sequence, self.time) || self.id == former(sequence)
+        })
     }
 
     /// The id of the text `number` of a contact whose line sends no texts, said at `time`.
     pub fn kept_id(contact: ContactId, number: u64, time: Wall) -> Uuid {
         timed_id(&format!("kept\0{contact}\0{number}"), time)
     }
+}
+
+fn record_name(contact: ContactId, sequence: u64) -> String {
+    format!("record\0{contact}\0{sequence}")
 }
 
 /// UUIDv8 (RFC 9562 §5.8): milliseconds since 1970 in the first 48 bits, as in UUIDv7, and the name's hash in the others. Later events sort behind
@@ -376,6 +388,19 @@ mod tests {
         assert_eq!(at(3).get_version_num(), 8);
         assert_ne!(Event::record_id(contact, 1, Wall(0)), Event::record_id(contact, 2, Wall(0)));
         assert_ne!(Event::record_id(contact, 1, Wall(0)), Event::kept_id(contact, 1, Wall(0)));
+    }
+
+    #[test]
+    fn an_id_belongs_to_its_contact_sequence_and_time() {
+        assert!(event().has_own_id());
+        // as it was before the time was in it
+        let former = Uuid::from_u128(0x1567a9b2_742f_5eb9_85e4_380adf80cf29);
+        assert!(Event { id: former, ..event() }.has_own_id());
+        assert!(!Event { sequence: Some(4), ..event() }.has_own_id());
+        assert!(!Event { id: former, sequence: Some(4), ..event() }.has_own_id());
+        assert!(!Event { sequence: None, ..event() }.has_own_id());
+        assert!(!Event { contact: ContactId(Uuid::from_u128(2)), ..event() }.has_own_id());
+        assert!(!Event { time: Wall(0), ..event() }.has_own_id());
     }
 
     #[test]

@@ -315,6 +315,10 @@ async fn a_store_of_version_1_is_taken_over_with_what_is_in_it() {
             .unwrap();
     }
     drop(old);
+    let verdict = verify(&path).unwrap();
+    assert_eq!((verdict.wrong, verdict.events, verdict.contacts), (0, 4, 2), "{:?}", verdict.problems);
+    let error = Outbox::open_beside(folder.path(), &Settings::default(), endpoints()).err().unwrap();
+    assert!(matches!(error, Error::Older { found: 1, .. }), "{error}");
     for round in 1..=2 {
         let (outbox, _committed) = Outbox::open(folder.path(), &Settings::default(), endpoints()).unwrap();
         let state = if round == 1 { "kept" } else { "{\"next\":4}" };

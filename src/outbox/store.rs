@@ -66,6 +66,16 @@ pub enum Error {
         /// Its version.
         found: i64,
     },
+    /// An older program wrote it, and may be at work on it.
+    #[error(
+        "{path}: has version {found} and this program knows {VERSION}; `kakehashi serve` of this program takes it over, start it first"
+    )]
+    Older {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+    },
     /// The folder cannot be made.
     #[error("{path}: {source}; give node.data_dir a folder that this user may write")]
     Folder {
@@ -266,13 +276,14 @@ impl Outbox {
     /// Opens the store beside the bridge that runs on it, for a tool.
     ///
     /// # Errors
-    /// As [`Outbox::open`].
+    /// As [`Outbox::open`], and when an older program wrote it: its tables are not changed under a bridge that runs on them.
     pub fn open_beside(
         data_dir: &Path,
         settings: &Settings,
         endpoints: impl IntoIterator<Item = impl Into<Receiver>>,
     ) -> Result<Outbox, Error> {
         let places = places(data_dir, settings)?;
+        schema::refuse_older(&places.store)?;
         let connection = schema::open(&places.store)?;
         Ok(Self::start(places, connection, None, settings, endpoints)?.0)
     }

@@ -292,8 +292,7 @@ fn read(class: Class, text: &[u8]) -> Result<Event, Taken> {
     if event.data.class() != wanted {
         return Err((status::MALFORMED, "its type is of another class"));
     }
-    let own = event.sequence.map(|sequence| Event::record_id(event.contact, sequence, event.time));
-    if class != Class::Live && own != Some(event.id) {
+    if class != Class::Live && !event.has_own_id() {
         return Err((status::MALFORMED, "its id does not belong to its contact, sequence and time"));
     }
     let kept: Value = serde_json::from_str(&event.to_json()).unwrap_or_default();

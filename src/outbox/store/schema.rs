@@ -99,6 +99,15 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
+/// # Errors
+/// [`Error::Older`] when a program of an earlier version wrote the file.
+pub(super) fn refuse_older(path: &Path) -> Result<(), Error> {
+    let connection = Connection::open(path).map_err(sqlite(path))?;
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sqlite(path))?;
+    // 0: a new file
+    if (1..VERSION).contains(&found) { Err(Error::Older { path: path.into(), found }) } else { Ok(()) }
+}
+
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;

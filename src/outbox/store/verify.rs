@@ -35,7 +35,7 @@ impl Verdict {
 }
 
 /// Reads a store to its end: SQLite's own check, deliveries without event, each text against its digest, each contact's chain of digests. A bridge may be
-/// at work on it meanwhile.
+/// at work on it meanwhile; it may be of an older version.
 ///
 /// # Errors
 /// When it cannot be read at all, or a newer program wrote it.
@@ -91,14 +91,15 @@ fn texts(connection: &Connection, verdict: &mut Verdict) -> rusqlite::Result<()>
 
 /// Each event's link is made of the one before it in its contact, so that none can be left out or put in later.
 fn chains(connection: &Connection, verdict: &mut Verdict) -> rusqlite::Result<()> {
-    let mut query = connection.prepare("SELECT contact, id, digest, chain FROM event ORDER BY contact, row")?;
+    let mut query =
+        connection.prepare("SELECT CAST(contact AS TEXT), id, digest, chain FROM event ORDER BY contact, row")?;
     let mut rows = query.query([])?;
-    let (mut contact, mut link) = (None, Vec::new());
+    let (mut contact, mut link) = (String::new(), Vec::new());
     while let Some(row) = rows.next()? {
-        let (of, digest, chain): (i64, Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(2)?, row.get(3)?);
-        if contact != Some(of) {
+        let (of, digest, chain): (String, Vec<u8>, Vec<u8>) = (text(row, 0)?, row.get(2)?, row.get(3)?);
+        if of != contact {
             verdict.contacts += 1;
-            (contact, link) = (Some(of), Vec::new());
+            (contact, link) = (of, Vec::new());
         }
         if Sha256::new().chain_update(&link).chain_update(digest).finalize().as_slice() != chain {
             verdict.add(format!("event {}: it does not follow the event before it in its contact", text(row, 1)?));

@@ -25,8 +25,9 @@ use crate::outbox::{Batch, ContactRow, ContextRow};
 
 /// Pages of the write-ahead log after which it is written back: a commit that waits for that waits for some milliseconds.
 const LOG_PAGES: i32 = 1_000;
-/// The same after a group of so many commands: while that many come at once, fewer syncs are worth more than a short wait.
-const LOG_PAGES_BUSY: (usize, i32) = (256, 4_000);
+/// The same while at least [`MANY`] commands come at once: fewer syncs are worth more than a short wait then.
+const LOG_PAGES_OF_MANY: i32 = 4_000;
+const MANY: usize = 256;
 /// Pause before a group that could not be written is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long what nobody waits for may wait for company: each commit costs a sync, which events that ring now would wait for.
@@ -116,8 +117,7 @@ impl Writer {
             copier.tell(changes_of(&group));
         }
         // after the copy was told: it may have to take the store's place
-        let (many, pages) = LOG_PAGES_BUSY;
-        self.write_back(if group.len() < many { LOG_PAGES } else { pages });
+        self.write_back(if group.len() < MANY { LOG_PAGES } else { LOG_PAGES_OF_MANY });
         for one in written {
             if self.committed.blocking_send(one).is_err() {
                 break;
@@ -203,6 +203,8 @@ impl Writer {
         let nothing = || Connection::open_in_memory().map_err(sqlite(&self.places.store));
         *reader = nothing()?;
         self.connection = nothing()?;
+        // the copy may lack the newest of them, and give their rows to others
+        self.contacts.clear();
         let promoted = super::copy::promote(&self.places, problem);
         self.connection = schema::open(&self.places.store)?;
         *reader = schema::open(&self.places.store)?;
@@ -284,14 +286,14 @@ fn changes_of(group: &[Command]) -> Vec<Change> {
         match command {
             Command::Commit(batch, _) => {
                 let contact = batch.contact.id.to_string();
+                // with its events the copy takes its contact; either way it has it before its keys
+                if batch.events.is_empty() {
+                    changes.push(Change::Contact(contact.clone()));
+                }
                 changes.extend(batch.keys.iter().map(|key| {
                     let kind = serde_json::to_string(&key.kind).unwrap_or_default();
                     Change::Key([batch.contact.site.clone(), kind, key.value.clone(), contact.clone()])
                 }));
-                // with its events the copy takes its contact
-                if batch.events.is_empty() {
-                    changes.push(Change::Contact(contact));
-                }
             }
             Command::Outcome(delivery, outcome) => changes.push(Change::Outcome(*delivery, outcome.clone())),
             Command::Purge { .. } => changes.push(Change::Purge),
