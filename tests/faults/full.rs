@@ -19,17 +19,35 @@ fn submits_on(child: &mut Living<'_>) -> Result<(), String> {
     let all = child.work().all();
     let alive = child.until(|child| child.submitted == all && child.control.refused() >= 2)?;
     if !alive || child.accepted() == all {
-        return Err(format!("{} of {all} events were accepted on a full disk, alive: {alive}", child.accepted()));
+        let (accepted, refused) = (child.accepted(), child.refused());
+        return Err(format!("{accepted} of {all} events were accepted on a full disk, alive: {alive}, {refused:?}"));
     }
     Ok(())
+}
+
+#[test]
+fn a_disk_that_is_full_before_the_store_is_made_is_told_and_harms_nothing() {
+    let found = at_each("full disk, no store", points(6), |n, mut dice| {
+        // the store and its copy are made at the same time, by some 100 writes; the store's own last one is the 50th at the earliest
+        let full_from = Some(1 + dice.below(50) as u64);
+        let orders = Orders { full_from, full_short: n % 2 == 1, ..Orders::default() };
+        let mut run = Run::new(work(), Temper::bad(10, dice.roll()));
+        let end = run.child(orders, false)?;
+        match &end.refused {
+            Some(problem) if problem.contains("disk is full; check free space") => {}
+            other => return Err(format!("full from write {full_from:?}, and the store said {other:?}")),
+        }
+        Ok(Found { sums: run.finish(false)?, refused: end.faults, ..Found::default() })
+    });
+    assert!(found.refused > 0);
 }
 
 #[test]
 fn a_full_disk_holds_events_up_and_loses_none() {
     let found = at_each("full disk", points(6), |n, mut dice| {
         let orders = Orders {
-            // from the first commits to the last; a store that cannot even be made is another matter
-            full_from: Some(100 + dice.below(1_000) as u64),
+            // from the first commits to the last: no more than some 130 writes make the store
+            full_from: Some(200 + dice.below(1_000) as u64),
             full_short: n % 2 == 1,
             ..Orders::default()
         };
@@ -40,7 +58,7 @@ fn a_full_disk_holds_events_up_and_loses_none() {
             // a start on the full disk fails or waits; it harms nothing
             child.kill()?;
             child = run.start(Orders { full_from: Some(1), ..orders }, false);
-            child.until(|child| child.control.refused() >= 2 || child.has_refused())?;
+            child.until(|child| child.control.refused() >= 2 || child.refused().is_some())?;
         }
         child.control.free();
         let end = child.end()?;

@@ -274,9 +274,9 @@ impl Living<'_> {
         &self.run.work
     }
 
-    /// Whether it could not open the store.
-    pub(crate) fn has_refused(&self) -> bool {
-        self.refused.is_some()
+    /// Why it could not open the store.
+    pub(crate) fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
     }
 
     pub(crate) fn pid(&self) -> u32 {
