@@ -116,8 +116,7 @@ impl Writer {
         if let Some(copier) = &self.copier {
             copier.tell(changes_of(&group));
         }
-        // after the copy was told: it may have to take the store's place
-        self.write_back(if group.len() < MANY { LOG_PAGES } else { LOG_PAGES_OF_MANY });
+        let log_pages = if group.len() < MANY { LOG_PAGES } else { LOG_PAGES_OF_MANY };
         for one in written {
             if self.committed.blocking_send(one).is_err() {
                 break;
@@ -139,6 +138,8 @@ impl Writer {
                 _ => {}
             }
         }
+        // after everybody was told, the copy too: nobody waits for it, and the copy may have to take the store's place
+        self.write_back(log_pages);
     }
 
     /// Writes the log back into the database when it has that many pages; `true` when the next group begins it anew. Where the disk says that it could not sync, nobody knows what of it stands there: SQLite counts
