@@ -28,7 +28,7 @@ fn submits_on(child: &mut Living<'_>) -> Result<(), String> {
 #[test]
 fn a_disk_that_is_full_before_the_store_is_made_is_told_and_harms_nothing() {
     let found = at_each("full disk, no store", points(6), |n, mut dice| {
-        // the store and its copy are made at the same time, by some 100 writes; the store's own last one is the 50th at the earliest
+        // the store and its copy are made at the same time, by some 100 writes; the last one of the store itself is the 64th at the earliest
         let full_from = Some(1 + dice.below(50) as u64);
         let orders = Orders { full_from, full_short: n % 2 == 1, ..Orders::default() };
         let mut run = Run::new(work(), Temper::bad(10, dice.roll()));

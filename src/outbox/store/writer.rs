@@ -23,7 +23,7 @@ use crate::events::Event;
 use crate::outbox::lane::DeliveryId;
 use crate::outbox::{Batch, ContactRow, ContextRow};
 
-/// Pages of the write-ahead log after which it is written back: a commit that waits for that waits for some milliseconds.
+/// Pages of the write-ahead log after which it is written back: a commit that comes meanwhile waits for some milliseconds.
 const LOG_PAGES: i32 = 1_000;
 /// The same while at least [`MANY`] commands come at once: fewer syncs are worth more than a short wait then.
 const LOG_PAGES_OF_MANY: i32 = 4_000;
@@ -142,8 +142,9 @@ impl Writer {
         self.write_back(log_pages);
     }
 
-    /// Writes the log back into the database when it has that many pages; `true` when the next group begins it anew. Where the disk says that it could not sync, nobody knows what of it stands there: SQLite counts
-    /// pages as written that an earlier, incomplete turn left to the sync that failed now. The second copy takes the store's place then.
+    /// Writes the log back into the database when it has that many pages; `true` when the next group begins it anew. Where the disk says that it could
+    /// not sync, nobody knows what of it stands there: SQLite counts pages as written that an earlier, incomplete turn left to the sync that failed
+    /// now. The second copy takes the store's place then.
     fn write_back(&mut self, pages: i32) -> bool {
         if LOGGED.get() < pages {
             return false;
