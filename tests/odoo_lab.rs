@@ -86,6 +86,7 @@ fn page_in_browser(odoo: &Odoo, url: &str, name: &str, words: &[&str]) -> String
     let text = shots().join(format!("{name}.txt"));
     let mut command = Command::new("node");
     command.arg(repository().join("tests/lab/odoo_page.mjs")).args(["--url", url]);
+    command.args(["--database", odoo.told("DATABASE")]);
     command.args(["--login", odoo.told("OPERATOR_LOGIN"), "--password", odoo.told("OPERATOR_PASSWORD")]);
     command
         .arg("--out")

@@ -85,7 +85,20 @@ impl Drop for Odoo {
     fn drop(&mut self) {
         let _ = kill(Pid::from_raw(self.process.id().cast_signed()), Signal::SIGTERM);
         let _ = self.process.wait();
+        if std::thread::panicking() {
+            print_log();
+        }
     }
+}
+
+/// What Odoo and its database said last.
+fn print_log() {
+    let folder = std::env::var_os("LAB_DIR").map_or_else(|| repository().join(".lab"), Into::into);
+    let lane = std::env::var("LAB_LANE").map(|lane| format!("-{lane}")).unwrap_or_default();
+    let log = std::fs::read(folder.join(format!("odoo{lane}.log"))).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    let lines: Vec<&str> = log.lines().collect();
+    eprintln!("the end of Odoo's log:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
 }
 
 /// What a request calls: `crm.phonecall.load`.
