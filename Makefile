@@ -6,9 +6,15 @@
 setup:
 	@bash tests/setup.sh build
 
+# after `make test`, `make demo BUILT=target/debug/kakehashi` takes the program that was tested: the tests ask tokio and others for more features, so
+# that `cargo build` compiles the crate once more
 demo: setup
+ifdef BUILT
+	$(BUILT) demo
+else
 	cargo build --quiet
 	cargo run --quiet -- demo
+endif
 
 test: setup
 	cargo test --no-fail-fast
