@@ -6,8 +6,8 @@
 setup:
 	@bash tests/setup.sh build
 
-# after `make test`, `make demo BUILT=target/debug/kakehashi` takes the program that was tested: the tests ask tokio and others for more features, so
-# that `cargo build` compiles the crate once more
+# after `make test`, `make demo BUILT=target/debug/kakehashi` takes the program that was tested: the tests' libraries ask
+# others for more features, so that `cargo build` would compile the crate once more
 demo: setup
 ifdef BUILT
 	$(BUILT) demo

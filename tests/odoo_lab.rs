@@ -38,7 +38,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use bridge::{Bridge, config, config_in, stored, wait_for};
-use lab::{finished, lab, repository};
+use lab::{finished, lab, laboratory, repository};
 use odoo::{Odoo, called, losing_way};
 use receiver::PATIENCE;
 
@@ -60,9 +60,9 @@ fn configure(folder: &Path, odoo: &Odoo, url: &str) {
 }
 
 fn shots() -> PathBuf {
-    let lab = std::env::var_os("LAB_DIR").map_or_else(|| repository().join(".lab"), PathBuf::from);
-    std::fs::create_dir_all(lab.join("shots")).unwrap();
-    lab.join("shots")
+    let folder = laboratory().join("shots");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
 }
 
 /// A browser with the operator's page: waits for the pop, takes a picture, prints where its links lead.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use serde_json::Value;
 #[allow(dead_code)] // the telephones are not needed here
 mod lab;
 
-use lab::repository;
+use lab::{laboratory, repository};
 
 /// How much higher the ports of a variant are.
 const SHIFT: u16 = 10_000;
@@ -42,10 +42,6 @@ impl Drop for Variant {
         let _ = kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM);
         let _ = self.0.wait();
     }
-}
-
-fn laboratory() -> PathBuf {
-    std::env::var_os("LAB_DIR").map_or_else(|| repository().join(".lab"), PathBuf::from)
 }
 
 /// Looks at the Asterisk whose ports are `shift` higher; exit code, JSON, and the page in `page`.

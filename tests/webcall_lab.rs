@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use bridge::wait_for;
 use kakehashi::events::{Data, EndReason, Event, TranscriptFinal};
 use kakehashi::pbx::Speaker;
-use lab::repository;
+use lab::{laboratory, repository};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use receiver::{PATIENCE, Receiver, SECRET};
@@ -297,8 +297,7 @@ fn ended_by(events: &[Event]) -> EndReason {
 }
 
 fn shots() -> PathBuf {
-    let lab = std::env::var_os("LAB_DIR").map_or_else(|| repository().join(".lab"), PathBuf::from);
-    let folder = lab.join("shots");
+    let folder = laboratory().join("shots");
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }
@@ -338,8 +337,7 @@ fn chromium(site: &Site, token: &str, more: &[&str]) {
 
 /// Talks by aiortc.
 fn aiortc(site: &Site, token: &str, more: &[&str]) {
-    let lab = std::env::var_os("LAB_DIR").map_or_else(|| repository().join(".lab"), PathBuf::from);
-    let mut command = Command::new(lab.join("venv/bin/python"));
+    let mut command = Command::new(laboratory().join("venv/bin/python"));
     command.arg(repository().join("tests/lab/web_phone.py")).args([
         "--whip",
         &format!("{}whip", site.web),

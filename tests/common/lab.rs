@@ -11,11 +11,16 @@ pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
 }
 
+/// What `make lab` installs and writes.
+#[allow(dead_code, reason = "not every test of the laboratory looks into it")]
+pub(crate) fn laboratory() -> PathBuf {
+    std::env::var_os("LAB_DIR").map_or_else(|| repository().join(".lab"), PathBuf::from)
+}
+
 /// A file of `tests/lab/certificates.sh`.
 #[allow(dead_code, reason = "not every test of the laboratory needs TLS")]
 pub(crate) fn certificate(name: &str) -> PathBuf {
-    let folder = std::env::var_os("LAB_DIR").map_or_else(|| repository().join(".lab"), PathBuf::from);
-    folder.join("certificates").join(name)
+    laboratory().join("certificates").join(name)
 }
 
 /// The laboratory's program at work. It and its telephones end with the test, so that a failed one leaves the ports to the next.

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::http::{Reply, Request, Server};
-use crate::lab::repository;
+use crate::lab::{laboratory, repository};
 
 /// Odoo at work; ends with the test.
 pub(crate) struct Odoo {
@@ -93,12 +93,12 @@ impl Drop for Odoo {
 
 /// What Odoo and its database said last.
 fn print_log() {
-    let folder = std::env::var_os("LAB_DIR").map_or_else(|| repository().join(".lab"), Into::into);
     let lane = std::env::var("LAB_LANE").map(|lane| format!("-{lane}")).unwrap_or_default();
-    let log = std::fs::read(folder.join(format!("odoo{lane}.log"))).unwrap_or_default();
+    let path = laboratory().join(format!("odoo{lane}.log"));
+    let log = std::fs::read(&path).unwrap_or_else(|error| error.to_string().into());
     let log = String::from_utf8_lossy(&log);
     let lines: Vec<&str> = log.lines().collect();
-    eprintln!("the end of Odoo's log:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+    eprintln!("the end of {}:\n{}", path.display(), lines[lines.len().saturating_sub(60)..].join("\n"));
 }
 
 /// What a request calls: `crm.phonecall.load`.

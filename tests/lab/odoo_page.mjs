@@ -36,10 +36,14 @@ async function session() {
   const params = { db: wish.database, login: wish.login, password: wish.password };
   const body = JSON.stringify({ jsonrpc: "2.0", method: "call", params });
   const headers = { "content-type": "application/json" };
-  const answer = await fetch(new URL("/web/session/authenticate", wish.url), { method: "POST", headers, body });
-  const { result, error } = await answer.json();
-  if (!result?.uid) throw new Error(`Odoo refuses the login: ${error?.data?.message ?? answer.status}`);
-  return /session_id=([^;]+)/.exec(answer.headers.get("set-cookie"))[1];
+  const url = new URL("/web/session/authenticate", wish.url);
+  const answer = await fetch(url, { method: "POST", headers, body }).catch((error) => {
+    throw new Error(`${url}: ${error.cause?.message ?? error.message}; is Odoo there (tests/lab/odoo.sh up)?`);
+  });
+  const told = await answer.text();
+  const cookie = /session_id=([^;]+)/.exec(answer.headers.get("set-cookie"));
+  if (!cookie || !answer.ok || !JSON.parse(told).result?.uid) throw new Error(`${url} refuses the login (${answer.status}): ${told}`);
+  return cookie[1];
 }
 
 const flags = ["--hide-scrollbars", `--window-size=${wish.width},${wish.height}`];
